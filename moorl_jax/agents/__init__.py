@@ -1,0 +1,40 @@
+"""The algorithms, one a file, and how to find one by name."""
+
+import importlib.util
+from pathlib import Path
+
+from moorl_jax.agents.bc import BC
+from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.cql import CQL
+from moorl_jax.agents.iql import IQL
+from moorl_jax.agents.td3_bc import TD3BC
+from moorl_jax.errors import MoorlError, UnknownNameError
+
+AGENTS: dict[str, type[Agent]] = {"bc": BC, "td3_bc": TD3BC, "iql": IQL, "cql": CQL}
+
+
+def find_agent(name: str) -> type[Agent]:
+    """Return the agent's class: one of AGENTS, or `path/to/file.py:Class` for a user's own.
+
+    Raises UnknownNameError with a suggestion, or MoorlError when the file or the class in it is missing.
+    """
+    if ":" not in name:
+        if name not in AGENTS:
+            raise UnknownNameError("agent", name, AGENTS)
+        return AGENTS[name]
+    file, _, attribute = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise MoorlError(f"agent '{name}': there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    agent = getattr(module, attribute, None)
+    if not (isinstance(agent, type) and issubclass(agent, Agent)):
+        raise MoorlError(f"agent '{name}': {path} has no Agent class named {attribute}")
+    return agent
+
+
+__all__ = ["AGENTS", "BC", "CQL", "IQL", "TD3BC", "Agent", "find_agent", "static"]

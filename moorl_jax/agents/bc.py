@@ -1,0 +1,43 @@
+"""Behaviour cloning: regress the dataset's actions."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from moorl_jax.agents.common import Learner
+from moorl_jax.agents.contract import Agent, static
+from moorl_jax.nets import MLP, init_mlp, mlp
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+
+@struct.dataclass
+class BCState:
+    """The whole of it is an actor."""
+
+    actor: Learner
+
+
+@struct.dataclass
+class BC(Agent):
+    """A deterministic tanh policy fitted by mean squared error, the BC baseline of TD3+BC's paper."""
+
+    hidden: tuple[int, ...] = static((256, 256))
+    learning_rate: float = 3e-4
+
+    def init(self, key: Array, example: Transitions) -> BCState:
+        """Initialize the actor as PyTorch would."""
+        net = MLP((*self.hidden, example.actions.shape[-1]))
+        return BCState(Learner.create(init_mlp(key, net, example.observations)))
+
+    def update(self, state: BCState, batch: Transitions, draws: None) -> tuple[BCState, Metrics]:  # noqa: ARG002
+        """Take one step on the cloning loss."""
+        loss, gradients = jax.value_and_grad(self.loss)(state.actor.params, batch)
+        return BCState(state.actor.descend(gradients, self.learning_rate)), {"bc_loss": loss}
+
+    def loss(self, actor: Params, batch: Transitions) -> Array:
+        """Return mean (pi(s) - a)^2 over the batch and the action's dimensions."""
+        return jnp.mean((self.greedy(actor, batch.observations) - batch.actions) ** 2)
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return pi(s)."""
+        return jnp.tanh(mlp(params, observations))

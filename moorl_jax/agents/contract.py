@@ -1,0 +1,80 @@
+"""What an agent is: frozen data and pure functions over a pytree state.
+
+The engine knows nothing else of an algorithm. To write one, subclass `Agent` in a file of your own, decorate it with
+`flax.struct.dataclass`, and give it `init`, `update` and `greedy`.
+"""
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any
+
+
+from flax import struct
+
+from moorl_jax.phases import Offline, Phase
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+State = Any
+"""A pytree that `init` makes and `update` maps to its successor."""
+
+Draws = Any
+"""A pytree of arrays: all randomness of one update."""
+
+Update = Callable[[State, Transitions, Draws], tuple[State, Metrics]]
+
+
+def static(default: Any) -> Any:
+    """Declare a config field that decides shapes or control flow: it is compiled in, not traced."""
+    return field(default=default, metadata={"pytree_node": False})
+
+
+@struct.dataclass
+class Agent:
+    """The contract. Fields are the config: numbers are leaves, so sweeping them is a `vmap`; the rest is `static`."""
+
+    batch_size: int = static(256)  #: transitions an update is given
+
+    def init(self, key: Array, example: Transitions) -> State:
+        """Return the state before the first update: networks, targets, optimisers, scalars.
+
+        `example` is a batch of one, for its shapes and types.
+        """
+        raise NotImplementedError
+
+    def draw(self, key: Array, batch: Transitions) -> Draws:  # noqa: ARG002
+        """Return all randomness of one update; of `batch` only shapes and types count. None by default.
+
+        Losses take their noise from here, never from a key, so that a test can feed them a reference's own.
+        """
+        return None
+
+    def update(self, state: State, batch: Transitions, draws: Draws) -> tuple[State, Metrics]:
+        """Perform one update (one critic gradient step) and return the new state and its scalars."""
+        raise NotImplementedError
+
+    def cycle(self) -> tuple[Update, ...]:
+        """Return the updates that repeat in turn; each is given its own batch and draws.
+
+        One by default. An agent whose actor rests on some updates says so here rather than by a condition, which
+        under `vmap` would compute both branches. All of a cycle's updates take the state of the same structure; the
+        metrics reported are the last one's.
+        """
+        return (self.update,)
+
+    def policy(self, state: State) -> Params:
+        """Return what `greedy` and `act` need of the state."""
+        return state.actor.params
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return the actions to evaluate, (..., action size), for observations (..., observation size)."""
+        raise NotImplementedError
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:  # noqa: ARG002
+        """Return exploratory actions; the greedy ones by default."""
+        return self.greedy(params, observations)
+
+    def phases(self, updates: int) -> tuple[Phase, ...]:
+        """Return the recipe the agent goes through within a budget of updates."""
+        return (Offline(updates),)
+
+

@@ -1,0 +1,111 @@
+"""TD3+BC: TD3 with a cloning term (Fujimoto and Gu 2021, arXiv 2106.06860)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from moorl_jax.agents.common import Learner, polyak
+from moorl_jax.agents.contract import Agent, Update, static
+from moorl_jax.nets import MLP, critics, init_critics, init_mlp, mlp
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+
+@struct.dataclass
+class TD3BCState:
+    """Actor and twin critics, each with its target."""
+
+    actor: Learner
+    critic: Learner
+    target_actor: Params
+    target_critic: Params
+
+
+@struct.dataclass
+class TD3BC(Agent):
+    """TD3+BC with the defaults of the authors' code (sfujim/TD3_BC).
+
+    `policy_noise` and `noise_clip` are in units of `max_action`'s own scale, that is already multiplied by it.
+    """
+
+    hidden: tuple[int, ...] = static((256, 256))
+    policy_freq: int = static(2)  #: critic updates per actor (and target) update
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 3e-4
+    discount: float = 0.99
+    tau: float = 0.005
+    policy_noise: float = 0.2
+    noise_clip: float = 0.5
+    alpha: float = 2.5  #: weight of the critic against the cloning term
+    max_action: float = 1.0
+
+    def init(self, key: Array, example: Transitions) -> TD3BCState:
+        """Initialize all networks as PyTorch would; targets start equal to their networks."""
+        actor_key, critic_key = jax.random.split(key)
+        inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
+        actor = init_mlp(actor_key, MLP((*self.hidden, example.actions.shape[-1])), example.observations)
+        critic = init_critics(critic_key, MLP((*self.hidden, 1)), inputs)
+        return TD3BCState(Learner.create(actor), Learner.create(critic), actor, critic)
+
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """Draw the target policy's smoothing noise, standard normal."""
+        return {"policy_noise": jax.random.normal(key, batch.actions.shape, batch.actions.dtype)}
+
+    def cycle(self) -> tuple[Update, ...]:
+        """Return `policy_freq` updates, of which only the last moves the actor and the targets."""
+        return (self.update_critic,) * (self.policy_freq - 1) + (self.update,)
+
+    def update(
+        self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[TD3BCState, Metrics]:
+        """Update the critics, then the actor against the new critics, then all targets."""
+        state, critic_metrics = self.update_critic(state, batch, draws)
+        loss = partial(self.actor_loss, critic=state.critic.params, batch=batch)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
+        actor = state.actor.descend(gradients, self.actor_learning_rate)
+        state = state.replace(
+            actor=actor,
+            target_actor=polyak(state.target_actor, actor.params, self.tau),
+            target_critic=polyak(state.target_critic, state.critic.params, self.tau),
+        )
+        return state, critic_metrics | metrics
+
+    def update_critic(
+        self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[TD3BCState, Metrics]:
+        """Update the critics alone."""
+        loss = partial(self.critic_loss, state=state, batch=batch, draws=draws)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.critic.params)
+        return state.replace(critic=state.critic.descend(gradients, self.critic_learning_rate)), metrics
+
+    def critic_loss(
+        self, critic: Params, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[Array, Metrics]:
+        """Return sum_i mean (Q_i(s, a) - y)^2, y = r + (1 - d) discount min_i Qbar_i(s', a').
+
+        a' is the target actor's action with clipped noise, itself clipped to the action range (clipped double
+        Q-learning and target policy smoothing, Fujimoto et al. 2018).
+        """
+        noise = jnp.clip(draws["policy_noise"] * self.policy_noise, -self.noise_clip, self.noise_clip)
+        next_actions = self.greedy(state.target_actor, batch.next_observations) + noise
+        next_actions = jnp.clip(next_actions, -self.max_action, self.max_action)
+        next_q = critics(state.target_critic, batch.next_observations, next_actions).min(axis=0)
+        target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
+        q = critics(critic, batch.observations, batch.actions)
+        loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
+        return loss, {"critic_loss": loss, "target_q": target.mean()}
+
+    def actor_loss(self, actor: Params, critic: Params, batch: Transitions) -> tuple[Array, Metrics]:
+        """Return -lambda mean Q_0(s, pi(s)) + mean (pi(s) - a)^2, lambda = alpha / mean |Q_0| held fixed (eq. 5)."""
+        actions = self.greedy(actor, batch.observations)
+        first_critic = jax.tree.map(lambda leaf: leaf[:1], critic)
+        q = critics(first_critic, batch.observations, actions)[0]
+        weight = jax.lax.stop_gradient(self.alpha / jnp.mean(jnp.abs(q)))
+        bc_loss = jnp.mean((actions - batch.actions) ** 2)
+        loss = -weight * q.mean() + bc_loss
+        return loss, {"actor_loss": loss, "bc_loss": bc_loss, "q": q.mean(), "lambda": weight}
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return pi(s) = max_action tanh(net(s))."""
+        return self.max_action * jnp.tanh(mlp(params, observations))

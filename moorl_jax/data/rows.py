@@ -1,0 +1,139 @@
+"""Logged steps, row after row, as D4RL's files hold them; their checks, and the transitions made from them."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from moorl_jax.errors import DatasetError
+from moorl_jax.tasks import Task
+from moorl_jax.types import Transitions
+
+ACTION_TOLERANCE = 1e-5  #: how far outside [-1, 1] float32 rounding may carry an action
+MATCH_TOLERANCE = 1e-6  #: how far a next observation may lie from the row that follows it
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Environment steps in the order they were taken, episodes one after another.
+
+    All arrays are float32 but the flags; `timeouts` is None where the file has no such key (kitchen, some
+    medium-replay files), and `next_observations` where it has none.
+    """
+
+    observations: np.ndarray  #: (N, observation size)
+    actions: np.ndarray  #: (N, action size)
+    rewards: np.ndarray  #: (N,)
+    terminals: np.ndarray  #: (N,) bool, the episode really ended here
+    timeouts: np.ndarray | None  #: (N,) bool, the clock or the recorder cut the episode here
+    next_observations: np.ndarray | None = None  #: (N, observation size)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays there are, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def fingerprint(self) -> str:
+        """Return the sha256 over names, shapes, types and bytes of all arrays."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.arrays().items()):
+            digest.update(f"{name} {value.shape} {value.dtype}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        return digest.hexdigest()
+
+
+def check(rows: Rows, task: Task, where: str) -> None:
+    """Raise DatasetError unless the rows can be trained on for the task.
+
+    The message names the file (`where`), the key, what is wrong and what to do.
+    """
+
+    def refuse(key: str, wrong: str, todo: str) -> None:
+        raise DatasetError(f"{where}: '{key}' {wrong}; {todo}")
+
+    again = "fetch or make the dataset again"
+    sizes = {"observations": task.observation_shape, "actions": (task.action_size,)}
+    sizes["next_observations"] = task.observation_shape
+    count = len(rows.rewards)
+    for key, value in rows.arrays().items():
+        if len(value) != count:
+            refuse(key, f"has {len(value)} rows where 'rewards' has {count}", again)
+        if value.shape[1:] != sizes.get(key, ()):
+            wanted = f"{task.name} needs {(count, *sizes.get(key, ()))}"
+            refuse(key, f"has shape {value.shape} where {wanted}", "is this the file of another task?")
+        bad = np.flatnonzero(~np.isfinite(value).reshape(count, -1).all(axis=1))
+        if len(bad):
+            refuse(key, f"is NaN or infinite in {len(bad)} rows, the first is row {bad[0]}", again)
+    beyond = float(np.abs(rows.actions).max(initial=0.0))
+    if beyond > 1.0 + ACTION_TOLERANCE:
+        refuse("actions", f"reaches {beyond:.4g}, outside [-1, 1]", "scale or clip it before saving")
+    if not ends(rows, task.horizon).any():
+        refuse("terminals", f"and time-outs end no episode in {count} rows", "the file is cut off: " + again)
+
+
+def ends(rows: Rows, horizon: int) -> np.ndarray:
+    """Return (N,) bool, true on the last row of every episode that is flagged as ended.
+
+    Without time-out flags an episode ends when its clock reaches the horizon, as in D4RL's `qlearning_dataset`.
+    """
+    return rows.terminals | _timeouts(rows, horizon)
+
+
+def _timeouts(rows: Rows, horizon: int) -> np.ndarray:
+    if rows.timeouts is not None:
+        return rows.timeouts
+    timeouts = np.zeros(len(rows.rewards), bool)
+    clock = 0
+    for row, terminal in enumerate(rows.terminals):
+        timeouts[row] = clock == horizon - 1
+        clock = 0 if terminal or timeouts[row] else clock + 1
+    return timeouts
+
+
+def to_transitions(rows: Rows, horizon: int) -> Transitions:
+    """Pair each row with the next, exactly as D4RL's `qlearning_dataset` does by default.
+
+    The last row is always lost, for nothing follows it; a time-out's row is dropped even if it is also terminal, for
+    what follows it belongs to the next episode; terminals are real terminals only. Arrays are float32 NumPy.
+    Source: D4RL `d4rl/__init__.py`, 69-140.
+    """
+    kept = np.flatnonzero(~_timeouts(rows, horizon)[:-1])
+    return Transitions(
+        observations=rows.observations[kept],
+        actions=rows.actions[kept],
+        rewards=rows.rewards[kept],
+        next_observations=rows.observations[kept + 1],
+        terminals=rows.terminals[kept].astype(np.float32),
+    )
+
+
+def episode_returns(rows: Rows, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (returns, lengths) of the flagged episodes; rows after the last flag belong to none."""
+    last = np.flatnonzero(ends(rows, horizon))
+    first = np.concatenate([[0], last[:-1] + 1])
+    totals = np.concatenate([[0.0], np.cumsum(rows.rewards, dtype=np.float64)])
+    return totals[last + 1] - totals[first], last + 1 - first
+
+
+def suspicions(rows: Rows, horizon: int) -> list[str]:
+    """Return what is odd about the rows but does not forbid training, a sentence each."""
+    found = []
+    if rows.timeouts is None:
+        found.append("there is no 'timeouts' key: episodes are cut by the clock at the horizon")
+    ended = ends(rows, horizon)
+    _, lengths = episode_returns(rows, horizon)
+    if (lengths > horizon).any():
+        found.append(
+            f"{(lengths > horizon).sum()} episodes are longer than the horizon of {horizon}: time-outs not marked"
+        )
+    if rows.timeouts is not None and (rows.timeouts & rows.terminals).any():
+        both = (rows.timeouts & rows.terminals).sum()
+        found.append(f"{both} rows are both terminal and time-out: their terminals are lost, as in D4RL")
+    if rows.next_observations is not None:
+        jump = np.abs(rows.next_observations[:-1] - rows.observations[1:]).max(axis=1) > MATCH_TOLERANCE
+        unflagged = int((jump & ~ended[:-1]).sum())
+        if unflagged:
+            found.append(f"{unflagged} episode edges carry no flag: the transitions there join two episodes")
+    if not ended[-1]:
+        tail = len(ended) - 1 - (np.flatnonzero(ended)[-1] if ended.any() else -1)
+        found.append(f"the last {tail} rows are an unfinished episode")
+    return found

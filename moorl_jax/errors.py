@@ -1,0 +1,25 @@
+"""What can go wrong for a user, each with one clear line to print."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MoorlError(Exception):
+    """A fault the user can mend; the command line prints its message and nothing else."""
+
+
+class DatasetError(MoorlError):
+    """A dataset that cannot be read, or whose contents cannot be trained on."""
+
+
+class NotAvailableError(MoorlError):
+    """Something the catalogue lists that this version or this machine cannot do."""
+
+
+class UnknownNameError(MoorlError):
+    """A name that nothing here bears; the message suggests the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]):
+        near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+        super().__init__(f"unknown {kind} '{name}': {hint}")

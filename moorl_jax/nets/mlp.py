@@ -1,0 +1,69 @@
+"""Multi-layer perceptrons, single and in ensembles, with the initializers of the canonical implementations."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from moorl_jax.types import Array, Params
+
+Initializer = Callable[..., Array]
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU between them; the last one is linear.
+
+    `kernel_init` None is PyTorch's default for kernels and biases, uniform within 1/sqrt(fan in); with any other,
+    biases start at zero. `final_init` is the last kernel's initializer where it differs.
+    """
+
+    features: Sequence[int]
+    kernel_init: Initializer | None = None
+    final_init: Initializer | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map (..., inputs) to (..., features[-1])."""
+        for layer, width in enumerate(self.features):
+            last = layer == len(self.features) - 1
+            kernel_init = self.final_init if last and self.final_init else self.kernel_init
+            bias_init = nn.initializers.zeros if kernel_init else _torch_bias(x.shape[-1])
+            dense = nn.Dense(width, kernel_init=kernel_init or _TORCH, bias_init=bias_init, name=f"layer{layer}")
+            x = dense(x)
+            if not last:
+                x = nn.relu(x)
+        return x
+
+
+_TORCH = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+
+
+def _torch_bias(fan_in: int) -> Initializer:
+    bound = fan_in**-0.5
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def init_mlp(key: Array, module: MLP, inputs: Array) -> Params:
+    """Return fresh parameters {layer0: {kernel, bias}, ...}."""
+    return module.init(key, inputs)["params"]
+
+
+def mlp(params: Params, x: Array) -> Array:
+    """Evaluate the MLP whose layers `params` holds, (..., inputs) to (..., outputs)."""
+    return MLP(_widths(params)).apply({"params": params}, x)
+
+
+def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Params:
+    """Return fresh parameters of an ensemble; every leaf has a leading member axis."""
+    return jax.vmap(lambda k: module.init(k, inputs)["params"])(jax.random.split(key, members))
+
+
+def critics(params: Params, observations: Array, actions: Array) -> Array:
+    """Evaluate an ensemble of Q(s, a) as batched products: (..., sizes) to (members, ...)."""
+    x = jnp.concatenate([observations, actions], axis=-1)
+    return jax.vmap(lambda member: mlp(member, x)[..., 0])(params)
+
+
+def _widths(params: Params) -> tuple[int, ...]:
+    return tuple(params[f"layer{layer}"]["bias"].shape[-1] for layer in range(len(params)))

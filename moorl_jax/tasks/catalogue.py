@@ -1,0 +1,184 @@
+"""Every task by name: its environment, its horizon, its score scale, and where its data lies.
+
+Sizes, horizons and reference scores are D4RL's (`d4rl/infos.py`, `d4rl/*/__init__.py`) and V-D4RL's. A score is
+100 (return - low) / (high - low), with the same references for every dataset of an environment.
+"""
+
+from dataclasses import dataclass, field
+
+from moorl_jax.errors import NotAvailableError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment, a dataset and a score scale under the name people type."""
+
+    name: str
+    family: str  #: locomotion, antmaze, adroit, kitchen or vd4rl
+    environment: str  #: the gymnasium id, or dm_control's domain-task for vd4rl
+    horizon: int  #: env steps after which an episode times out
+    observation_shape: tuple[int, ...]
+    action_size: int
+    low: float  #: reference return of score 0
+    high: float  #: reference return of score 100
+    rewards: str  #: what the stored reward means
+    evaluation_episodes: int
+    datasets: dict[str, str] = field(default_factory=dict)  #: source -> its name there
+    missing: str = ""  #: why the task does not run yet; empty when it does
+
+    def score(self, episode_return: float) -> float:
+        """Normalize a raw return to D4RL's scale, 0 the reference minimum and 100 the maximum."""
+        return 100.0 * (episode_return - self.low) / (self.high - self.low)
+
+    def require(self) -> "Task":
+        """Return the task itself, or raise NotAvailableError where it does not run yet."""
+        if self.missing:
+            raise NotAvailableError(f"{self.name} is not available yet: {self.missing}")
+        return self
+
+
+DENSE = "dense, as the environment gives it"
+SPARSE_GOAL = "1 at the goal, else 0"
+STAGES = "number of the four sub-tasks complete at this step"
+UNIT = "dm_control's, in [0, 1] a step, summed over an action repeat of 2"
+
+# robot: gymnasium id, observation size, action size, low, high, why it does not run yet
+LOCOMOTION = {
+    "halfcheetah": ("HalfCheetah-v4", 17, 6, -280.178953, 12135.0, ""),
+    "hopper": ("Hopper-v4", 11, 3, -20.272305, 3234.3, ""),
+    "walker2d": ("Walker2d-v4", 17, 6, 1.629008, 4592.3, ""),
+    "ant": ("Ant-v4", 111, 8, -325.6, 3879.7, "D4RL's 111-dimensional contact observation is not rebuilt"),
+}
+LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
+
+# dataset: horizon, D4RL's file in ant_maze_v2/
+ANTMAZE = {
+    "umaze": (700, "Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse_fixed.hdf5"),
+    "umaze-diverse": (700, "Ant_maze_u-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
+    "medium-play": (1000, "Ant_maze_big-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"),
+    "medium-diverse": (1000, "Ant_maze_big-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
+    "large-play": (1000, "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"),
+    "large-diverse": (1000, "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
+}
+
+# hand task: gymnasium-robotics id, horizon, observation size, action size, low, high
+ADROIT = {
+    "pen": ("AdroitHandPen-v1", 100, 45, 24, 96.262799, 3076.8331017826877),
+    "door": ("AdroitHandDoor-v1", 200, 39, 28, -56.512833, 2880.5693087298737),
+    "hammer": ("AdroitHandHammer-v1", 200, 46, 26, -274.856578, 12794.134825156867),
+    "relocate": ("AdroitHandRelocate-v1", 200, 39, 30, -6.425911, 4233.877797728884),
+}
+
+# dataset: D4RL's file in kitchen/
+KITCHEN = {
+    "complete": "mini_kitchen_microwave_kettle_light_slider-v0.hdf5",
+    "partial": "kitchen_microwave_kettle_light_slider-v0.hdf5",
+    "mixed": "kitchen_microwave_kettle_bottomburner_light-v0.hdf5",
+}
+
+# dm_control task: action size
+VD4RL = {"walker_walk": 6, "cheetah_run": 6, "humanoid_walk": 21}
+VD4RL_LEVELS = ("random", "medium_replay", "medium", "medium_expert", "expert")
+
+# Minari's locomotion sets; the other levels do not exist there.
+MINARI_LEVELS = ("medium", "expert")
+
+
+def _locomotion(robot: str, level: str) -> Task:
+    environment, observation_size, action_size, low, high, missing = LOCOMOTION[robot]
+    datasets = {"d4rl": f"gym_mujoco_v2/{robot}_{level.replace('-', '_')}-v2.hdf5"}
+    if level in MINARI_LEVELS:
+        datasets["minari"] = f"mujoco/{robot}/{level}-v0"
+    if not missing:
+        datasets["recipe"] = f"{robot}-{level}"
+    if (robot, level) == ("hopper", "medium"):
+        datasets["embedded"] = "hopper-medium"
+    return Task(f"{robot}-{level}-v2", "locomotion", environment, 1000, (observation_size,), action_size,
+                low, high, DENSE, 10, datasets, missing)  # fmt: skip
+
+
+def _antmaze(level: str) -> Task:
+    horizon, file = ANTMAZE[level]
+    datasets = {"d4rl": f"ant_maze_v2/{file}", "minari": f"D4RL/antmaze/{level}-v1"}
+    return Task(f"antmaze-{level}-v2", "antmaze", f"AntMaze-{level.split('-')[0]}", horizon, (29,), 8,
+                0.0, 1.0, SPARSE_GOAL, 100, datasets,
+                "no environment here has D4RL's ant and maze constants")  # fmt: skip
+
+
+def _adroit(hand: str, level: str) -> Task:
+    environment, horizon, observation_size, action_size, low, high = ADROIT[hand]
+    datasets = {"d4rl": f"hand_dapg_v1/{hand}-{level}-v1.hdf5", "minari": f"D4RL/{hand}/{level}-v2"}
+    return Task(f"{hand}-{level}-v1", "adroit", environment, horizon, (observation_size,), action_size,
+                low, high, DENSE, 10, datasets,
+                "the installed environment's reward and horizon differ from D4RL's")  # fmt: skip
+
+
+def _kitchen(level: str) -> Task:
+    datasets = {"d4rl": f"kitchen/{KITCHEN[level]}", "minari": f"D4RL/kitchen/{level}-v2"}
+    return Task(f"kitchen-{level}-v0", "kitchen", "FrankaKitchen-v1", 280, (60,), 9, 0.0, 4.0, STAGES, 10,
+                datasets, "the installed environment's observation and noise differ from D4RL's")  # fmt: skip
+
+
+def _vd4rl(task: str, level: str) -> Task:
+    return Task(f"vd4rl-{task}-{level}", "vd4rl", task.replace("_", "-"), 1000, (84, 84, 9), VD4RL[task],
+                0.0, 1000.0, UNIT, 10, {"vd4rl": f"main/{task}/{level}/84px"},
+                "there is no pixel environment, encoder or reader yet")  # fmt: skip
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        *(_locomotion(robot, level) for robot in LOCOMOTION for level in LEVELS),
+        *(_antmaze(level) for level in ANTMAZE),
+        *(_adroit(hand, level) for hand in ADROIT for level in ("human", "cloned", "expert")),
+        *(_kitchen(level) for level in KITCHEN),
+        *(_vd4rl(task, level) for task in VD4RL for level in VD4RL_LEVELS),
+    )
+}
+
+_ROBOTS = ("halfcheetah", "hopper", "walker2d")
+_STANDARD_LOCOMOTION = tuple(
+    f"{robot}-{level}-v2" for level in ("medium", "medium-replay", "medium-expert") for robot in _ROBOTS
+)
+_ANTMAZE = tuple(f"antmaze-{level}-v2" for level in ANTMAZE)
+_CLONED = tuple(f"{hand}-cloned-v1" for hand in ADROIT)
+
+SUITES: dict[str, tuple[str, ...]] = {
+    "quick": ("hopper-medium-v2",),
+    "locomotion": _STANDARD_LOCOMOTION,
+    "locomotion-all": tuple(f"{robot}-{level}-v2" for level in LEVELS for robot in _ROBOTS),
+    "antmaze": _ANTMAZE,
+    "adroit": tuple(f"{hand}-{level}-v1" for hand in ADROIT for level in ("human", "cloned", "expert")),
+    "kitchen": tuple(f"kitchen-{level}-v0" for level in KITCHEN),
+    "vd4rl": tuple(f"vd4rl-{task}-{level}" for task in VD4RL for level in VD4RL_LEVELS),
+    # The MOORL paper says 28 tasks and its list is not known; this composition is ours.
+    "moorl-28": (
+        *_STANDARD_LOCOMOTION,
+        *_ANTMAZE,
+        *_CLONED,
+        *(f"vd4rl-{task}-{level}" for task in VD4RL for level in ("medium", "medium_expert", "expert")),
+    ),
+    "opt-19": (
+        *(f"{robot}-{level}-v2" for robot in _ROBOTS for level in ("random", "medium", "medium-replay")),
+        *_ANTMAZE,
+        *_CLONED,
+    ),
+}
+
+
+def find(name: str) -> Task:
+    """Return the task of that name; raise UnknownNameError with a suggestion otherwise."""
+    if name not in TASKS:
+        raise UnknownNameError("task", name, TASKS)
+    return TASKS[name]
+
+
+def expand(names: str) -> tuple[Task, ...]:
+    """Return the tasks of a comma-separated list of task and suite names, in order, each once."""
+    tasks: dict[str, Task] = {}
+    for name in names.split(","):
+        if name not in SUITES and name not in TASKS:
+            raise UnknownNameError("task or suite", name, [*TASKS, *SUITES])
+        for member in SUITES.get(name, (name,)):
+            tasks[member] = TASKS[member]
+    return tuple(tasks.values())

@@ -1,0 +1,347 @@
+"""Each agent against numbers recorded from its canonical implementation, update by update.
+
+The files in tests/parity hold parameters, batches and random draws of five consecutive updates, and the losses,
+gradient norms and parameters that the reference code computed from them. MOORL_PARITY names a directory with more.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moorl_jax.agents import CQL, IQL, TD3BC
+from moorl_jax.agents.common import Learner
+from moorl_jax.agents.cql import CQLState
+from moorl_jax.agents.iql import IQLState
+from moorl_jax.agents.td3_bc import TD3BCState
+from moorl_jax.types import Transitions
+
+FOLDERS = [Path(__file__).parents[1] / "parity", *map(Path, filter(None, [os.environ.get("MOORL_PARITY")]))]
+TWINS = ("critic0", "critic1")
+
+
+class Recording:
+    """One recorded file: parameters by network, batches, draws and outputs."""
+
+    def __init__(self, path, dtype):
+        self.arrays = np.load(path, allow_pickle=False)
+        self.hparams = json.loads(str(self.arrays["hparams"]))
+        self.dtype = dtype
+
+    def _array(self, name):
+        return jnp.asarray(self.arrays[name], self.dtype)
+
+    def net(self, name, root="init"):
+        """One network's parameters as {layer0: {kernel, bias}, ...}."""
+        prefix = f"{root}/{name}/"
+        layers = {}
+        for key in self.arrays.files:
+            if key.startswith(prefix + "layer"):
+                layer, leaf = key.removeprefix(prefix).split("/")
+                layers.setdefault(layer, {})[leaf] = self._array(key)
+        return layers
+
+    def twins(self, prefix="", root="init"):
+        """The critics as an ensemble with a leading member axis."""
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(self.net(prefix + name, root) for name in TWINS))
+
+    def scalar(self, name, root="init", default=0.0):
+        return self._array(f"{root}/{name}") if f"{root}/{name}" in self.arrays else jnp.asarray(default, self.dtype)
+
+    def batch(self, k):
+        fields = Transitions.__dataclass_fields__
+        return Transitions(**{field: self._array(f"batch_{k}/{field}") for field in fields})
+
+    def draws(self, k, names):
+        return {ours: self._array(f"draws_{k}/{theirs}") for ours, theirs in names.items()}
+
+    def losses(self, k):
+        prefix = f"out_{k}/losses/"
+        keys = [key for key in self.arrays.files if key.startswith(prefix)]
+        return {key.removeprefix(prefix): float(self.arrays[key]) for key in keys}
+
+    def float(self, name):
+        return float(self.hparams[name])
+
+
+def by_member(params):
+    """Name an ensemble's leaves as the recordings do: critic0/layer0/kernel, ..."""
+    return {name: jax.tree.map(lambda leaf, i=i: leaf[i], params) for i, name in enumerate(TWINS)}
+
+
+def flat(tree, root=""):
+    """Flatten nested dicts to 'a/b/c' names."""
+    if not isinstance(tree, dict):
+        return {root: tree}
+    return {name: leaf for key, sub in tree.items() for name, leaf in flat(sub, f"{root}/{key}".strip("/")).items()}
+
+
+class TD3BCCase:
+    draw_names = {"policy_noise": "policy_noise"}
+    loss_names = {
+        "critic_loss": "critic_loss",
+        "actor_loss": "actor_loss",
+        "bc_loss": "bc_loss",
+        "q_mean": "q",
+        "lambda": "lambda",
+    }
+    unreported = {"critic1_mse", "critic2_mse"}  # their sum is the critic loss
+
+    def agent(self, z):
+        return TD3BC(
+            policy_freq=int(z.hparams["policy_freq"]),
+            actor_learning_rate=z.float("actor_lr"),
+            critic_learning_rate=z.float("critic_lr"),
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            policy_noise=z.float("policy_noise"),
+            noise_clip=z.float("noise_clip"),
+            alpha=z.float("alpha"),
+            max_action=z.float("max_action"),
+        )
+
+    def state(self, z):
+        return TD3BCState(
+            actor=Learner.create(z.net("actor")),
+            critic=Learner.create(z.twins()),
+            target_actor=z.net("target_actor"),
+            target_critic=z.twins("target_"),
+        )
+
+    def params(self, state):
+        targets = {f"target_{name}": net for name, net in by_member(state.target_critic).items()}
+        return {
+            "actor": state.actor.params,
+            "target_actor": state.target_actor,
+            **by_member(state.critic.params),
+            **targets,
+        }
+
+    def moments(self, state):
+        return {"actor": state.actor.moments.mu, **by_member(state.critic.moments.mu)}
+
+
+class IQLCase:
+    draw_names = {}
+    loss_names = {
+        "critic_loss": "critic_loss",
+        "value_loss": "value_loss",
+        "actor_loss": "actor_loss",
+        "v": "v",
+        "adv_mean": "advantage",
+    }
+    unreported = {"q1", "q2"}  # ours reports their mean, checked apart
+
+    def agent(self, z):
+        cosine = z.hparams["opt_decay_schedule"] == "cosine"
+        return IQL(
+            actor_learning_rate=z.float("actor_lr"),
+            value_learning_rate=z.float("value_lr"),
+            critic_learning_rate=z.float("critic_lr"),
+            actor_decay_updates=z.float("max_steps") if cosine else None,
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            expectile=z.float("expectile"),
+            temperature=z.float("temperature"),
+            weight_clip=z.float("exp_advantage_clip"),
+        )
+
+    def state(self, z):
+        return IQLState(
+            actor=Learner.create({"mean": z.net("actor"), "log_std": z.scalar("actor/log_std")}),
+            value=Learner.create(z.net("value")),
+            critic=Learner.create(z.twins()),
+            target_critic=z.twins("target_"),
+        )
+
+    def params(self, state):
+        actor = state.actor.params
+        return {
+            "actor": {**actor["mean"], "log_std": actor["log_std"]},
+            "value": state.value.params,
+            **by_member(state.critic.params),
+            **{f"target_{name}": net for name, net in by_member(state.target_critic).items()},
+        }
+
+    def moments(self, state):
+        actor = state.actor.moments.mu
+        return {
+            "actor": {**actor["mean"], "log_std": actor["log_std"]},
+            "value": state.value.moments.mu,
+            **by_member(state.critic.moments.mu),
+        }
+
+
+class CQLCase:
+    draw_names = {
+        "policy": "eps_new_actions",
+        "target": "eps_target_next",
+        "random_actions": "cql_random_actions",
+        "current": "eps_cql_current",
+        "next": "eps_cql_next",
+    }
+    loss_names = {
+        "log_pi": "log_pi",
+        "policy_loss": "policy_loss",
+        "qf1_loss": "critic1_loss",
+        "qf2_loss": "critic2_loss",
+        "alpha_loss": "alpha_loss",
+        "alpha": "alpha",
+        "q1_pred": "q1",
+        "q2_pred": "q2",
+        "target_q_values": "target_q",
+        "cql_std_q1": "q1_spread",
+        "cql_std_q2": "q2_spread",
+        "cql_q1_rand": "q1_random",
+        "cql_qf1_diff": "gap1",
+        "cql_qf2_diff": "gap2",
+        "cql_min_qf1_loss": "penalty1",
+        "cql_min_qf2_loss": "penalty2",
+        "cql_q1_current_actions": "q1_current",
+        "cql_q2_next_actions": "q2_next",
+        "alpha_prime": "alpha_prime",
+        "alpha_prime_loss": "alpha_prime_loss",
+    }
+    unreported = set()
+
+    def agent(self, z):
+        h = z.hparams
+        return CQL(
+            actions_per_state=int(h["n_actions"]),
+            importance_sampling=h["importance_sample"],
+            lagrange=h["lagrange"],
+            max_target_backup=h["max_target_backup"],
+            backup_entropy=h["backup_entropy"],
+            cloning_updates=int(h["bc_steps"]),
+            actor_learning_rate=z.float("policy_lr"),
+            critic_learning_rate=z.float("qf_lr"),
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            penalty_weight=z.float("min_q_weight"),
+            penalty_temperature=z.float("temp"),
+            gap_min=-jnp.inf if h["clip_diff_min"] is None else z.float("clip_diff_min"),
+            gap_max=jnp.inf if h["clip_diff_max"] is None else z.float("clip_diff_max"),
+            target_gap=z.float("target_action_gap"),
+            alpha_multiplier=z.float("alpha_multiplier"),
+            target_entropy=z.float("target_entropy"),
+        )
+
+    def state(self, z):
+        scalars = ("log_std_multiplier", "log_std_offset")
+        return CQLState(
+            actor=Learner.create({"net": z.net("actor"), **{name: z.scalar(f"actor/{name}") for name in scalars}}),
+            critic=Learner.create(z.twins()),
+            log_alpha=Learner.create(z.scalar("log_alpha")),
+            log_alpha_prime=Learner.create(z.scalar("log_alpha_prime")),
+            target_critic=z.twins("target_"),
+        )
+
+    @staticmethod
+    def _named(actor, critic, log_alpha, log_alpha_prime):
+        return {
+            "actor": {**actor["net"], **{name: leaf for name, leaf in actor.items() if name != "net"}},
+            **by_member(critic),
+            "log_alpha": log_alpha,
+            "log_alpha_prime": log_alpha_prime,
+        }
+
+    def params(self, state):
+        learners = (state.actor, state.critic, state.log_alpha, state.log_alpha_prime)
+        targets = {f"target_{name}": net for name, net in by_member(state.target_critic).items()}
+        return {**self._named(*(learner.params for learner in learners)), **targets}
+
+    def moments(self, state):
+        learners = (state.actor, state.critic, state.log_alpha, state.log_alpha_prime)
+        return self._named(*(learner.moments.mu for learner in learners))
+
+
+CASES = {"td3bc": TD3BCCase(), "iql": IQLCase(), "cql": CQLCase()}
+FILES = [
+    (case, path)
+    for folder in FOLDERS
+    for path in sorted(folder.glob("*.npz"))
+    for name, case in CASES.items()
+    if path.stem.split("_")[0] == name
+]
+
+
+@dataclass
+class Replayed:
+    """What our agent made of a recording."""
+
+    metrics: list[dict[str, float]]
+    params: list[dict[str, np.ndarray]]
+    gradient_norms: list[dict[str, float]]
+
+
+def replay(case, z):
+    agent, state = case.agent(z), case.state(z)
+    cycle = agent.cycle()
+    result = Replayed([], [], [])
+    before = flat(case.moments(state))
+    for k in range(5):
+        update = cycle[k % len(cycle)]
+        state, metrics = jax.jit(update)(state, z.batch(k), z.draws(k, case.draw_names))
+        after = flat(case.moments(state))
+        result.metrics.append({name: float(value) for name, value in metrics.items()})
+        result.params.append({name: np.asarray(leaf) for name, leaf in flat(case.params(state)).items()})
+        # Adam's first moment is 0.9 m + 0.1 g: the gradient it consumed can be read off it.
+        gradients = {name: (after[name] - 0.9 * before[name]) / 0.1 for name in after}
+        result.gradient_norms.append({name: float(jnp.linalg.norm(g)) for name, g in gradients.items()})
+        before = after
+    return result
+
+
+@pytest.mark.parametrize(("case", "path"), FILES, ids=[f"{p.parent.name}/{p.stem}" for _, p in FILES])
+class TestParity:
+    def test_float64(self, case, path):
+        with jax.enable_x64(True):
+            z = Recording(path, jnp.float64)
+            ours = replay(case, z)
+        names = z.hparams["grad_norm_names"]
+        compared = 0
+        for k in range(5):
+            for theirs, value in z.losses(k).items():
+                if theirs in case.unreported:
+                    continue
+                assert ours.metrics[k][case.loss_names[theirs]] == pytest.approx(value, rel=1e-10, abs=1e-13), theirs
+                compared += 1
+            for name, norm in zip(names, z.arrays["grad_norms"][k], strict=True):
+                if norm >= 0:
+                    assert ours.gradient_norms[k][name] == pytest.approx(norm, rel=1e-10, abs=1e-13), name
+        assert compared >= 5 * 2
+        for k in (0, 4):
+            prefix = f"out_{k}/params/"
+            recorded = [key for key in z.arrays.files if key.startswith(prefix)]
+            assert recorded
+            for key in recorded:
+                error = np.abs(ours.params[k][key.removeprefix(prefix)] - z.arrays[key]).max()
+                assert error < 1e-10, (key, error)
+
+    def test_float32(self, case, path):
+        z = Recording(path, jnp.float32)
+        ours = replay(case, z)
+        for k in range(5):
+            for theirs, value in z.losses(k).items():
+                if theirs not in case.unreported:
+                    mine = ours.metrics[k][case.loss_names[theirs]]
+                    assert mine == pytest.approx(value, rel=1e-4, abs=1e-6), theirs
+        prefix = "out_4/params/"
+        for key in z.arrays.files:
+            if key.startswith(prefix):
+                error = np.abs(ours.params[4][key.removeprefix(prefix)] - z.arrays[key]).max()
+                assert error < 1e-5, (key, error)
+
+
+def test_iql_reports_the_mean_of_its_critics():
+    with jax.enable_x64(True):
+        z = Recording(FOLDERS[0] / "iql.npz", jnp.float64)
+        ours = replay(CASES["iql"], z)
+    for k in range(5):
+        losses = z.losses(k)
+        assert ours.metrics[k]["q"] == pytest.approx((losses["q1"] + losses["q2"]) / 2, rel=1e-10)
