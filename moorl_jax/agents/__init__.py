@@ -1,6 +1,7 @@
 """The algorithms, one a file, and how to find one by name."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from moorl_jax.agents.bc import BC
@@ -26,10 +27,11 @@ def find_agent(name: str) -> type[Agent]:
     path = Path(file)
     if not path.is_file():
         raise MoorlError(f"agent '{name}': there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
+    spec = importlib.util.spec_from_file_location(f"user_agent_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise MoorlError(f"agent '{name}': {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     agent = getattr(module, attribute, None)
     if not (isinstance(agent, type) and issubclass(agent, Agent)):

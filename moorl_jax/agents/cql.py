@@ -46,8 +46,8 @@ class CQL(Agent):
     tau: float = 0.005
     penalty_weight: float = 5.0
     penalty_temperature: float = 1.0
-    gap_min: float = -jnp.inf  #: bounds of each state's out-of-distribution gap
-    gap_max: float = jnp.inf
+    gap_min: float | None = None  #: bounds of each state's out-of-distribution gap
+    gap_max: float | None = None
     target_gap: float = 1.0
     alpha_multiplier: float = 1.0
     target_entropy: float | None = None  #: minus the action size where None

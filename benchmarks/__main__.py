@@ -1,0 +1,62 @@
+"""`python -m benchmarks`: sweep tasks and agents, write and show the score table. `make bench` calls it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from moorl_jax.agents import AGENTS
+from moorl_jax.cli import guarded
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.progress import Display
+from moorl_jax.tasks import expand
+from moorl_jax.train.devices import use_all_cores
+from rich.console import Console
+
+from benchmarks import plots, tables
+from benchmarks.budgets import BUDGETS
+from benchmarks.runner import plan, sweep
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@guarded
+def bench(
+    task: Annotated[str, typer.Option(help="Tasks and suites, separated by commas.")] = "quick",
+    agents: Annotated[str, typer.Option(help="Agents, by name or as file.py:Class.")] = ",".join(AGENTS),
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
+    budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
+    source: Annotated[
+        str, typer.Option(help="auto, d4rl, recipe, embedded or minari; the suite `quick` uses embedded.")
+    ] = "auto",
+    name: Annotated[
+        str | None, typer.Option(help="Directory of table and picture below --results; by task and budget by default.")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
+) -> None:
+    """Train agents on tasks and print their normalized scores. Finished cells are kept, unfinished ones run."""
+    if budget not in BUDGETS:
+        raise UnknownNameError("budget", budget, BUDGETS)
+    use_all_cores()
+    if task == "quick" and source == "auto":
+        source = "embedded"
+    spend = BUDGETS[budget]
+    cells = plan(expand(task), agents.split(","), source, seeds or spend.seeds, spend)
+    console = Console()
+    with Display(console) as display:
+        outcomes = sweep(cells, results / "cells", display)
+    by_default = task.replace(",", "+") + ("" if budget == "quick" else f"-{budget}")
+    directory = results / (name or by_default)
+    tables.write(outcomes, directory)
+    plots.curves(outcomes, directory / "curves.png")
+    tables.show(outcomes, console)
+    console.print(f"written: {directory}/table.md, table.csv, curves.png", highlight=False)
+    failed = [outcome for outcome in outcomes if outcome.fault]
+    if failed:
+        names = ", ".join(f"{outcome.cell.task.name} {outcome.cell.agent}" for outcome in failed)
+        console.print(f"failed: {names}", highlight=False)
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,49 @@
+"""Datasets of the Minari library, as the same rows that D4RL's files hold."""
+
+import socket
+from typing import Any
+
+import minari
+import numpy as np
+
+from moorl_jax.data.rows import Rows
+from moorl_jax.errors import DatasetError
+
+HUB = ("huggingface.co", 443)
+PATIENCE = 5.0  #: seconds to wait for the hub
+
+
+def at_hand(name: str) -> bool:
+    """Tell whether the dataset lies in Minari's local directory."""
+    return name in minari.list_local_datasets()
+
+
+def download(name: str) -> None:
+    """Fetch the dataset into Minari's directory; raise DatasetError within seconds where the hub is unreachable."""
+    remedy = f"run `minari download {name}` elsewhere and copy it to Minari's directory (MINARI_DATASETS_PATH)"
+    try:
+        # Minari itself retries for half a minute before it says so.
+        socket.create_connection(HUB, timeout=PATIENCE).close()
+        minari.download_dataset(name)
+    except Exception as error:
+        raise DatasetError(f"minari {name}: cannot be downloaded ({error}); {remedy}") from error
+
+
+def read(name: str) -> Rows:
+    """Read a local dataset; each episode's last observation is kept as that row's next observation."""
+    try:
+        dataset = minari.load_dataset(name)
+        columns: dict[str, list[Any]] = {key: [] for key in Rows.__dataclass_fields__}
+        for episode in dataset.iterate_episodes():
+            columns["observations"].append(episode.observations[:-1])
+            columns["next_observations"].append(episode.observations[1:])
+            columns["actions"].append(episode.actions)
+            columns["rewards"].append(episode.rewards)
+            columns["terminals"].append(episode.terminations)
+            columns["timeouts"].append(episode.truncations & ~episode.terminations)
+    except Exception as error:
+        raise DatasetError(f"minari {name}: cannot be read ({error}); delete it and download it again") from error
+    flags = ("terminals", "timeouts")
+    return Rows(
+        **{key: np.concatenate(parts).astype(bool if key in flags else np.float32) for key, parts in columns.items()}
+    )

@@ -1,0 +1,71 @@
+"""What is done to a dataset before an agent sees it, and to an observation before its policy does."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moorl_jax.errors import DatasetError
+from moorl_jax.types import Transitions
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The preprocessing an agent's authors used with a family of tasks."""
+
+    normalize_observations: bool = False  #: subtract the dataset's mean, divide by its std + 1e-3 (TD3+BC)
+    normalize_returns: bool = False  #: scale rewards so that episode returns span 1000 (IQL)
+    action_limit: float = 1.0  #: clip actions to within +- this
+
+    def apply(self, data: Transitions) -> tuple[Transitions, "Normalizer"]:
+        """Return the prepared transitions (float32 NumPy) and the normalizer for the policy's observations."""
+        normalizer = Normalizer.identity(data.observations.shape[1:])
+        if self.normalize_observations:
+            normalizer = Normalizer.fit(data.observations)
+        rewards = data.rewards * np.float32(return_scale(data)) if self.normalize_returns else data.rewards
+        prepared = data.replace(  # type: ignore[attr-defined]
+            observations=normalizer(data.observations),
+            next_observations=normalizer(data.next_observations),
+            actions=np.clip(data.actions, -self.action_limit, self.action_limit),
+            rewards=rewards,
+        )
+        return prepared, normalizer
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """An affine map of observations."""
+
+    mean: np.ndarray  #: (size,)
+    std: np.ndarray  #: (size,)
+
+    @classmethod
+    def identity(cls, shape: tuple[int, ...]) -> "Normalizer":
+        """Return the map that changes nothing."""
+        return cls(np.zeros(shape, np.float32), np.ones(shape, np.float32))
+
+    @classmethod
+    def fit(cls, observations: np.ndarray) -> "Normalizer":
+        """Take mean and population std + 1e-3 of (N, size) observations, next ones not counted (TD3+BC)."""
+        return cls(observations.mean(axis=0), observations.std(axis=0) + np.float32(1e-3))
+
+    def __call__(self, observations: np.ndarray) -> np.ndarray:
+        """Map (..., size) observations, float32 out."""
+        return ((observations - self.mean) / self.std).astype(np.float32)
+
+
+def return_scale(data: Transitions) -> float:
+    """Return 1000 / (largest - smallest return) over the dataset's trajectories.
+
+    IQL's rule: a trajectory ends at a terminal or where the next observation is not the following row's; the rows
+    left at the end count as one. Raises DatasetError where all returns are equal.
+    Source: ikostrikov/implicit_q_learning `dataset_utils.py`, `train_offline.py`.
+    """
+    jump = np.linalg.norm(data.observations[1:] - data.next_observations[:-1], axis=1) > 1e-6
+    ended = np.append(jump | (data.terminals[:-1] > 0), True)
+    last = np.flatnonzero(ended)
+    totals = np.cumsum(data.rewards, dtype=np.float64)[last]
+    returns = np.diff(totals, prepend=0.0)
+    span = float(returns.max() - returns.min())
+    if span == 0.0:
+        raise DatasetError("all trajectories have the same return: rewards cannot be scaled to their span")
+    return 1000.0 / span

@@ -1,0 +1,79 @@
+"""Progress on a terminal: a bar while data is made or an agent trains; plain lines where there is no terminal."""
+
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from moorl_jax.train.training import Report
+
+
+class Display:
+    """One bar a dataset or a training, shown while the display is open."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            speed_estimate_period=3600.0,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "Display":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def data(self, name: str) -> Callable[[int, int], None]:
+        """Open a bar for a dataset; call the result with (done, in all), in steps or bytes."""
+        bar = self._progress.add_task(f"{name}: data", total=None, note="")
+        said = -1
+
+        def advance(done: int, total: int) -> None:
+            nonlocal said
+            self._progress.update(bar, completed=done, total=total or None)
+            tenth = 10 * done // total if total else said
+            if not self.console.is_terminal and tenth > said:
+                self.console.print(f"{name}: data {done:,} of {total:,}", highlight=False)
+                said = tenth
+            if done == total:
+                self._progress.remove_task(bar)
+
+        return advance
+
+    def training(self, name: str, updates: int) -> Callable[[Report], None]:
+        """Open a bar for a training; call the result with each of its reports."""
+        bar = self._progress.add_task(f"{name}: compiling", total=updates, note="")
+
+        def advance(report: Report) -> None:
+            note = f"{report.rate:,.0f} updates/s  score {report.score:.1f}"
+            description = f"{name}: {report.phase}"
+            self._progress.update(bar, completed=report.done, total=report.total, note=note, description=description)
+            if not self.console.is_terminal:
+                line = f"{description} {report.done:,} of {report.total:,} updates  {note}"
+                self.console.print(line, highlight=False)
+            if report.done >= report.total:
+                self._progress.remove_task(bar)
+
+        return advance

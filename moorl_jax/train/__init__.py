@@ -1,0 +1,1 @@
+"""The engine: loops, lanes, evaluation and results."""

@@ -1,0 +1,59 @@
+"""Evaluation: the greedy policies of all seeds in parallel simulators, on a random stream of their own."""
+
+import jax
+import numpy as np
+
+from moorl_jax.agents import Agent
+from moorl_jax.data import Normalizer
+from moorl_jax.tasks import Task, make_environment
+from moorl_jax.train.devices import evaluation_device
+from moorl_jax.types import Params
+
+STREAM = 0x6576616C  #: sets evaluation's random stream apart from every other use of a seed
+
+
+class Evaluator:
+    """Runs `episodes` episodes for each seed, all side by side; the policy is compiled once for all calls."""
+
+    def __init__(self, agent: Agent, task: Task, normalizer: Normalizer, seeds: tuple[int, ...], episodes: int):
+        self._task, self._normalizer, self._seeds, self._episodes = task, normalizer, seeds, episodes
+        self._simulators = [[make_environment(task) for _ in range(episodes)] for _ in seeds]
+        self._device = evaluation_device()
+        # Parameters are an argument: a closure over them would compile again at every evaluation.
+        self._greedy = jax.jit(jax.vmap(type(agent).greedy, in_axes=(None, 0, 0)))
+        self._agent = jax.device_put(agent, self._device)
+
+    def snapshot(self, policies: Params) -> Params:
+        """Return the seeds' policies on the evaluation's device, safe from the training that goes on."""
+        return jax.device_put(policies, self._device)
+
+    def evaluate(self, policies: Params, round_: int) -> np.ndarray:
+        """Return the raw undiscounted returns, (seeds, episodes).
+
+        An episode's start depends on its seed, `round_` and its number alone.
+        """
+        shape = (len(self._seeds), self._episodes)
+        observations = np.zeros((*shape, *self._task.observation_shape), np.float32)
+        returns = np.zeros(shape)
+        running = [(s, e) for s in range(shape[0]) for e in range(shape[1])]
+        for s, e in running:
+            start = np.random.SeedSequence([STREAM, self._seeds[s], round_, e]).generate_state(1)[0]
+            first, _ = self._simulators[s][e].reset(seed=int(start))
+            observations[s, e] = self._normalizer(first)
+        while running:
+            actions = np.asarray(self._greedy(self._agent, policies, observations))
+            still = []
+            for s, e in running:
+                observation, reward, terminal, timeout, _ = self._simulators[s][e].step(actions[s, e])
+                observations[s, e] = self._normalizer(observation)
+                returns[s, e] += float(reward)
+                if not (terminal or timeout):
+                    still.append((s, e))
+            running = still
+        return returns
+
+    def close(self) -> None:
+        """Close all simulators."""
+        for simulators in self._simulators:
+            for simulator in simulators:
+                simulator.close()
