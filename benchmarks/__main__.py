@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from moorl_jax.agents import AGENTS
-from moorl_jax.cli import guarded
-from moorl_jax.errors import UnknownNameError
-from moorl_jax.progress import Display
-from moorl_jax.tasks import expand
-from moorl_jax.train.devices import use_all_cores
-from rich.console import Console
 
 from benchmarks import plots, tables
 from benchmarks.budgets import BUDGETS
 from benchmarks.runner import plan, sweep
+from moorl_jax.agents import AGENTS
+from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.progress import Display, terminal
+from moorl_jax.tasks import expand
+from moorl_jax.train.devices import use_all_cores
 
 app = typer.Typer(add_completion=False)
 
@@ -29,8 +28,10 @@ def bench(
     source: Annotated[
         str, typer.Option(help="auto, d4rl, recipe, embedded or minari; the suite `quick` uses embedded.")
     ] = "auto",
+    policies: PoliciesOption = None,
     name: Annotated[
-        str | None, typer.Option(help="Directory of table and picture below --results; by task and budget by default.")
+        str | None,
+        typer.Option(help="Directory of table and picture below --results; by task and budget by default."),
     ] = None,
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
 ) -> None:
@@ -41,10 +42,10 @@ def bench(
     if task == "quick" and source == "auto":
         source = "embedded"
     spend = BUDGETS[budget]
-    cells = plan(expand(task), agents.split(","), source, seeds or spend.seeds, spend)
-    console = Console()
+    cells = plan(expand(task), agents.split(","), source, policies, seeds or spend.seeds, spend)
+    console = terminal()
     with Display(console) as display:
-        outcomes = sweep(cells, results / "cells", display)
+        outcomes = sweep(cells, results / "cells", policies, display)
     by_default = task.replace(",", "+") + ("" if budget == "quick" else f"-{budget}")
     directory = results / (name or by_default)
     tables.write(outcomes, directory)

@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.budgets import Budget
 from moorl_jax.data import Dataset, choose, load
 from moorl_jax.data.recipe import VERSION
 from moorl_jax.errors import MoorlError
@@ -16,8 +17,6 @@ from moorl_jax.tasks import Task
 from moorl_jax.train import results
 from moorl_jax.train.results import Result
 from moorl_jax.train.training import train
-
-from benchmarks.budgets import Budget
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,21 @@ class Outcome:
     fault: str = ""
 
 
-def plan(tasks: tuple[Task, ...], agents: list[str], source: str, seeds: int, budget: Budget) -> list[Cell]:
+def plan(
+    tasks: tuple[Task, ...], agents: list[str], source: str, policies: Path | None, seeds: int, budget: Budget
+) -> list[Cell]:
     """Return the sweep's cells, task by task; raise MoorlError before anything runs if one cannot be."""
     cells = [
-        Cell(task, agent, choose(task, source), tuple(range(seeds)), budget) for task in tasks for agent in agents
+        Cell(task, agent, choose(task, source, policies), tuple(range(seeds)), budget)
+        for task in tasks
+        for agent in agents
     ]
     for cell in cells:
         _ = cell.settings  # an unknown agent is named now, not after hours of others
     return cells
 
 
-def sweep(cells: list[Cell], directory: Path, display: Display) -> list[Outcome]:
+def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Display) -> list[Outcome]:
     """Run every cell that is not finished yet and return what became of each, in order.
 
     A cell that fails is named and the sweep goes on; a killed sweep loses at most the cell it was in.
@@ -95,7 +98,7 @@ def sweep(cells: list[Cell], directory: Path, display: Display) -> list[Outcome]
         else:
             try:
                 if dataset is None or (dataset.task, dataset.source) != (cell.task, cell.source):
-                    dataset = load(cell.task, cell.source, display.data(label))
+                    dataset = load(cell.task, cell.source, policies, display.data(label))
                 result = run(cell, directory / cell.name, dataset, display, label)
             except MoorlError as error:
                 fault = str(error)

@@ -2,24 +2,41 @@
 
 import ast
 import functools
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from moorl_jax.errors import MoorlError
+from moorl_jax import settings as families
+from moorl_jax.agents import AGENTS, Agent
+from moorl_jax.data import hdf5, sources
+from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions
+from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.progress import Display, terminal
+from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
+from moorl_jax.train import results
+from moorl_jax.train.devices import use_all_cores
+from moorl_jax.train.training import evaluate, train
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Offline and online reinforcement learning in JAX.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Offline, hybrid and offline-to-online reinforcement learning.",
+)
 data_app = typer.Typer(no_args_is_help=True, help="List, make, fetch and check datasets.")
 app.add_typer(data_app, name="data")
+console = terminal()
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name; `moorl-jax tasks` lists them.")]
+SourceOption = Annotated[str, typer.Option(help="auto, d4rl, recipe, embedded or minari.")]
 PoliciesOption = Annotated[
-    Path | None, typer.Option("--policies", help="Directory of behaviour policies for recipes (or MOORL_POLICIES).")
+    Path | None,
+    typer.Option(envvar="MOORL_POLICIES", help="Directory of the behaviour policies that recipes roll out."),
 ]
 
 
@@ -35,3 +52,254 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(2) from None
 
     return wrapper
+
+
+@app.command()
+@guarded
+def tasks(
+    names: Annotated[
+        str, typer.Argument(metavar="[NAMES]", help="Only these tasks and suites, separated by commas.")
+    ] = "",
+) -> None:
+    """Print the catalogue, and which data is at hand; of a single task, all there is to know."""
+    chosen = expand(names) if names else tuple(TASKS.values())
+    if len(chosen) == 1:
+        _describe(chosen[0])
+        return
+    table = Table(
+        caption="Data in brackets is not on this machine yet. `moorl-jax tasks TASK` tells more of one; suites: "
+        + ", ".join(SUITES),
+        caption_justify="left",
+    )
+    for column in ("task", "environment", "horizon", "observation", "action", "data", "runs"):
+        table.add_column(
+            column, justify="right" if column in ("horizon", "action") else "left", no_wrap=column == "task"
+        )
+    for task in chosen:
+        table.add_row(
+            task.name,
+            task.environment,
+            str(task.horizon),
+            "×".join(map(str, task.observation_shape)),
+            str(task.action_size),
+            " ".join(_marked(task, source) for source in task.datasets),
+            "not yet" if task.missing else "yes",
+        )
+    console.print(table)
+
+
+@data_app.command("list")
+@guarded
+def list_data() -> None:
+    """Print the datasets on this machine, and where they lie."""
+    table = Table("task", "source", "where", caption_justify="left")
+    for task in TASKS.values():
+        for source in task.datasets:
+            if source in sources.SOURCES and sources.at_hand(task, source):
+                minari = source == "minari"
+                table.add_row(
+                    task.name, source, task.datasets[source] if minari else str(sources.file_of(task, source))
+                )
+    if not table.row_count:
+        table.caption = (
+            "No dataset yet: `moorl-jax data fetch TASK` downloads one, `moorl-jax data make TASK` makes one."
+        )
+    console.print(table)
+
+
+@data_app.command("make")
+@guarded
+def make_data(
+    task: TaskName,
+    source: Annotated[str, typer.Option(help="recipe or embedded.")] = "recipe",
+    policies: PoliciesOption = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 0,
+) -> None:
+    """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
+    chosen = find(task).require()
+    if source not in ("recipe", "embedded"):
+        raise UnknownNameError("recipe", source, ["recipe", "embedded"])
+    sources.choose(chosen, source)
+    with Display(console) as display:
+        path = sources.make(chosen, source, policies, seed, display.data(chosen.name))
+    _report(path, hdf5.read(path), chosen)
+
+
+@data_app.command("fetch")
+@guarded
+def fetch_data(task: TaskName, source: Annotated[str, typer.Option(help="d4rl or minari.")] = "d4rl") -> None:
+    """Download a dataset unless it is here already; then report on it."""
+    chosen = find(task)
+    if source not in ("d4rl", "minari"):
+        raise UnknownNameError("source to fetch from", source, ["d4rl", "minari"])
+    sources.choose(chosen, source)
+    with Display(console) as display:
+        dataset = sources.load(chosen, source, progress=display.data(chosen.name))
+    _report(sources.location(chosen, source), dataset.rows, chosen)
+
+
+@data_app.command("check")
+@guarded
+def check_data(
+    target: Annotated[str, typer.Argument(metavar="TASK | FILE.hdf5", help="A task's data, or a file.")],
+    task: Annotated[str | None, typer.Option(help="The task a file is for.")] = None,
+    source: SourceOption = "auto",
+) -> None:
+    """Read a dataset, refuse it if it is faulty, and print what a person wants to know of it."""
+    if target in TASKS:
+        chosen = TASKS[target]
+        source = sources.choose(chosen, source)
+        if not sources.at_hand(chosen, source):
+            raise MoorlError(f"{target}: no data of source '{source}' here; `moorl-jax data fetch` or `make` gets it")
+        _report(sources.location(chosen, source), sources.load(chosen, source).rows, chosen)
+        return
+    if task is None and not Path(target).exists():
+        raise UnknownNameError("task or file", target, TASKS)
+    if task is None:
+        raise MoorlError(f"{target}: say which task the file is for, with --task")
+    chosen, rows = find(task), hdf5.read(Path(target))
+    check(rows, chosen, target)
+    _report(target, rows, chosen)
+
+
+@app.command("train")
+@guarded
+def train_command(
+    agent: Annotated[str, typer.Option(help=f"{', '.join(AGENTS)}, or file.py:Class.")],
+    task: Annotated[str, typer.Option(help="A task's name.")],
+    seeds: Annotated[str, typer.Option(help="How many, or which, separated by commas.")] = "4",
+    updates: Annotated[int, typer.Option(min=1, help="Critic gradient steps per seed.")] = 100_000,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Updates between evaluations; a twentieth of the run by default."),
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes per evaluation and seed.")] = None,
+    source: SourceOption = "auto",
+    policies: PoliciesOption = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a field of the agent's config."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
+) -> None:
+    """Train one agent on one task and write a result directory."""
+    chosen = find(task).require()
+    directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
+    if directory.exists() and not overwrite:
+        raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
+    use_all_cores()
+    setting = families.settings(agent, chosen, updates)
+    source = sources.choose(chosen, source, policies)
+    with Display(console) as display:
+        run = train(
+            _override(setting.agent, overrides or []),
+            chosen,
+            seeds=_seeds(seeds),
+            updates=updates,
+            evaluate_every=evaluate_every,
+            episodes=episodes,
+            dataset=sources.load(chosen, source, policies, display.data(chosen.name)),
+            preparation=setting.preparation,
+            report=display.training(f"{chosen.name} {agent}", updates),
+        )
+    results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]))
+    result = results.read(directory)
+    scores = result.last_scores()
+    _scores(f"{agent} on {chosen.name} ({source} data), after {run.updates:,} updates", run.seeds, scores)
+    console.print(f"written: {directory}", highlight=False)
+
+
+@app.command("eval")
+@guarded
+def eval_command(
+    directory: Annotated[Path, typer.Argument(metavar="RESULT_DIR", help="What `train` or `make bench` wrote.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes per seed.")] = 100,
+    round_: Annotated[int, typer.Option("--round", help="Another number, other starts.")] = 1_000_000,
+) -> None:
+    """Evaluate the final policies of a result again."""
+    use_all_cores()
+    result = results.read(directory)
+    agent, normalizer, states = results.load_states(result)
+    seeds = tuple(result.config["seeds"])
+    returns = evaluate(agent, result.task, normalizer, states, seeds, episodes, round_)
+    scores = np.array([[result.task.score(value) for value in row] for row in returns]).mean(axis=1)
+    _scores(f"{result.config['agent']} on {result.task.name}, {episodes} episodes", seeds, scores)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _describe(task: Task) -> None:
+    table = Table(show_header=False, title=task.name)
+    for name, value in {
+        "family": task.family,
+        "environment": task.environment,
+        "horizon": f"{task.horizon} env steps",
+        "observation": "×".join(map(str, task.observation_shape)),
+        "action": str(task.action_size),
+        "score 0 and 100": f"returns {task.low:.10g} and {task.high:.10g}",
+        "rewards": task.rewards,
+        "evaluation": f"{task.evaluation_episodes} episodes a seed",
+        "runs": f"not yet: {task.missing}" if task.missing else "yes",
+        **{f"data: {_marked(task, source)}": where for source, where in task.datasets.items()},
+        "suites": ", ".join(name for name, members in SUITES.items() if task.name in members),
+    }.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _marked(task: Task, source: str) -> str:
+    here = source in sources.SOURCES and sources.at_hand(task, source)
+    return source if here else rf"\[{source}]"
+
+
+def _seeds(text: str) -> int | list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part] if "," in text else int(text)
+    except ValueError:
+        raise MoorlError(f"--seeds takes a number or numbers separated by commas, not '{text}'") from None
+
+
+def _override(agent: Agent, overrides: list[str]) -> Agent:
+    """Return the agent with NAME=VALUE fields replaced; values are Python literals."""
+    changes = {}
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if name not in vars(agent):
+            raise UnknownNameError(f"field of {type(agent).__name__}", name, vars(agent))
+        try:
+            changes[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            raise MoorlError(f"--set {override}: the value is not a Python literal") from None
+    return agent.replace(**changes)
+
+
+def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
+    table = Table(*(f"seed {seed}" for seed in seeds), "mean ± std", title=title)
+    table.add_row(*(f"{score:.1f}" for score in scores), f"{scores.mean():.1f} ± {scores.std():.1f}")
+    console.print(table)
+
+
+def _report(where: Path | str, rows: Rows, task: Task) -> None:
+    """Print what a person wants to know of a dataset."""
+    returns, lengths = episode_returns(rows, task.horizon)
+    quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
+    table = Table(show_header=False, title=f"{task.name}: {where}")
+    table.add_row("rows", f"{len(rows.rewards):,}")
+    table.add_row("transitions", f"{len(to_transitions(rows, task.horizon)):,} (as D4RL's qlearning_dataset)")
+    table.add_row("episodes", f"{len(returns):,}, {lengths.min()} to {lengths.max()} steps, mean {lengths.mean():.1f}")
+    table.add_row("ends", f"{int(rows.terminals.sum()):,} terminal, the others timed out")
+    table.add_row("return: min, quartiles, max", ", ".join(f"{value:.1f}" for value in quantiles))
+    table.add_row("return: mean", f"{returns.mean():.1f}, normalized score {task.score(returns.mean()):.1f}")
+    table.add_row("rewards", f"{rows.rewards.min():.4g} to {rows.rewards.max():.4g}")
+    table.add_row("actions", f"{rows.actions.min():.4g} to {rows.actions.max():.4g}")
+    table.add_row("sha256", rows.fingerprint())
+    table.add_row("noticed", "\n".join(suspicions(rows, task.horizon)) or "nothing odd")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

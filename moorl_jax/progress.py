@@ -1,5 +1,6 @@
 """Progress on a terminal: a bar while data is made or an agent trains; plain lines where there is no terminal."""
 
+import sys
 from collections.abc import Callable
 from types import TracebackType
 
@@ -15,6 +16,13 @@ from rich.progress import (
 )
 
 from moorl_jax.train.training import Report
+
+LOG_WIDTH = 140  #: columns of tables written to a file or a pipe, which have no width of their own
+
+
+def terminal() -> Console:
+    """Return the console to print to."""
+    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
 class Display:
@@ -55,7 +63,7 @@ class Display:
             self._progress.update(bar, completed=done, total=total or None)
             tenth = 10 * done // total if total else said
             if not self.console.is_terminal and tenth > said:
-                self.console.print(f"{name}: data {done:,} of {total:,}", highlight=False)
+                self.console.print(f"{name}: data {done:,} of {total:,}", highlight=False, soft_wrap=True)
                 said = tenth
             if done == total:
                 self._progress.remove_task(bar)
@@ -72,7 +80,7 @@ class Display:
             self._progress.update(bar, completed=report.done, total=report.total, note=note, description=description)
             if not self.console.is_terminal:
                 line = f"{description} {report.done:,} of {report.total:,} updates  {note}"
-                self.console.print(line, highlight=False)
+                self.console.print(line, highlight=False, soft_wrap=True)
             if report.done >= report.total:
                 self._progress.remove_task(bar)
 

@@ -13,8 +13,7 @@ Params = Any
 """A pytree of arrays."""
 
 
-@struct.dataclass
-class Transitions:
+class Transitions(struct.PyTreeNode):
     """Transitions (s, a, r, s', d): a whole dataset, or a batch drawn from one.
 
     Every field has the same leading axis N; rewards are per environment step.

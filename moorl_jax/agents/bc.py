@@ -10,14 +10,12 @@ from moorl_jax.nets import MLP, init_mlp, mlp
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 
-@struct.dataclass
-class BCState:
+class BCState(struct.PyTreeNode):
     """The whole of it is an actor."""
 
     actor: Learner
 
 
-@struct.dataclass
 class BC(Agent):
     """A deterministic tanh policy fitted by mean squared error, the BC baseline of TD3+BC's paper."""
 

@@ -13,8 +13,7 @@ from moorl_jax.types import Array, Metrics, Params
 _ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
 
 
-@struct.dataclass
-class Learner:
+class Learner(struct.PyTreeNode):
     """Parameters and the Adam moments that follow them."""
 
     params: Params

@@ -1,13 +1,12 @@
 """What an agent is: frozen data and pure functions over a pytree state.
 
-The engine knows nothing else of an algorithm. To write one, subclass `Agent` in a file of your own, decorate it with
-`flax.struct.dataclass`, and give it `init`, `update` and `greedy`.
+The engine knows nothing else of an algorithm. To write one, subclass `Agent` in a file of your own (its annotated
+fields become a frozen dataclass by themselves) and give it `init`, `update` and `greedy`.
 """
 
 from collections.abc import Callable
 from dataclasses import field
 from typing import Any
-
 
 from flax import struct
 
@@ -28,8 +27,7 @@ def static(default: Any) -> Any:
     return field(default=default, metadata={"pytree_node": False})
 
 
-@struct.dataclass
-class Agent:
+class Agent(struct.PyTreeNode):
     """The contract. Fields are the config: numbers are leaves, so sweeping them is a `vmap`; the rest is `static`."""
 
     batch_size: int = static(256)  #: transitions an update is given
@@ -76,5 +74,3 @@ class Agent:
     def phases(self, updates: int) -> tuple[Phase, ...]:
         """Return the recipe the agent goes through within a budget of updates."""
         return (Offline(updates),)
-
-

@@ -13,8 +13,7 @@ from moorl_jax.types import Array, Metrics, Params, Transitions
 LOG_STD_BOUNDS = (-20.0, 2.0)
 
 
-@struct.dataclass
-class CQLState:
+class CQLState(struct.PyTreeNode):
     """Policy, twin critics with their targets, and the two multipliers, as logarithms."""
 
     actor: Learner  #: {net: MLP to mean and raw log std, log_std_multiplier: (), log_std_offset: ()}
@@ -24,7 +23,6 @@ class CQLState:
     target_critic: Params
 
 
-@struct.dataclass
 class CQL(Agent):
     """CQL(H) with the defaults of young-geng/JaxCQL.
 
@@ -99,7 +97,7 @@ class CQL(Agent):
         }
         cloning = state.actor.moments.count < self.cloning_updates
         gradients, metrics = blockwise_gradients(
-            lambda params, block: self.loss(params, state.target_critic, *block, cloning),
+            lambda params, block: self.loss(params, state.target_critic, block[0], block[1], cloning),
             params,
             (batch, draws),
             self.blocks,
@@ -157,7 +155,8 @@ class CQL(Agent):
         if self.max_target_backup:
             next_actions, next_log_pi = squashed_sample(*next_several, draws["target"])
             next_states = jnp.broadcast_to(
-                batch.next_observations[:, None], (*next_actions.shape[:-1], batch.next_observations.shape[-1])
+                batch.next_observations[:, None],
+                (*next_actions.shape[:-1], batch.next_observations.shape[-1]),
             )
             candidates = critics(target_critic, next_states, next_actions).min(axis=0)
             best = candidates.argmax(axis=-1)[:, None]

@@ -15,8 +15,7 @@ from moorl_jax.types import Array, Metrics, Params, Transitions
 LOG_STD_BOUNDS = (-5.0, 2.0)
 
 
-@struct.dataclass
-class IQLState:
+class IQLState(struct.PyTreeNode):
     """Actor, state value, and twin critics with their targets."""
 
     actor: Learner  #: {mean: MLP, log_std: (action size,)}
@@ -25,7 +24,6 @@ class IQLState:
     target_critic: Params
 
 
-@struct.dataclass
 class IQL(Agent):
     """IQL with the defaults of the authors' MuJoCo configuration (ikostrikov/implicit_q_learning)."""
 

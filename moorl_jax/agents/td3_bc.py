@@ -12,8 +12,7 @@ from moorl_jax.nets import MLP, critics, init_critics, init_mlp, mlp
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 
-@struct.dataclass
-class TD3BCState:
+class TD3BCState(struct.PyTreeNode):
     """Actor and twin critics, each with its target."""
 
     actor: Learner
@@ -22,7 +21,6 @@ class TD3BCState:
     target_critic: Params
 
 
-@struct.dataclass
 class TD3BC(Agent):
     """TD3+BC with the defaults of the authors' code (sfujim/TD3_BC).
 
@@ -56,9 +54,7 @@ class TD3BC(Agent):
         """Return `policy_freq` updates, of which only the last moves the actor and the targets."""
         return (self.update_critic,) * (self.policy_freq - 1) + (self.update,)
 
-    def update(
-        self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[TD3BCState, Metrics]:
+    def update(self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]) -> tuple[TD3BCState, Metrics]:
         """Update the critics, then the actor against the new critics, then all targets."""
         state, critic_metrics = self.update_critic(state, batch, draws)
         loss = partial(self.actor_loss, critic=state.critic.params, batch=batch)

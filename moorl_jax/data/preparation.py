@@ -18,15 +18,16 @@ class Preparation:
 
     def apply(self, data: Transitions) -> tuple[Transitions, "Normalizer"]:
         """Return the prepared transitions (float32 NumPy) and the normalizer for the policy's observations."""
-        normalizer = Normalizer.identity(data.observations.shape[1:])
+        observations, next_observations = np.asarray(data.observations), np.asarray(data.next_observations)
+        normalizer = Normalizer.identity(observations.shape[1:])
         if self.normalize_observations:
-            normalizer = Normalizer.fit(data.observations)
-        rewards = data.rewards * np.float32(return_scale(data)) if self.normalize_returns else data.rewards
-        prepared = data.replace(  # type: ignore[attr-defined]
-            observations=normalizer(data.observations),
-            next_observations=normalizer(data.next_observations),
+            normalizer = Normalizer.fit(observations)
+        scale = np.float32(return_scale(data)) if self.normalize_returns else np.float32(1.0)
+        prepared = data.replace(
+            observations=normalizer(observations),
+            next_observations=normalizer(next_observations),
             actions=np.clip(data.actions, -self.action_limit, self.action_limit),
-            rewards=rewards,
+            rewards=data.rewards * scale,
         )
         return prepared, normalizer
 

@@ -87,8 +87,8 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[tupl
         return [(Actor("uniform"), _STEPS)]
     if policies is None:
         raise NotAvailableError(
-            f"{task.name}: the recipe rolls out trained policies; name their directory with --policies (POLICIES= "
-            "for make) or the variable MOORL_POLICIES"
+            f"{task.name}: the recipe rolls out trained policies; name their directory with --policies or the "
+            "variable MOORL_POLICIES"
         )
 
     def inside(actor: Actor, steps: int) -> tuple[Actor, int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -97,13 +98,14 @@ def to_transitions(rows: Rows, horizon: int) -> Transitions:
     Source: D4RL `d4rl/__init__.py`, 69-140.
     """
     kept = np.flatnonzero(~_timeouts(rows, horizon)[:-1])
-    return Transitions(
-        observations=rows.observations[kept],
-        actions=rows.actions[kept],
-        rewards=rows.rewards[kept],
-        next_observations=rows.observations[kept + 1],
-        terminals=rows.terminals[kept].astype(np.float32),
-    )
+    columns: dict[str, Any] = {
+        "observations": rows.observations[kept],
+        "actions": rows.actions[kept],
+        "rewards": rows.rewards[kept],
+        "next_observations": rows.observations[kept + 1],
+        "terminals": rows.terminals[kept].astype(np.float32),
+    }
+    return Transitions(**columns)
 
 
 def episode_returns(rows: Rows, horizon: int) -> tuple[np.ndarray, np.ndarray]:

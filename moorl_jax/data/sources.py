@@ -35,12 +35,6 @@ def directory() -> Path:
     return Path(os.environ.get("MOORL_DATA_DIR") or Path.home() / ".cache" / "moorl_jax")
 
 
-def policies() -> Path | None:
-    """Return the directory of behaviour policies that MOORL_POLICIES names, if any."""
-    named = os.environ.get("MOORL_POLICIES")
-    return Path(named) if named else None
-
-
 def file_of(task: Task, source: str) -> Path:
     """Return where the task's HDF5 file of that source lies or would lie."""
     if source == "d4rl":
@@ -55,7 +49,12 @@ def at_hand(task: Task, source: str) -> bool:
     return file_of(task, source).is_file()
 
 
-def choose(task: Task, source: str = "auto") -> str:
+def location(task: Task, source: str) -> str:
+    """Say where the task's data of that source lies: a file, or a dataset's name in Minari."""
+    return f"minari {task.datasets[source]}" if source == "minari" else str(file_of(task, source))
+
+
+def choose(task: Task, source: str = "auto", policies: Path | None = None) -> str:
     """Return the source to use: the one named, or for `auto` the first that can serve.
 
     That is a file of D4RL, a recipe's file, a recipe whose policies are at hand, a Minari dataset; else `d4rl`, which
@@ -65,7 +64,7 @@ def choose(task: Task, source: str = "auto") -> str:
     if source == "auto":
         if at_hand(task, "d4rl"):
             return "d4rl"
-        if "recipe" in task.datasets and (at_hand(task, "recipe") or policies()):
+        if "recipe" in task.datasets and (at_hand(task, "recipe") or policies):
             return "recipe"
         return "minari" if "minari" in task.datasets and at_hand(task, "minari") else "d4rl"
     if source not in SOURCES:
@@ -75,32 +74,30 @@ def choose(task: Task, source: str = "auto") -> str:
     return source
 
 
-def obtain(task: Task, source: str, progress: Progress | None = None) -> None:
-    """Download the task's data, or make it by its recipe, unless it is at hand."""
-    if at_hand(task, source):
-        return
-    if source == "minari":
-        minari_source.download(task.datasets[source])
-    elif source == "d4rl":
-        d4rl.download(task, progress)
-    else:
-        make(task, source, progress=progress)
+def make(
+    task: Task, source: str, policies: Path | None = None, seed: int = 0, progress: Progress | None = None
+) -> Path:
+    """Make the task's dataset by its recipe, whether or not it is there already, and return its file.
 
-
-def make(task: Task, source: str = "recipe", seed: int = 0, progress: Progress | None = None) -> Path:
-    """Make the task's dataset by its recipe, whether or not it is there already, and return its file."""
+    `policies` is the directory of the behaviour policies to roll out; `embedded` needs none.
+    """
     path = file_of(task, source)
-    recipe.generate(task, recipe.plan(task, policies(), source), path, seed, progress)
+    recipe.generate(task, recipe.plan(task, policies, source), path, seed, progress)
     return path
 
 
-def load(task: Task, source: str, progress: Progress | None = None) -> Dataset:
-    """Return the task's data, obtained first where it is not at hand; raise DatasetError where it is faulty."""
-    obtain(task, source, progress)
-    if source == "minari":
-        where, rows = f"minari {task.datasets[source]}", minari_source.read(task.datasets[source])
-    else:
-        path = file_of(task, source)
-        where, rows = str(path), hdf5.read(path)
-    check(rows, task, where)
+def load(task: Task, source: str, policies: Path | None = None, progress: Progress | None = None) -> Dataset:
+    """Return the task's data of that source, downloaded or made first where it is not at hand.
+
+    Raises DatasetError where it cannot be had or is faulty.
+    """
+    if not at_hand(task, source):
+        if source == "minari":
+            minari_source.download(task.datasets[source])
+        elif source == "d4rl":
+            d4rl.download(task, progress)
+        else:
+            make(task, source, policies, progress=progress)
+    rows = minari_source.read(task.datasets[source]) if source == "minari" else hdf5.read(file_of(task, source))
+    check(rows, task, location(task, source))
     return Dataset(task, source, rows, rows.fingerprint())

@@ -51,7 +51,8 @@ def init_mlp(key: Array, module: MLP, inputs: Array) -> Params:
 
 def mlp(params: Params, x: Array) -> Array:
     """Evaluate the MLP whose layers `params` holds, (..., inputs) to (..., outputs)."""
-    return MLP(_widths(params)).apply({"params": params}, x)
+    output: Array = MLP(_widths(params)).apply({"params": params}, x)  # type: ignore[assignment]
+    return output
 
 
 def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Params:

@@ -4,6 +4,8 @@ Where a value is an agent's default it is not repeated here: each agent's defaul
 with their source in its docstring.
 """
 
+from collections.abc import Callable
+
 from moorl_jax.agents import BC, CQL, IQL, TD3BC, Agent
 from moorl_jax.data.preparation import Preparation
 
@@ -43,4 +45,9 @@ def cql(updates: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
     return CQL(), Preparation(action_limit=0.999)
 
 
-SETTINGS = {"bc": bc, "td3_bc": td3_bc, "iql": iql, "cql": cql}
+SETTINGS: dict[str, Callable[[int], tuple[Agent, Preparation]]] = {
+    "bc": bc,
+    "td3_bc": td3_bc,
+    "iql": iql,
+    "cql": cql,
+}

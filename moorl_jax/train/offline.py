@@ -113,5 +113,3 @@ def _train_seed(
 
     state, metrics = jax.lax.scan(one_cycle, state, first + jnp.arange(cycles))
     return state, jax.tree.map(lambda values: values.mean(axis=0), metrics)
-
-

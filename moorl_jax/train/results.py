@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -126,15 +127,17 @@ def rebuild_agent(config: dict[str, Any]) -> Agent:
     fields = {
         name: tuple(value) if isinstance(value, list) else value for name, value in config["agent_config"].items()
     }
-    return find_agent(config["agent"])(**fields)
+    make: Callable[..., Agent] = find_agent(config["agent"])
+    return make(**fields)
 
 
 def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
     """Return the agent, its observation normalizer and the final states of all seeds."""
     agent, task = rebuild_agent(result.config), result.task
-    observation, action = np.zeros((1, *task.observation_shape), np.float32), np.zeros((1, task.action_size), np.float32)
-    scalar = np.zeros(1, np.float32)
-    example = Transitions(observation, action, scalar, observation, scalar)  # type: ignore[arg-type]
+    scalar: Any = np.zeros(1, np.float32)
+    observation: Any = np.zeros((1, *task.observation_shape), np.float32)
+    action: Any = np.zeros((1, task.action_size), np.float32)
+    example = Transitions(observation, action, scalar, observation, scalar)
     keys = jax.random.split(jax.random.key(0), len(result.config["seeds"]))
     states = jax.eval_shape(jax.vmap(lambda key: agent.init(key, example)), keys)
     target = _tree(states, Normalizer.identity(task.observation_shape))

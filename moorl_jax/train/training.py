@@ -154,7 +154,13 @@ def train(
 
 
 def evaluate(
-    agent: Agent, task: Task, normalizer: Normalizer, states: State, seeds: tuple[int, ...], episodes: int, round_: int
+    agent: Agent,
+    task: Task,
+    normalizer: Normalizer,
+    states: State,
+    seeds: tuple[int, ...],
+    episodes: int,
+    round_: int,
 ) -> np.ndarray:
     """Return the raw returns, (seeds, episodes), of the greedy policies of trained states."""
     evaluator = Evaluator(agent, task, normalizer, seeds, episodes)

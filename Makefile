@@ -1,0 +1,47 @@
+# Every target sets up .venv by itself; the first one takes a minute or two.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+TASK ?= quick
+AGENTS ?= bc,td3_bc,iql,cql
+BUDGET ?= quick
+SOURCE ?= auto
+SEEDS ?=
+# Behaviour policies that recipes roll out; a folder shared/data beside the clone is found by itself.
+POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
+
+export MOORL_POLICIES := $(abspath $(POLICIES))
+
+.PHONY: help setup bench test test-slow lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## create .venv with the library and the developer's tools
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "moorl_jax needs Python 3.11 or 3.12: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+bench: $(READY)  ## train and print the score table: TASK= AGENTS= SEEDS= BUDGET= SOURCE= POLICIES=
+	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS))
+
+test: $(READY)  ## lint, check types, run the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(READY)  ## run the tests that train or generate for longer
+	$(BIN)/python -m pytest -m slow
+
+format: $(READY)  ## format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove .venv and caches; results and data stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
