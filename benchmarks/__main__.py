@@ -10,10 +10,10 @@ from benchmarks.budgets import BUDGETS
 from benchmarks.runner import plan, sweep
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
-from moorl_jax.train.devices import use_all_cores
 
 app = typer.Typer(add_completion=False)
 

@@ -14,9 +14,9 @@ import typer
 from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data import load, recipe
+from moorl_jax.engine.training import train
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import find
-from moorl_jax.train.training import train
 
 SPREAD = 0.25  #: std of the action before tanh; enough to vary the episodes, little enough to hop on
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from benchmarks.budgets import Budget
 from moorl_jax.data import Dataset, choose, load
 from moorl_jax.data.recipe import VERSION
+from moorl_jax.engine import results
+from moorl_jax.engine.results import Result
+from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import Display
 from moorl_jax.settings import Settings, settings
 from moorl_jax.tasks import Task
-from moorl_jax.train import results
-from moorl_jax.train.results import Result
-from moorl_jax.train.training import train
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS, Agent
 from moorl_jax.data import hdf5, sources
 from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions
+from moorl_jax.engine import results
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.training import evaluate, train
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
-from moorl_jax.train import results
-from moorl_jax.train.devices import use_all_cores
-from moorl_jax.train.training import evaluate, train
 
 app = typer.Typer(
     add_completion=False,

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from moorl_jax.train.training import Report
+from moorl_jax.engine.training import Report
 
 LOG_WIDTH = 140  #: columns of tables written to a file or a pipe, which have no width of their own
 

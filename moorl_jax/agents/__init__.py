@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from moorl_jax.agents.bc import BC
+from moorl_jax.agents.common import Learner
 from moorl_jax.agents.contract import Agent, static
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.iql import IQL
@@ -39,4 +40,4 @@ def find_agent(name: str) -> type[Agent]:
     return agent
 
 
-__all__ = ["AGENTS", "BC", "CQL", "IQL", "TD3BC", "Agent", "find_agent", "static"]
+__all__ = ["AGENTS", "BC", "CQL", "IQL", "TD3BC", "Agent", "Learner", "find_agent", "static"]

@@ -88,9 +88,7 @@ def read_actor(path: Path, activation: str, squash: bool) -> Gaussian:
 
 def read_snapshot(path: Path, iteration: int) -> Gaussian:
     """Read the policy after an iteration from the HDF5 log of a TRPO run (tanh layers, fixed spread)."""
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such training log; give the directory of policies with --policies")
-    with h5py.File(path, "r") as file:
+    with _log(path) as file:
         policy = file[f"snapshots/iter{iteration:07d}/GaussianPolicy"]
         hidden = policy["hidden/FeedforwardNet"]
         affine = [hidden[layer]["AffineLayer"] for layer in sorted(hidden)] + [policy["out/AffineLayer"]]
@@ -103,5 +101,11 @@ def read_snapshot(path: Path, iteration: int) -> Gaussian:
 
 def snapshots(path: Path) -> list[int]:
     """Return the iterations of which a TRPO run's log holds the policy, in order."""
-    with h5py.File(path, "r") as file:
+    with _log(path) as file:
         return sorted(int(name.removeprefix("iter")) for name in file["snapshots"])
+
+
+def _log(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such training log; give the directory of policies with --policies")
+    return h5py.File(path, "r")

@@ -61,7 +61,7 @@ def check(rows: Rows, task: Task, where: str) -> None:
         if value.shape[1:] != sizes.get(key, ()):
             wanted = f"{task.name} needs {(count, *sizes.get(key, ()))}"
             refuse(key, f"has shape {value.shape} where {wanted}", "is this the file of another task?")
-        bad = np.flatnonzero(~np.isfinite(value).reshape(count, -1).all(axis=1))
+        bad = np.flatnonzero(~np.isfinite(value).all(axis=tuple(range(1, value.ndim))))
         if len(bad):
             refuse(key, f"is NaN or infinite in {len(bad)} rows, the first is row {bad[0]}", again)
     beyond = float(np.abs(rows.actions).max(initial=0.0))
@@ -86,7 +86,8 @@ def _timeouts(rows: Rows, horizon: int) -> np.ndarray:
     clock = 0
     for row, terminal in enumerate(rows.terminals):
         timeouts[row] = clock == horizon - 1
-        clock = 0 if terminal or timeouts[row] else clock + 1
+        # D4RL's clock starts at 1 after a terminal and at 0 after a time-out.
+        clock = 0 if timeouts[row] else 1 if terminal else clock + 1
     return timeouts
 
 

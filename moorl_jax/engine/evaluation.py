@@ -5,8 +5,8 @@ import numpy as np
 
 from moorl_jax.agents import Agent
 from moorl_jax.data import Normalizer
+from moorl_jax.engine.devices import evaluation_device
 from moorl_jax.tasks import Task, make_environment
-from moorl_jax.train.devices import evaluation_device
 from moorl_jax.types import Params
 
 STREAM = 0x6576616C  #: sets evaluation's random stream apart from every other use of a seed

@@ -12,9 +12,9 @@ from moorl_jax import settings as families
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Dataset, Normalizer, Preparation, choose, load
+from moorl_jax.engine.evaluation import Evaluator
+from moorl_jax.engine.offline import OfflineTrainer
 from moorl_jax.tasks import Task, find
-from moorl_jax.train.evaluation import Evaluator
-from moorl_jax.train.offline import OfflineTrainer
 from moorl_jax.types import Params
 
 EVALUATIONS = 20  #: evenly spaced over a run, unless `evaluate_every` says otherwise

@@ -29,9 +29,9 @@ from moorl_jax.agents import AGENTS, Agent, find_agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
 from moorl_jax.data.rows import episode_returns
+from moorl_jax.engine.training import Run
 from moorl_jax.errors import MoorlError
 from moorl_jax.tasks import Task, find
-from moorl_jax.train.training import Run
 from moorl_jax.types import Transitions
 
 FILES = ("config.json", "curves.csv", "provenance.json")

@@ -11,7 +11,7 @@ import numpy as np
 
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
-from moorl_jax.train.devices import lanes
+from moorl_jax.engine.devices import lanes
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 

@@ -1,0 +1,89 @@
+import jax
+import numpy as np
+import pytest
+
+from moorl_jax.agents import BC, CQL, IQL, TD3BC
+from moorl_jax.engine.offline import OfflineTrainer
+from moorl_jax.nets import critics
+from tests.agents.probes import bandit, chain, timed_out
+
+SMALL = {"hidden": (32, 32), "batch_size": 64}
+RATES = {"actor_learning_rate": 1e-3, "critic_learning_rate": 3e-3}
+# The penalty of CQL moves values down on purpose; without it CQL is SAC and must find the true ones.
+AGENTS = {
+    "td3_bc": TD3BC(**SMALL, **RATES, discount=0.5, tau=0.05),
+    "iql": IQL(**SMALL, **RATES, value_learning_rate=3e-3, discount=0.5, tau=0.05, expectile=0.5),
+    "cql": CQL(
+        **SMALL, **RATES, discount=0.5, tau=0.05, penalty_weight=0.0, actions_per_state=2, blocks=1, target_entropy=-2.0
+    ),
+}
+
+
+def trained(agent, data, updates=1500):
+    trainer = OfflineTrainer(agent, data, (0,))
+    trainer.gather(trainer.run(updates))
+    return jax.tree.map(lambda leaf: leaf[0], trainer.states())
+
+
+@pytest.fixture(params=AGENTS, name="agent")
+def _agent(request):
+    return AGENTS[request.param]
+
+
+def value(state, observation, action):
+    q = critics(state.critic.params, np.array([observation], np.float32), np.array([action], np.float32))
+    return np.asarray(q)
+
+
+def test_bandit(agent, rng):
+    state = trained(agent, bandit(rng))
+    for action in (-0.9, -0.2, 0.5, 0.9):
+        np.testing.assert_allclose(value(state, 1.0, action), 1.0 - (action - 0.5) ** 2, atol=0.1)
+    best = agent.greedy(agent.policy(state), np.ones((1, 1), np.float32))[0, 0]
+    assert best > 0.1, "the policy must lean from the data's mean 0 towards the best action 0.5"
+
+
+def test_chain(agent, rng):
+    state = trained(agent, chain(rng))
+    np.testing.assert_allclose(value(state, 1.0, 0.3), 1.0, atol=0.05)
+    np.testing.assert_allclose(value(state, -1.0, 0.3), 0.5, atol=0.05)
+
+
+def test_a_time_out_bootstraps(agent, rng):
+    state = trained(agent, timed_out(rng))
+    np.testing.assert_allclose(value(state, 1.0, 0.3), 2.0, atol=0.1)
+
+
+def test_cqls_penalty_lowers_values_away_from_the_data(rng):
+    data = bandit(rng)
+    data = jax.tree.map(lambda leaf: leaf[np.abs(data.actions[:, 0]) < 0.3], data)
+    conservative, plain = (
+        trained(AGENTS["cql"].replace(penalty_weight=weight), data, updates=800) for weight in (1.0, 0.0)
+    )
+    away, near = 0.95, 0.0
+    drop = {action: (value(plain, 1.0, action) - value(conservative, 1.0, action)).mean() for action in (away, near)}
+    assert drop[away] > drop[near] + 0.3
+
+
+def test_bc_finds_the_conditional_mean(rng):
+    data = chain(rng)
+    data = data.replace(actions=(0.4 * data.observations + 0.1 * rng.standard_normal(data.actions.shape)).astype("f4"))
+    agent = BC(**SMALL, learning_rate=3e-3)
+    state = trained(agent, data)
+    actions = agent.greedy(agent.policy(state), np.array([[-1.0], [1.0]], np.float32))
+    np.testing.assert_allclose(actions[:, 0], [-0.4, 0.4], atol=0.05)
+
+
+def test_bc_loss_and_step_by_hand():
+    """One layer deep enough to differentiate on paper: pi(s) = tanh(w s + b), Adam's first step is the rate."""
+    agent = BC(hidden=(), learning_rate=0.01)
+    data = chain(np.random.default_rng(1), size=8)
+    state = agent.init(jax.random.key(0), data)
+    w, b = (float(state.actor.params["layer0"][leaf].squeeze()) for leaf in ("kernel", "bias"))
+    policy = np.tanh(w * data.observations + b)
+    expected = np.mean((policy - data.actions) ** 2)
+    slope = 2 * (policy - data.actions) * (1 - policy**2) / 8
+    after, metrics = agent.update(state, data, None)
+    assert float(metrics["bc_loss"]) == pytest.approx(expected, rel=1e-5)
+    moved = float(after.actor.params["layer0"]["kernel"].squeeze()) - w
+    assert moved == pytest.approx(-0.01 * np.sign((slope * data.observations).sum()), rel=1e-4)

@@ -1,0 +1,93 @@
+import h5py
+import numpy as np
+import pytest
+
+from moorl_jax.data import hdf5
+from moorl_jax.errors import DatasetError
+
+
+@pytest.fixture
+def file(tmp_path, hopper_rows):
+    path = tmp_path / "hopper.hdf5"
+    hdf5.write(path, hopper_rows, {"infos/qpos": np.zeros((2000, 6), np.float32), "metadata/algorithm": "test"})
+    return path
+
+
+def test_what_is_written_is_read(file, hopper_rows):
+    assert hdf5.read(file).fingerprint() == hopper_rows.fingerprint()
+    assert not list(file.parent.glob("*.partial"))
+
+
+def test_the_layout_is_d4rls(file):
+    with h5py.File(file) as opened:
+        assert {"observations", "actions", "rewards", "terminals", "timeouts", "infos", "metadata"} <= set(opened)
+        assert opened["observations"].dtype == np.float32
+        assert opened["terminals"].dtype == bool
+        assert opened["observations"].compression == "gzip"
+
+
+def test_columns_of_rewards_and_flags_are_flattened(file, hopper_rows):
+    with h5py.File(file, "r+") as opened:
+        rewards = opened["rewards"][()]
+        del opened["rewards"]
+        opened["rewards"] = rewards[:, None]
+    assert hdf5.read(file).fingerprint() == hopper_rows.fingerprint()
+
+
+def test_time_outs_and_next_observations_may_be_missing(file):
+    with h5py.File(file, "r+") as opened:
+        del opened["timeouts"], opened["next_observations"]
+    rows = hdf5.read(file)
+    assert rows.timeouts is None
+    assert rows.next_observations is None
+
+
+@pytest.mark.parametrize("key", ["observations", "actions", "rewards", "terminals"])
+def test_a_missing_key_is_named(file, key):
+    with h5py.File(file, "r+") as opened:
+        del opened[key]
+    with pytest.raises(DatasetError, match=rf"hopper\.hdf5: the key '{key}' is missing \(found: .*infos"):
+        hdf5.read(file)
+
+
+def test_a_group_in_an_arrays_place_is_named(file):
+    with h5py.File(file, "r+") as opened:
+        del opened["rewards"]
+        opened.create_group("rewards")
+    with pytest.raises(DatasetError, match="'rewards' is a group, not an array"):
+        hdf5.read(file)
+
+
+def test_an_html_page_under_the_name_is_named(tmp_path):
+    path = tmp_path / "hopper.hdf5"
+    path.write_text("<!DOCTYPE html><html><body>404 Not Found</body></html>")
+    with pytest.raises(DatasetError, match="not an HDF5 file but an HTML page"):
+        hdf5.read(path)
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.99])
+def test_a_truncated_file_is_named(file, kept):
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(DatasetError, match="truncated or damaged"):
+        hdf5.read(file)
+
+
+def test_damaged_bytes_inside_are_named(file):
+    whole = bytearray(file.read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 4000] = b"\xff" * 4000
+    file.write_bytes(bytes(whole))
+    with pytest.raises(DatasetError, match=r"hopper\.hdf5"):
+        hdf5.read(file)
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(DatasetError, match="no such file"):
+        hdf5.read(tmp_path / "nothing.hdf5")
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, hopper_rows):
+    with pytest.raises(TypeError):
+        hdf5.write(tmp_path / "x.hdf5", hopper_rows, {"infos/bad": object()})
+    assert list(tmp_path.iterdir()) == []

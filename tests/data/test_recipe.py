@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from moorl_jax.data import hdf5, recipe
+from moorl_jax.data.behaviour import Gaussian, Uniform
+from moorl_jax.data.rows import check, episode_returns, suspicions
+from moorl_jax.errors import DatasetError, NotAvailableError
+from moorl_jax.tasks import expand, find
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, hopper):
+    """The same recipe twice, once more with another seed."""
+    folder = tmp_path_factory.mktemp("made")
+    (actor, _), *_ = recipe.plan(hopper, None, "embedded")
+    actors, reports = [(recipe.Actor("uniform"), 300), (actor, 700)], []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        recipe.generate(hopper, actors, folder / name, seed, lambda *report: reports.append(report))
+    assert reports[-1] == (1000, 1000)
+    return [hdf5.read(folder / name) for name in "abc"]
+
+
+class TestGenerate:
+    def test_is_deterministic_for_a_seed(self, made):
+        assert made[0].fingerprint() == made[1].fingerprint() != made[2].fingerprint()
+
+    def test_rows_are_sound(self, made, hopper):
+        check(made[0], hopper, "made")
+        assert suspicions(made[0], hopper.horizon) == []
+
+    def test_actors_come_in_order(self, made, hopper):
+        """Uniform actions topple the hopper within some twenty steps; the embedded policy hops for hundreds."""
+        _, lengths = episode_returns(made[0], hopper.horizon)
+        uniform = lengths[np.cumsum(lengths) <= 300]
+        trained = lengths[np.cumsum(lengths) > 300]
+        assert uniform.mean() < 50 < 100 < trained.mean()
+        assert made[0].terminals[299] or made[0].timeouts[299]  # the recorder cuts each actor's last episode
+
+    def test_actions_are_stored_as_they_were_played(self, made, hopper):
+        """Replaying the stored actions from the first reset gives the stored observations."""
+        rng = np.random.default_rng((0, 0, 0))
+        environment = recipe.make_environment(hopper)
+        observation, _ = environment.reset(seed=int(rng.integers(2**31)))
+        rows = made[0]
+        for row in range(int(np.flatnonzero(rows.terminals | rows.timeouts)[0])):
+            np.testing.assert_allclose(rows.observations[row], observation, rtol=1e-6, atol=1e-6)
+            observation, reward, *_ = environment.step(rows.actions[row])
+            assert rows.rewards[row] == pytest.approx(reward, rel=1e-6)
+        environment.close()
+
+
+class TestPlan:
+    def test_random_needs_no_policies(self):
+        assert recipe.plan(find("walker2d-random-v2"), None) == [(recipe.Actor("uniform"), 1_000_000)]
+
+    def test_without_policies_the_message_says_how_to_name_them(self):
+        with pytest.raises(NotAvailableError, match="--policies or the variable MOORL_POLICIES"):
+            recipe.plan(find("walker2d-medium-v2"), None)
+
+    def test_a_directory_without_the_policy_is_named(self, tmp_path):
+        (actor, _), *_ = recipe.plan(find("walker2d-expert-v2"), tmp_path)
+        with pytest.raises(DatasetError, match=r"Walker2d-v3_actor\.npz: no such policy file"):
+            actor.read(find("walker2d-expert-v2"))
+
+    def test_a_directory_without_the_learning_curve_is_named(self, tmp_path):
+        with pytest.raises(DatasetError, match=r"log_Hopper-v1_4\.h5: no such training log"):
+            recipe.plan(find("hopper-medium-replay-v2"), tmp_path)
+
+    def test_numbers_of_steps_are_d4rls(self, policies):
+        steps = {
+            "random": 1_000_000,
+            "medium": 1_000_000,
+            "expert": 1_000_000,
+            "full-replay": 1_000_000,
+            "medium-expert": 2_000_000,
+        }
+        replay = {"halfcheetah": 202_000, "hopper": 402_000, "walker2d": 302_000}
+        for task in expand("locomotion-all"):
+            robot, level = task.datasets["recipe"].split("-", 1)
+            planned = sum(share for _, share in recipe.plan(task, policies))
+            assert planned == (replay[robot] if level == "medium-replay" else steps[level]), task.name
+
+    @pytest.mark.parametrize("robot", ["halfcheetah", "hopper", "walker2d"])
+    def test_every_policy_acts_in_its_environment(self, robot, policies):
+        for level in ("medium", "expert", "medium-replay"):
+            task = find(f"{robot}-{level}-v2")
+            for actor, _ in recipe.plan(task, policies)[-1:]:
+                columns = recipe.roll_out(task, actor, 50, (0,))
+                assert np.isfinite(columns["observations"]).all()
+                assert np.isfinite(columns["infos/action_log_probs"]).all()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("name", "low", "high"),
+        [
+            ("halfcheetah-medium-v2", 40, 55),
+            ("hopper-medium-v2", 40, 65),
+            ("walker2d-medium-v2", 45, 70),
+            ("halfcheetah-expert-v2", 85, 105),
+            ("hopper-expert-v2", 85, 120),
+            ("walker2d-expert-v2", 105, 130),
+        ],
+    )
+    def test_levels_lie_where_the_policies_were_measured(self, name, low, high, policies):
+        task = find(name)
+        (actor, _), *_ = recipe.plan(task, policies)
+        columns = recipe.roll_out(task, actor, 20_000, (1,))
+        rows = recipe.Rows(**{key: value for key, value in columns.items() if not key.startswith("infos/")})
+        complete = episode_returns(rows, task.horizon)[0][:-1]  # the recorder cut the last one
+        assert low < task.score(complete.mean()) < high
+
+
+class TestBehaviour:
+    def test_uniform_density(self, rng):
+        action, log_density = Uniform(3).act(np.zeros(11), rng)
+        assert np.abs(action).max() <= 1.0
+        assert log_density == pytest.approx(3 * np.log(0.5))
+
+    def test_squashed_density_integrates_to_one(self, rng):
+        """Averaging 1 / density over samples gives the length of the interval they fill."""
+        policy = Gaussian(((np.zeros((2, 1)), np.array([0.3])),), "relu", True, np.array([-0.5]))
+        samples = [policy.act(np.zeros(2), rng) for _ in range(20_000)]
+        inside = [np.exp(-log_density) for action, log_density in samples if abs(action[0]) < 0.8]
+        assert np.sum(inside) / len(samples) == pytest.approx(1.6, rel=0.05)
+
+    def test_network_and_normalizer(self, rng):
+        kernel = np.array([[1.0], [-2.0]])
+        policy = Gaussian(((kernel, np.array([0.1])),), "relu", False, np.array([-20.0]), np.ones(2), 2.0, clip=1.0)
+        action, _ = policy.act(np.array([2.0, 9.0]), rng)
+        assert action[0] == pytest.approx(-1.0)  # 0.5 - 2 * 1 (clipped from 4) + 0.1, then clipped
+        action, _ = policy.act(np.array([2.0, 1.5]), rng)
+        assert action[0] == pytest.approx(0.5 - 2 * 0.25 + 0.1)

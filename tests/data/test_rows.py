@@ -1,0 +1,103 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions
+from moorl_jax.errors import DatasetError
+
+CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
+HORIZON = 8
+
+
+def recorded(timeouts=True):
+    raw = {key: CONVENTIONS[f"raw/dense/{key}"] for key in ("observations", "actions", "rewards", "terminals")}
+    return Rows(**raw, timeouts=CONVENTIONS["raw/dense/timeouts"] if timeouts else None)
+
+
+@pytest.mark.parametrize(("timeouts", "name"), [(True, "qlearning"), (False, "qlearning_no_timeouts_key")])
+def test_transitions_are_those_of_d4rls_qlearning_dataset(timeouts, name):
+    ours = to_transitions(recorded(timeouts), HORIZON)
+    for field in ("observations", "actions", "next_observations", "rewards", "terminals"):
+        np.testing.assert_array_equal(getattr(ours, field), CONVENTIONS[f"d4rl/{name}/{field}"], err_msg=field)
+
+
+def test_returns_are_those_of_the_flagged_episodes():
+    rows = Rows(
+        observations=np.zeros((6, 1), np.float32),
+        actions=np.zeros((6, 1), np.float32),
+        rewards=np.array([1, 2, 4, 8, 16, 32], np.float32),
+        terminals=np.array([0, 1, 0, 0, 0, 0], bool),
+        timeouts=np.array([0, 0, 0, 1, 0, 0], bool),
+    )
+    returns, lengths = episode_returns(rows, horizon=10)
+    np.testing.assert_array_equal(returns, [3, 12])  # the unfinished tail is no episode
+    np.testing.assert_array_equal(lengths, [2, 2])
+
+
+class TestFaults:
+    """Each fault gets one line that names the file, the key, what is wrong and what to do."""
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf])
+    @pytest.mark.parametrize("key", ["observations", "actions", "rewards"])
+    def test_not_finite(self, hopper, hopper_rows, key, bad):
+        values = getattr(hopper_rows, key).copy()
+        values[17] = bad
+        with pytest.raises(DatasetError, match=f"file: '{key}' is NaN or infinite in 1 rows, the first is row 17; "):
+            check(replace(hopper_rows, **{key: values}), hopper, "file")
+
+    def test_wrong_dimension(self, hopper, hopper_rows):
+        rows = replace(hopper_rows, observations=hopper_rows.observations[:, :5])
+        with pytest.raises(DatasetError, match=r"'observations' has shape .* needs \(2000, 11\); .*another task"):
+            check(rows, hopper, "file")
+
+    def test_lengths_differ(self, hopper, hopper_rows):
+        with pytest.raises(DatasetError, match="'actions' has 1990 rows where 'rewards' has 2000"):
+            check(replace(hopper_rows, actions=hopper_rows.actions[:-10]), hopper, "file")
+
+    def test_actions_out_of_range(self, hopper, hopper_rows):
+        with pytest.raises(DatasetError, match=r"'actions' reaches 1\.5, outside \[-1, 1\]"):
+            check(replace(hopper_rows, actions=np.full_like(hopper_rows.actions, 1.5)), hopper, "file")
+
+    def test_no_complete_episode(self, hopper, hopper_rows):
+        never = np.zeros_like(hopper_rows.terminals)
+        with pytest.raises(DatasetError, match="'terminals' and time-outs end no episode in 2000 rows"):
+            check(replace(hopper_rows, terminals=never, timeouts=never), hopper, "file")
+
+    def test_empty(self, hopper):
+        empty = np.zeros((0,), np.float32)
+        rows = Rows(np.zeros((0, 11), np.float32), np.zeros((0, 3), np.float32), empty, empty > 0, empty > 0)
+        with pytest.raises(DatasetError, match="end no episode in 0 rows"):
+            check(rows, hopper, "file")
+
+    def test_sound_rows_pass(self, hopper, hopper_rows):
+        check(hopper_rows, hopper, "file")
+
+
+class TestSuspicions:
+    def test_nothing_odd_about_a_recipes_rows(self, hopper_rows):
+        assert suspicions(hopper_rows, 1000) == []
+
+    def test_unflagged_edges_and_both_flags_are_noticed(self):
+        rows = recorded()
+        following = np.vstack([rows.observations[1:], rows.observations[:1]])
+        edge = 7 + 8 + 6 + 5 - 1  # the fourth recorded episode ends without a flag
+        following[edge] += 1.0
+        found = " ".join(suspicions(replace(rows, next_observations=following), HORIZON))
+        assert "1 episode edges carry no flag" in found
+        assert "1 rows are both terminal and time-out" in found
+        assert "the last 2 rows are an unfinished episode" in found
+
+    def test_missing_time_outs_are_noticed(self):
+        assert any("no 'timeouts' key" in sentence for sentence in suspicions(recorded(timeouts=False), HORIZON))
+
+
+class TestFingerprint:
+    def test_depends_on_every_array(self, hopper_rows):
+        same = replace(hopper_rows, rewards=hopper_rows.rewards.copy())
+        assert same.fingerprint() == hopper_rows.fingerprint()
+        for key, value in hopper_rows.arrays().items():
+            changed = value.copy()
+            changed[3] = ~changed[3] if changed.dtype == bool else changed[3] + 1
+            assert replace(hopper_rows, **{key: changed}).fingerprint() != hopper_rows.fingerprint(), key

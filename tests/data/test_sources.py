@@ -1,0 +1,131 @@
+import http.server
+import threading
+import time
+
+import gymnasium
+import minari
+import numpy as np
+import pytest
+
+from moorl_jax.data import d4rl, hdf5, sources
+from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
+from moorl_jax.tasks import find
+
+
+@pytest.fixture
+def d4rl_file(hopper, hopper_rows):
+    path = d4rl.file_of(hopper)
+    hdf5.write(path, hopper_rows, {})
+    return path
+
+
+class TestChoose:
+    def test_an_original_file_comes_first(self, hopper, d4rl_file, tmp_path):
+        assert sources.choose(hopper, policies=tmp_path) == "d4rl"
+
+    def test_a_recipe_comes_next(self, hopper, tmp_path):
+        assert sources.choose(hopper, policies=tmp_path) == "recipe"
+
+    def test_otherwise_d4rl_is_to_be_downloaded(self, hopper):
+        assert sources.choose(hopper) == "d4rl"
+
+    def test_a_source_by_name(self, hopper, d4rl_file):
+        assert sources.choose(hopper, "embedded") == "embedded"
+
+    def test_unknown_and_unavailable_sources(self, hopper):
+        with pytest.raises(UnknownNameError, match="did you mean d4rl"):
+            sources.choose(hopper, "d4lr")
+        with pytest.raises(NotAvailableError, match="walker2d-medium-v2 has no source 'embedded'; it has d4rl"):
+            sources.choose(find("walker2d-medium-v2"), "embedded")
+        with pytest.raises(NotAvailableError, match="not available yet"):
+            sources.choose(find("pen-human-v1"))
+
+
+class TestLoad:
+    def test_an_original_file(self, hopper, d4rl_file, hopper_rows):
+        dataset = sources.load(hopper, "d4rl")
+        assert dataset.fingerprint == hopper_rows.fingerprint()
+        assert len(dataset.transitions) == 2000 - hopper_rows.timeouts[:-1].sum() - 1
+
+    def test_a_faulty_file_is_refused(self, hopper, d4rl_file, hopper_rows):
+        hdf5.write(d4rl_file, hopper_rows, {})
+        with pytest.raises(DatasetError, match="'observations' has shape"):
+            sources.check(hopper_rows, find("walker2d-medium-v2"), str(d4rl_file))
+
+    def test_minaris_rows(self, hopper):
+        """A dataset recorded with the library comes back as transitions with their true next observations."""
+        environment = minari.DataCollector(gymnasium.make("Hopper-v4", max_episode_steps=15))
+        recorded = []
+        for episode in range(4):
+            observation, _ = environment.reset(seed=episode)
+            ended = False
+            while not ended:
+                action = np.full(3, 0.1, np.float32)
+                following, reward, terminal, timeout, _ = environment.step(action)
+                recorded.append((observation, following, reward))
+                observation, ended = following, terminal or timeout
+        environment.create_dataset("mujoco/hopper/medium-v0", author="test", author_email="t@t", code_permalink="t")
+        environment.close()
+        assert sources.at_hand(hopper, "minari")
+        rows = sources.load(hopper, "minari").rows
+        np.testing.assert_allclose(rows.observations, [step[0] for step in recorded], rtol=1e-6)
+        np.testing.assert_allclose(rows.next_observations, [step[1] for step in recorded], rtol=1e-6)
+        np.testing.assert_allclose(rows.rewards, [step[2] for step in recorded], rtol=1e-6)
+        assert rows.timeouts.sum() == 4
+        assert not rows.terminals.any()
+
+    def test_minari_without_a_network_says_so_at_once(self, hopper, monkeypatch):
+        monkeypatch.setattr("moorl_jax.data.minari_source.HUB", ("127.0.0.1", 9))
+        started = time.monotonic()
+        with pytest.raises(DatasetError, match="minari download mujoco/hopper/medium-v0"):
+            sources.load(hopper, "minari")
+        assert time.monotonic() - started < 10
+
+
+class TestDownload:
+    @pytest.fixture
+    def server(self, monkeypatch):
+        """A server of D4RL's layout on this machine; `content` maps paths to (claimed length, bytes)."""
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            content: dict[str, tuple[int, bytes]] = {}
+
+            def do_GET(self):
+                if self.path not in self.content:
+                    self.send_error(404)
+                    return
+                length, body = self.content[self.path]
+                self.send_response(200)
+                self.send_header("Content-Length", str(length))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+            threading.Thread(target=running.serve_forever, daemon=True).start()
+            monkeypatch.setattr(d4rl, "SERVER", f"http://127.0.0.1:{running.server_port}")
+            yield Handler
+            running.shutdown()
+
+    def test_a_file_is_fetched_whole(self, hopper, hopper_rows, server, tmp_path):
+        hdf5.write(tmp_path / "x.hdf5", hopper_rows, {})
+        body = (tmp_path / "x.hdf5").read_bytes()
+        server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (len(body), body)
+        reports = []
+        dataset = sources.load(hopper, "d4rl", progress=lambda *report: reports.append(report))
+        assert dataset.fingerprint == hopper_rows.fingerprint()
+        assert reports[-1] == (len(body), len(body))
+
+    @pytest.mark.parametrize("answer", ["cut off", "missing", "no server"])
+    def test_a_failure_names_the_place_and_leaves_nothing(self, hopper, server, monkeypatch, answer):
+        if answer == "cut off":
+            server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (1000, b"x" * 10)
+        if answer == "no server":
+            monkeypatch.setattr(d4rl, "SERVER", "http://127.0.0.1:9")
+        started = time.monotonic()
+        with pytest.raises(DatasetError, match=r"put it at .*hopper_medium-v2\.hdf5"):
+            sources.load(hopper, "d4rl")
+        assert time.monotonic() - started < 10
+        assert list(d4rl.file_of(hopper).parent.iterdir()) == []

@@ -1,0 +1,96 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from moorl_jax.agents import IQL
+from moorl_jax.data import Preparation
+from moorl_jax.engine import results
+from moorl_jax.engine.training import evaluate, train
+from moorl_jax.errors import MoorlError
+
+
+@pytest.fixture(scope="module")
+def run(hopper, hopper_data):
+    agent = IQL(hidden=(16, 16), batch_size=32, actor_decay_updates=10.0)
+    return train(agent, hopper, seeds=(0, 4), updates=10, evaluate_every=5, episodes=2, dataset=hopper_data,
+                 preparation=Preparation(normalize_observations=True, action_limit=0.99))  # fmt: skip
+
+
+@pytest.fixture
+def saved(run, tmp_path):
+    results.save(run, tmp_path / "cell", "the command")
+    return tmp_path / "cell"
+
+
+def test_a_result_is_read_back(saved, run, hopper_data):
+    result = results.read(saved)
+    assert result.config["command"] == "the command"
+    assert result.config["seeds"] == [0, 4]
+    assert result.config["preparation"]["action_limit"] == 0.99
+    assert result.provenance["dataset_sha256"] == hopper_data.fingerprint
+    assert result.provenance["source"] == "embedded"
+    assert set(result.provenance["seconds"]) == {"compile", "train", "simulate", "evaluate", "total"}
+    assert result.provenance["versions"]["jax"]
+    np.testing.assert_allclose(result.last_scores(), run.curves["score"].to_numpy()[-2:], rtol=1e-5)
+
+
+def test_files_are_plain_json(saved):
+    for name in ("config.json", "provenance.json"):
+        json.loads((saved / name).read_text(), parse_constant=pytest.fail)
+
+
+def test_states_come_back_and_play_the_same(saved, run):
+    agent, normalizer, states = results.load_states(results.read(saved))
+    assert agent == run.agent
+    np.testing.assert_array_equal(normalizer.mean, run.normalizer.mean)
+    for ours, theirs in zip(*(results.jax.tree.leaves(tree) for tree in (states, run.states)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    returns = evaluate(agent, run.task, normalizer, states, run.seeds, episodes=2, round_=1)
+    np.testing.assert_allclose(returns.mean(axis=1), run.curves["return"].to_numpy()[-2:], rtol=1e-6)
+
+
+def test_saving_again_replaces(saved, run):
+    results.save(run, saved, "another command")
+    assert results.read(saved).config["command"] == "another command"
+    assert [path.name for path in saved.parent.iterdir()] == ["cell"]
+
+
+def test_an_interrupted_save_leaves_no_result(run, tmp_path, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results.ocp.StandardCheckpointer, "save", broken)
+    with pytest.raises(KeyboardInterrupt):
+        results.save(run, tmp_path / "cell", "x")
+    assert not (tmp_path / "cell").exists()
+    monkeypatch.undo()
+    results.save(run, tmp_path / "cell", "x")  # the remains of the first attempt are in nobody's way
+    results.read(tmp_path / "cell")
+
+
+@pytest.mark.parametrize("name", results.FILES)
+def test_a_missing_file_is_named(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(MoorlError, match=f"not a finished result: {name} is missing"):
+        results.read(saved)
+
+
+def test_damaged_files_are_named(saved):
+    (saved / "config.json").write_text("{")
+    with pytest.raises(MoorlError, match="the result is damaged"):
+        results.read(saved)
+
+
+def test_curves_cut_short_are_named(saved):
+    lines = (saved / "curves.csv").read_text().splitlines()
+    (saved / "curves.csv").write_text("\n".join(lines[:3]) + "\n")
+    with pytest.raises(MoorlError, match=r"curves\.csv does not hold all seeds to the end"):
+        results.read(saved)
+
+
+def test_a_missing_checkpoint_is_named(saved):
+    shutil.rmtree(saved / results.CHECKPOINT)
+    with pytest.raises(MoorlError, match="checkpoint cannot be read"):
+        results.load_states(results.read(saved))

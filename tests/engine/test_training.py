@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moorl_jax.agents import BC, TD3BC
+from moorl_jax.data import Preparation
+from moorl_jax.engine.evaluation import Evaluator
+from moorl_jax.engine.training import train
+from moorl_jax.errors import NotAvailableError, UnknownNameError
+
+SMALL = TD3BC(hidden=(16, 16), batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def run(hopper, hopper_data):
+    reports = []
+    run = train(SMALL, hopper, seeds=[3, 1], updates=20, evaluate_every=8, episodes=2, dataset=hopper_data,
+                preparation=Preparation(normalize_observations=True), report=reports.append)  # fmt: skip
+    assert [report.done for report in reports] == [8, 16, 20]
+    assert all(report.total == 20 and report.rate > 0 for report in reports)
+    return run
+
+
+def test_curves_hold_one_row_per_seed_and_evaluation(run):
+    assert list(run.curves["seed"]) == [3, 1] * 3
+    assert list(run.curves["updates"]) == [8, 8, 16, 16, 20, 20]
+    assert (run.curves["env_steps"] == 0).all()
+    assert run.curves["seconds"].is_monotonic_increasing
+    np.testing.assert_allclose(run.curves["score"], [run.task.score(value) for value in run.curves["return"]])
+    assert {"critic_loss", "actor_loss"} <= set(run.curves)
+    assert np.isfinite(run.curves.to_numpy(float)).all()
+
+
+def test_wall_clock_is_accounted_for(run):
+    parts = sum(run.seconds[use] for use in ("compile", "train", "simulate", "evaluate"))
+    assert parts == pytest.approx(run.seconds["total"], rel=0.2)
+
+
+def test_a_seeds_curve_is_the_same_in_any_company(run, hopper, hopper_data):
+    alone = train(SMALL, hopper, seeds=[1], updates=20, evaluate_every=8, episodes=2, dataset=hopper_data,
+                  preparation=Preparation(normalize_observations=True))  # fmt: skip
+    theirs = run.curves[run.curves["seed"] == 1]
+    np.testing.assert_array_equal(alone.curves["return"], theirs["return"])
+
+
+def test_evaluating_more_often_does_not_change_the_training(run, hopper, hopper_data):
+    often = train(SMALL, hopper, seeds=[3, 1], updates=20, evaluate_every=2, episodes=1, dataset=hopper_data,
+                  preparation=Preparation(normalize_observations=True))  # fmt: skip
+    np.testing.assert_array_equal(
+        often.states.actor.params["layer0"]["kernel"], run.states.actor.params["layer0"]["kernel"]
+    )
+
+
+def test_evaluation_starts_depend_on_seed_round_and_episode(run):
+    evaluator = Evaluator(run.agent, run.task, run.normalizer, run.seeds, 2)
+    policies = evaluator.snapshot(run.states.actor.params)
+    first, again, other = (evaluator.evaluate(policies, round_) for round_ in (0, 0, 1))
+    evaluator.close()
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+    assert first[0, 0] != first[0, 1]
+
+
+def test_evaluation_returns_are_those_of_the_environment(hopper, hopper_data):
+    """A policy of zeros, against the same episodes played by hand."""
+    agent = BC(hidden=(4,))
+    run = train(agent, hopper, seeds=1, updates=1, episodes=1, dataset=hopper_data)
+    zeros = {layer: {leaf: 0 * value for leaf, value in net.items()} for layer, net in run.states.actor.params.items()}
+    evaluator = Evaluator(agent, hopper, run.normalizer, (0,), 1)
+    (played,) = evaluator.evaluate(evaluator.snapshot(zeros), 0)
+    evaluator.close()
+    environment = evaluator._simulators[0][0]
+    start = np.random.SeedSequence([0x6576616C, 0, 0, 0]).generate_state(1)[0]
+    environment.reset(seed=int(start))
+    total, ended = 0.0, False
+    while not ended:
+        _, reward, terminal, timeout, _ = environment.step(np.zeros(3, np.float32))
+        total, ended = total + reward, terminal or timeout
+    assert played[0] == pytest.approx(total, rel=1e-9)
+
+
+def test_names_are_checked_before_anything_runs(hopper_data):
+    with pytest.raises(UnknownNameError, match="did you mean iql"):
+        train("iqll", "hopper-medium-v2", dataset=hopper_data)
+    with pytest.raises(UnknownNameError, match="did you mean hopper-medium-v2"):
+        train("iql", "hopper-mediums-v2", dataset=hopper_data)
+    with pytest.raises(NotAvailableError):
+        train("iql", "pen-human-v1")
+
+
+def test_the_readmes_own_agent_trains(tmp_path, hopper, hopper_data):
+    """A user's agent in her own file, exactly as the README shows it."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    code = readme.split("<!-- the example agent; a test runs it -->\n```python\n")[1].split("```")[0]
+    file = tmp_path / "awr.py"
+    file.write_text(code)
+    run = train(f"{file}:AWR", hopper, seeds=2, updates=10, evaluate_every=5, episodes=1, dataset=hopper_data)
+    assert len(run.curves) == 4
+    assert np.isfinite(run.curves["return"]).all()

@@ -1,0 +1,83 @@
+import gymnasium
+import numpy as np
+import pytest
+
+from moorl_jax.errors import NotAvailableError, UnknownNameError
+from moorl_jax.tasks import SUITES, TASKS, expand, find, make_environment
+
+
+def test_every_task_of_the_benchmarks_is_listed():
+    families = [task.family for task in TASKS.values()]
+    assert {family: families.count(family) for family in set(families)} == {
+        "locomotion": 24,
+        "antmaze": 6,
+        "adroit": 12,
+        "kitchen": 3,
+        "vd4rl": 15,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "horizon"),
+    [
+        ("halfcheetah-medium-v2", -280.178953, 12135.0, 1000),
+        ("hopper-expert-v2", -20.272305, 3234.3, 1000),
+        ("walker2d-random-v2", 1.629008, 4592.3, 1000),
+        ("antmaze-umaze-v2", 0.0, 1.0, 700),
+        ("antmaze-large-diverse-v2", 0.0, 1.0, 1000),
+        ("pen-human-v1", 96.262799, 3076.8331017826877, 100),
+        ("relocate-cloned-v1", -6.425911, 4233.877797728884, 200),
+        ("kitchen-mixed-v0", 0.0, 4.0, 280),
+    ],
+)
+def test_reference_scores_and_horizons_are_d4rls(name, low, high, horizon):
+    task = find(name)
+    assert (task.low, task.high, task.horizon) == (low, high, horizon)
+    assert task.score(low) == 0.0
+    assert task.score(high) == pytest.approx(100.0)
+
+
+def test_suites_hold_known_tasks_once():
+    for members in SUITES.values():
+        assert len(set(members)) == len(members)
+        assert set(members) <= set(TASKS)
+    assert len(SUITES["moorl-28"]) == 28
+    assert len(SUITES["opt-19"]) == 19
+    assert len(SUITES["locomotion"]) == 9
+
+
+def test_expand_keeps_order_and_drops_repetitions():
+    names = [task.name for task in expand("hopper-medium-v2,quick,walker2d-random-v2")]
+    assert names == ["hopper-medium-v2", "walker2d-random-v2"]
+
+
+@pytest.mark.parametrize("lookup", [find, expand])
+def test_an_unknown_name_gets_a_suggestion(lookup):
+    with pytest.raises(UnknownNameError, match="hopper-medium-v2"):
+        lookup("hoper-medium-v2")
+
+
+def test_a_task_that_does_not_run_says_why():
+    with pytest.raises(NotAvailableError, match=r"kitchen-mixed-v0 is not available yet: .*observation"):
+        make_environment(find("kitchen-mixed-v0"))
+
+
+@pytest.mark.parametrize("name", ["halfcheetah-medium-v2", "hopper-medium-v2", "walker2d-medium-v2"])
+def test_simulators_have_the_catalogues_sizes(name):
+    task = find(name)
+    environment = make_environment(task)
+    assert isinstance(environment, gymnasium.Env)
+    assert environment.observation_space.shape == task.observation_shape
+    assert environment.action_space.shape == (task.action_size,)
+    assert np.all(environment.action_space.high == 1.0)
+    environment.close()
+
+
+def test_the_horizon_truncates():
+    environment = make_environment(find("halfcheetah-medium-v2"))
+    environment.reset(seed=0)
+    for step in range(1000):
+        _, _, terminal, timeout, _ = environment.step(np.zeros(6, np.float32))
+        assert not terminal
+        assert timeout == (step == 999)
+    environment.close()
