@@ -92,7 +92,7 @@ def tasks(
 @guarded
 def list_data() -> None:
     """Print the datasets on this machine, and where they lie."""
-    table = Table("task", "source", "where", caption_justify="left")
+    table = Table("task", "source", "where")
     for task in TASKS.values():
         for source in task.datasets:
             if source in sources.SOURCES and sources.at_hand(task, source):
@@ -100,11 +100,12 @@ def list_data() -> None:
                 table.add_row(
                     task.name, source, task.datasets[source] if minari else str(sources.file_of(task, source))
                 )
-    if not table.row_count:
-        table.caption = (
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(
             "No dataset yet: `moorl-jax data fetch TASK` downloads one, `moorl-jax data make TASK` makes one."
         )
-    console.print(table)
 
 
 @data_app.command("make")
@@ -278,8 +279,9 @@ def _override(agent: Agent, overrides: list[str]) -> Agent:
 
 
 def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
-    table = Table(*(f"seed {seed}" for seed in seeds), "mean ± std", title=title)
+    table = Table(*(f"seed {seed}" for seed in seeds), "mean ± std")
     table.add_row(*(f"{score:.1f}" for score in scores), f"{scores.mean():.1f} ± {scores.std():.1f}")
+    console.print(title, highlight=False)
     console.print(table)
 
 
@@ -287,7 +289,7 @@ def _report(where: Path | str, rows: Rows, task: Task) -> None:
     """Print what a person wants to know of a dataset."""
     returns, lengths = episode_returns(rows, task.horizon)
     quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
-    table = Table(show_header=False, title=f"{task.name}: {where}")
+    table = Table(show_header=False)
     table.add_row("rows", f"{len(rows.rewards):,}")
     table.add_row("transitions", f"{len(to_transitions(rows, task.horizon)):,} (as D4RL's qlearning_dataset)")
     table.add_row("episodes", f"{len(returns):,}, {lengths.min()} to {lengths.max()} steps, mean {lengths.mean():.1f}")
@@ -298,6 +300,7 @@ def _report(where: Path | str, rows: Rows, task: Task) -> None:
     table.add_row("actions", f"{rows.actions.min():.4g} to {rows.actions.max():.4g}")
     table.add_row("sha256", rows.fingerprint())
     table.add_row("noticed", "\n".join(suspicions(rows, task.horizon)) or "nothing odd")
+    console.print(f"{task.name}: {where}", highlight=False, soft_wrap=True)
     console.print(table)
 
 

@@ -1,6 +1,7 @@
 """Shared by all tests: two CPU devices, empty data directories, and a small dataset of real Hopper steps."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -8,6 +9,10 @@ import numpy as np
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
+# Tests compile the same small programs over and over.
+jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="moorl-jax-tests-"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 from moorl_jax.data import Dataset, Rows, recipe  # noqa: E402  devices are set before JAX starts
 from moorl_jax.tasks import find  # noqa: E402

@@ -26,18 +26,17 @@ class OfflineTrainer:
         self._agent = agent
         self._lanes = lanes(len(seeds))
         self._order = np.argsort([position for lane in self._lanes for position in lane.positions])
+        # One seed after another, so that initial values are the same in any company.
+        init, example = jax.jit(agent.init), jax.tree.map(lambda leaf: leaf[:1], data)
         keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
-        self._inputs: list[tuple[Agent, Array, Transitions]] = []
+        initial = [init(init_key, example) for init_key, _ in keys]
         self._states: list[State] = []
+        self._inputs: list[tuple[Agent, Array, Transitions]] = []
         for lane in self._lanes:
-            init_keys, train_keys = (jnp.stack([keys[p][part] for p in lane.positions]) for part in (0, 1))
-            on_device = jax.device_put((agent, train_keys, data), lane.device)
-            example = jax.tree.map(lambda leaf: leaf[:1], on_device[2])
-            # One seed after another, so that initial values are the same in any company.
-            init = jax.jit(agent.init)
-            each = [init(key, example) for key in jax.device_put(init_keys, lane.device)]
-            self._states.append(jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
-            self._inputs.append(on_device)
+            states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(initial[p] for p in lane.positions))
+            train_keys = jnp.stack([keys[p][1] for p in lane.positions])
+            self._states.append(jax.device_put(states, lane.device))
+            self._inputs.append(jax.device_put((agent, train_keys, data), lane.device))
         self._compiled: dict[int, list[Any]] = {}
         self.updates = 0
         self.compile_seconds = 0.0

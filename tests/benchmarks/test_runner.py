@@ -1,0 +1,123 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks import runner
+from benchmarks.budgets import BUDGETS, Budget
+from benchmarks.runner import Cell, plan, sweep
+from moorl_jax.data import hdf5, sources
+from moorl_jax.engine import results
+from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.progress import Display, terminal
+from moorl_jax.tasks import expand
+
+TINY = Budget("tiny", updates=6, seeds=1, evaluations=2)
+
+
+@pytest.fixture
+def cells(hopper, hopper_rows, monkeypatch):
+    """Two cells on the small dataset, with one evaluation episode."""
+    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {})
+    hopper = dataclasses.replace(hopper, evaluation_episodes=1)
+    return plan((hopper,), ["bc", "iql"], "embedded", None, 1, TINY)
+
+
+@pytest.fixture
+def run_sweep(tmp_path):
+    def run(cells):
+        return sweep(cells, tmp_path, None, Display(terminal()))
+
+    return run
+
+
+def test_a_sweep_leaves_a_result_a_cell(cells, run_sweep, tmp_path):
+    outcomes = run_sweep(cells)
+    assert [outcome.fault for outcome in outcomes] == ["", ""]
+    for outcome in outcomes:
+        result = results.read(tmp_path / outcome.cell.name)
+        assert result.config["updates"] == 6
+        assert result.config["command"].startswith(f"moorl-jax train --agent {outcome.cell.agent} --task hopper")
+
+
+def test_finished_cells_are_kept(cells, run_sweep, monkeypatch, capsys):
+    first = run_sweep(cells)
+    monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a finished cell was trained again"))
+    again = run_sweep(cells)
+    assert "finished before, kept" in capsys.readouterr().out
+    for before, after in zip(first, again, strict=True):
+        assert before.result.provenance == after.result.provenance
+
+
+def test_a_damaged_cell_is_named_and_run_again(cells, run_sweep, tmp_path, capsys):
+    run_sweep(cells)
+    (tmp_path / cells[0].name / "curves.csv").write_text("")
+    outcomes = run_sweep(cells)
+    assert "hopper-medium-v2 bc: running again" in capsys.readouterr().out
+    assert outcomes[0].result is not None
+
+
+def test_a_failing_cell_is_named_and_the_sweep_goes_on(cells, run_sweep, monkeypatch, capsys):
+    train = runner.train
+
+    def broken(agent, *args, **kwargs):
+        if type(agent).__name__ == "BC":
+            raise ZeroDivisionError("a planted fault")
+        return train(agent, *args, **kwargs)
+
+    monkeypatch.setattr(runner, "train", broken)
+    bad, good = run_sweep(cells)
+    assert "a planted fault" in bad.fault
+    assert "hopper-medium-v2 bc: failed" in capsys.readouterr().out
+    assert good.result is not None
+
+
+def test_faulty_data_fails_its_cells_only(cells, run_sweep, hopper):
+    sources.file_of(hopper, "embedded").write_text("<html>404</html>")
+    outcomes = run_sweep(cells)
+    assert all("not an HDF5 file" in outcome.fault for outcome in outcomes)
+
+
+def test_names_differ_with_all_that_decides_a_result(hopper):
+    base = Cell(hopper, "iql", "recipe", (0, 1), BUDGETS["short"])
+    others = [
+        dataclasses.replace(base, agent="bc"),
+        dataclasses.replace(base, source="d4rl"),
+        dataclasses.replace(base, seeds=(0, 1, 2)),
+        dataclasses.replace(base, seeds=(0, 2)),
+        dataclasses.replace(base, budget=BUDGETS["paper"]),
+        dataclasses.replace(base, budget=Budget("short", 100_000, 3, 10)),
+    ]
+    assert len({cell.name for cell in (base, *others)}) == 7
+    assert base.name.startswith("hopper-medium-v2/iql-recipe-short-2seeds-")
+
+
+def test_unknown_agents_are_named_before_anything_runs(hopper):
+    with pytest.raises(UnknownNameError, match="did you mean td3_bc"):
+        plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY)
+    with pytest.raises(MoorlError, match="not available yet"):
+        plan(expand("adroit"), ["bc"], "auto", None, 1, TINY)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hopper_rows):
+    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {})
+    command = [sys.executable, "-m", "benchmarks", "--agents", "bc,td3_bc", "--seeds", "1", "--results", str(tmp_path)]
+    sweep_process = subprocess.Popen(command, env=os.environ)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("cells/*/bc-*/provenance.json")):  # the first cell is finished, the second begins
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    sweep_process.send_signal(signal.SIGKILL)
+    sweep_process.wait()
+    (first,) = tmp_path.glob("cells/*/bc-*")
+    before = (first / "provenance.json").read_text()
+    output = subprocess.run(command, env=os.environ, check=True, capture_output=True, text=True).stdout
+    assert "bc: finished before, kept" in output
+    assert (first / "provenance.json").read_text() == before
+    assert {path.name.split("-")[0] for path in tmp_path.glob("cells/*/*")} == {"bc", "td3_bc"}
+    assert (tmp_path / "quick" / "curves.png").exists()

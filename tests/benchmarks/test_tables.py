@@ -1,0 +1,87 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import plots, tables
+from benchmarks.budgets import BUDGETS
+from benchmarks.published import published_scores
+from benchmarks.runner import Cell, Outcome
+from moorl_jax.engine.results import Result
+from moorl_jax.tasks import TASKS, find
+
+NAMES = ("hopper-medium-v2", "walker2d-medium-v2")
+AGENTS = ("bc", "iql")
+
+
+def outcome(task, agent, scores, fault=""):
+    cell = Cell(find(task), agent, "recipe", tuple(range(len(scores))), BUDGETS["quick"])
+    if fault:
+        return Outcome(cell, None, fault)
+    rows = [
+        {"seed": seed, "updates": updates, "score": score * updates / 4000, "return": 0.0}
+        for updates in (2000, 4000)
+        for seed, score in enumerate(scores)
+    ]
+    config = {"task": task, "seeds": list(cell.seeds), "updates": 4000}
+    return Outcome(cell, Result(None, config, {"dataset_mean_return": 1000.0}, pd.DataFrame(rows)))
+
+
+@pytest.fixture
+def outcomes():
+    return [outcome(task, agent, scores) for task, agent, scores in (
+        (NAMES[0], "bc", [10.0, 20.0]), (NAMES[0], "iql", [30.0, 50.0]),
+        (NAMES[1], "bc", [1.0, 3.0]), (NAMES[1], "iql", [5.0, 5.0]),
+    )]  # fmt: skip
+
+
+def test_scores_are_of_the_last_evaluation(outcomes):
+    frame = tables.score_frame(outcomes).set_index("task")
+    assert frame.loc[NAMES[0], "bc"] == 15.0
+    assert frame.loc[NAMES[0], "bc std"] == 5.0  # of the population
+    assert frame.loc[NAMES[0], "iql published"] == pytest.approx(67.53)  # CORL README
+    assert frame.loc[NAMES[0], "dataset"] == pytest.approx(find(NAMES[0]).score(1000.0))
+
+
+def test_text_has_a_row_a_task_and_a_mean(outcomes):
+    frame = tables.text_frame(outcomes).set_index("task")
+    assert list(frame.index) == [*NAMES, "mean"]
+    assert frame.loc[NAMES[0], "bc"] == "15.0 ± 5.0"
+    assert frame.loc["mean", "bc"] == "8.5"
+    assert frame.loc[NAMES[1], "bc published"] == f"{published_scores()[NAMES[1], 'bc'].mean:.1f}"
+
+
+def test_a_failed_cell_is_shown_and_spoils_the_mean(outcomes):
+    outcomes[0] = dataclasses.replace(outcomes[0], result=None, fault="broken")
+    frame = tables.text_frame(outcomes).set_index("task")
+    assert frame.loc[NAMES[0], "bc"] == "failed"
+    assert frame.loc["mean", "bc"] == "–"
+    assert np.isnan(tables.score_frame(outcomes).loc[0, "bc"])
+
+
+def test_the_caption_says_what_the_figures_are(outcomes):
+    caption = tables.caption(outcomes)
+    for words in ("4,000 updates", "2 seeds", "population standard deviation", "it is not D4RL's", "CORL README"):
+        assert words in caption
+
+
+def test_files_are_written(outcomes, tmp_path):
+    tables.write(outcomes, tmp_path)
+    plots.curves(outcomes, tmp_path / "curves.png")
+    assert pd.read_csv(tmp_path / "table.csv")["task"].tolist() == list(NAMES)
+    assert "| hopper-medium-v2" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_finished_draws_nothing(tmp_path):
+    plots.curves([outcome(NAMES[0], "bc", [1.0], fault="broken")], tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_published_scores_name_known_tasks_and_their_sources():
+    for (task, _), score in published_scores().items():
+        assert task in TASKS
+        assert score.source
+        assert score.seeds > 0
+        assert -10 < score.mean < 130

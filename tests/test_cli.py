@@ -1,0 +1,113 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from moorl_jax import cli
+from moorl_jax.data import hdf5, sources
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """Run the command line; the devices of this process are set already."""
+    monkeypatch.setattr(cli, "use_all_cores", lambda: None)
+
+    def run(*words):
+        return runner.invoke(cli.app, [str(word) for word in words])
+
+    return run
+
+
+@pytest.fixture
+def embedded(hopper, hopper_rows):
+    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {})
+
+
+def test_tasks_lists_all_and_describes_one(call):
+    everything = call("tasks").output
+    assert "hopper-medium-v2" in everything
+    assert "vd4rl-walker_walk-expert" in everything
+    one = call("tasks", "pen-human-v1").output
+    assert "not yet: the installed environment's reward" in one
+    assert "hand_dapg_v1/pen-human-v1.hdf5" in one
+
+
+def test_data_list_shows_what_is_here(call, embedded):
+    assert "embedded" in call("data", "list").output
+
+
+def test_data_list_without_any_says_how_to_get_some(call):
+    assert "data fetch TASK" in call("data", "list").output
+
+
+def test_data_check_of_a_task_and_of_a_file(call, embedded, hopper, hopper_rows):
+    by_name = call("data", "check", "hopper-medium-v2", "--source", "embedded")
+    file = sources.file_of(hopper, "embedded")
+    by_file = call("data", "check", file, "--task", "hopper-medium-v2")
+    for output in (by_name.output, by_file.output):
+        assert "nothing odd" in output
+        assert hopper_rows.fingerprint() in output
+    assert call("data", "check", file).exit_code == 2
+
+
+def test_data_make(call, monkeypatch):
+    monkeypatch.setattr("moorl_jax.data.recipe.EMBEDDED_STEPS", 400)
+    result = call("data", "make", "hopper-medium-v2", "--source", "embedded")
+    assert result.exit_code == 0
+    assert "400" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data", "check", "hoper-medium-v2"], "did you mean hopper-medium-v2"),
+        (["data", "check", "hopper-medium-v2"], "no data of source 'd4rl' here"),
+        (["data", "make", "walker2d-medium-v2"], "--policies"),
+        (["data", "make", "pen-human-v1"], "not available yet"),
+        (["data", "fetch", "hopper-medium-v2", "--source", "minary"], "did you mean minari"),
+        (["train", "--agent", "iqll", "--task", "hopper-medium-v2"], "did you mean iql"),
+        (["train", "--agent", "x.py:A", "--task", "hopper-medium-v2"], "there is no file x.py"),
+        (["train", "--agent", "iql", "--task", "hopper-medium-v2", "--seeds", "a"], "--seeds takes a number"),
+        (["eval", "nowhere"], "not a finished result: config.json is missing"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(call, embedded, words, message):
+    result = call(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_train_then_eval(call, embedded, tmp_path):
+    out = tmp_path / "run"
+    what = ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--set", "hidden=(8, 8)"]
+    words = [*what, "--seeds", "2,5", "--updates", 10, "--evaluate-every", 5, "--episodes", 1, "--out", out]
+    trained = call(*words)
+    assert trained.exit_code == 0, trained.output
+    assert "seed 5" in trained.output
+    assert call(*words).exit_code == 2  # it exists
+    assert call(*words, "--overwrite").exit_code == 0
+    evaluated = call("eval", out, "--episodes", "2")
+    assert evaluated.exit_code == 0, evaluated.output
+    assert "2 episodes" in evaluated.output
+
+
+@pytest.mark.parametrize(
+    ("override", "message"), [("hiden=(8,)", "did you mean hidden"), ("hidden=8 8", "not a Python literal")]
+)
+def test_wrong_overrides_are_named(call, embedded, tmp_path, override, message):
+    result = call("train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--set", override,
+                  "--out", tmp_path / "run")  # fmt: skip
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_the_installed_command_answers():
+    program = Path(sys.executable).with_name("moorl-jax")
+    answer = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, env=os.environ).stdout
+    assert all(command in answer for command in ("tasks", "data", "train", "eval"))
