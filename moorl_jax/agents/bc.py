@@ -1,5 +1,6 @@
 """Behaviour cloning: regress the dataset's actions."""
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -34,7 +35,9 @@ class BC(Agent):
 
     def loss(self, actor: Params, batch: Transitions) -> Array:
         """Return mean (pi(s) - a)^2 over the batch and the action's dimensions."""
-        return jnp.mean((self.greedy(actor, batch.observations) - batch.actions) ** 2)
+        actions = self.greedy(actor, batch.observations)
+        chex.assert_equal_shape([actions, batch.actions])
+        return jnp.mean((actions - batch.actions) ** 2)
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s)."""

@@ -1,5 +1,6 @@
 """CQL: conservative Q-learning over SAC (Kumar, Zhou, Tucker and Levine 2020, arXiv 2006.04779)."""
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -37,7 +38,7 @@ class CQL(Agent):
     max_target_backup: bool = static(False)  #: back up the best of `actions_per_state` next actions
     backup_entropy: bool = static(False)
     cloning_updates: int = static(0)  #: first updates, in which the policy clones the data instead
-    blocks: int = static(8)  #: parts the batch is differentiated in, so that activations stay in the cache
+    blocks: int | None = static(None)  #: parts the batch is differentiated in; None is 8 on a CPU, 1 elsewhere
     actor_learning_rate: float = 3e-4  #: also the temperature's
     critic_learning_rate: float = 3e-4  #: also the Lagrange multiplier's
     discount: float = 0.99
@@ -100,7 +101,7 @@ class CQL(Agent):
             lambda params, block: self.loss(params, state.target_critic, block[0], block[1], cloning),
             params,
             (batch, draws),
-            self.blocks,
+            self.blocks or (8 if jax.default_backend() == "cpu" else 1),
         )
         critic = state.critic.descend(gradients["critic"], self.critic_learning_rate)
         log_alpha_prime = state.log_alpha_prime
@@ -141,6 +142,7 @@ class CQL(Agent):
         alpha_loss = -params["log_alpha"] * jax.lax.stop_gradient(log_pi + target_entropy).mean()
         alpha = self.alpha_multiplier * jnp.exp(fixed["log_alpha"])
         q_pi = critics(fixed["critic"], batch.observations, actions).min(axis=0)
+        chex.assert_equal_shape([log_pi, q_pi, batch.rewards])
         policy_loss = jnp.mean(alpha * log_pi - q_pi)
         if self.cloning_updates:
             data_log_pi = _log_density(mean, log_std, batch.actions)
@@ -179,6 +181,7 @@ class CQL(Agent):
         q_tried = critics(params["critic"], states, tried)
         q = q_tried[..., 0]
         q_random, q_current, q_ahead = jnp.split(q_tried[..., 1:], [n, 2 * n], axis=-1)
+        chex.assert_shape(q, (2, *target.shape))
         bellman_loss = jnp.mean((q - target) ** 2, axis=-1)
 
         # Conservative penalty: push down where the data is not, up where it is (eq. 4 with R(mu) of app. F).

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -77,6 +78,7 @@ class IQL(Agent):
     def value_loss(self, value: Params, q: Array, batch: Transitions) -> tuple[Array, Metrics]:
         """Return mean |expectile - 1(u <= 0)| u^2, u = min_i Qbar_i(s, a) - V(s) (eq. 5)."""
         v = mlp(value, batch.observations)[..., 0]
+        chex.assert_equal_shape([q, v, batch.rewards])
         error = q - v
         weight = jnp.where(error > 0, self.expectile, 1.0 - self.expectile)
         loss = jnp.mean(weight * error**2)
@@ -88,6 +90,7 @@ class IQL(Agent):
         log_std = jnp.clip(actor["log_std"], *LOG_STD_BOUNDS)
         error = (batch.actions - self.greedy(actor, batch.observations)) / jnp.exp(log_std)
         log_density = jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi), axis=-1)
+        chex.assert_equal_shape([weight, log_density])
         loss = -jnp.mean(weight * log_density)
         return loss, {"actor_loss": loss, "advantage": advantage.mean()}
 
@@ -95,6 +98,7 @@ class IQL(Agent):
         """Return mean sum_i (Q_i(s, a) - r - (1 - d) discount V(s'))^2 (eq. 6)."""
         target = batch.rewards + self.discount * (1.0 - batch.terminals) * next_v
         q = critics(critic, batch.observations, batch.actions)
+        chex.assert_shape(q, (2, *target.shape))
         loss = jnp.mean(jnp.sum((q - target) ** 2, axis=0))
         return loss, {"critic_loss": loss, "q": q.mean()}
 

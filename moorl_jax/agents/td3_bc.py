@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -89,6 +90,7 @@ class TD3BC(Agent):
         next_q = critics(state.target_critic, batch.next_observations, next_actions).min(axis=0)
         target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
         q = critics(critic, batch.observations, batch.actions)
+        chex.assert_shape(q, (2, *target.shape))
         loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
         return loss, {"critic_loss": loss, "target_q": target.mean()}
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -78,6 +79,16 @@ def test_evaluation_returns_are_those_of_the_environment(hopper, hopper_data):
         _, reward, terminal, timeout, _ = environment.step(np.zeros(3, np.float32))
         total, ended = total + reward, terminal or timeout
     assert played[0] == pytest.approx(total, rel=1e-9)
+
+
+def test_on_an_accelerator_evaluation_overlaps_and_seeds_are_vmapped(run, hopper, hopper_data, monkeypatch):
+    """The path an accelerator takes, on this CPU: the same curve up to rounding."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    overlapped = train(SMALL, hopper, seeds=[3, 1], updates=20, evaluate_every=8, episodes=2, dataset=hopper_data,
+                       preparation=Preparation(normalize_observations=True))  # fmt: skip
+    assert list(overlapped.curves["updates"]) == list(run.curves["updates"])
+    np.testing.assert_allclose(overlapped.curves["critic_loss"], run.curves["critic_loss"], rtol=1e-3)
+    np.testing.assert_allclose(overlapped.curves["return"], run.curves["return"], rtol=0.05)
 
 
 def test_names_are_checked_before_anything_runs(hopper_data):
