@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 TASK ?= quick
+NAME ?=
 AGENTS ?= bc,td3_bc,iql,cql
 BUDGET ?= quick
 SOURCE ?= auto
@@ -14,7 +15,7 @@ POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench test test-slow lint format clean
+.PHONY: help setup bench test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,8 +28,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-bench: $(READY)  ## train and print the score table: TASK= AGENTS= SEEDS= BUDGET= SOURCE= POLICIES=
-	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS))
+bench: $(READY)  ## train and print the score table: TASK= AGENTS= SEEDS= BUDGET= SOURCE= POLICIES= NAME=
+	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)')
 
 test: $(READY)  ## lint, check types, run the fast tests
 	$(BIN)/ruff check .

@@ -42,7 +42,9 @@ def bench(
     if task == "quick" and source == "auto":
         source = "embedded"
     spend = BUDGETS[budget]
-    cells = plan(expand(task), agents.split(","), source, policies, seeds or spend.seeds, spend)
+    cells = plan(
+        expand(task), [agent.strip() for agent in agents.split(",")], source, policies, seeds or spend.seeds, spend
+    )
     console = terminal()
     with Display(console) as display:
         outcomes = sweep(cells, results / "cells", policies, display)
@@ -51,7 +53,7 @@ def bench(
     tables.write(outcomes, directory)
     plots.curves(outcomes, directory / "curves.png")
     tables.show(outcomes, console)
-    console.print(f"written: {directory}/table.md, table.csv, curves.png", highlight=False)
+    console.print(f"written: {', '.join(sorted(str(path) for path in directory.iterdir()))}", highlight=False)
     failed = [outcome for outcome in outcomes if outcome.fault]
     if failed:
         names = ", ".join(f"{outcome.cell.task.name} {outcome.cell.agent}" for outcome in failed)

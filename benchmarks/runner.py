@@ -1,22 +1,24 @@
 """Sweeps: which cells there are, which are finished, and running the rest one after another."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.budgets import Budget
 from moorl_jax.data import Dataset, choose, load
-from moorl_jax.data.recipe import VERSION
+from moorl_jax.data.sources import at_hand
 from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import Display
 from moorl_jax.settings import Settings, settings
-from moorl_jax.tasks import Task
+from moorl_jax.tasks import Task, find
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,23 @@ class Cell:
     seeds: tuple[int, ...]
     budget: Budget
 
-    @property
+    @functools.cached_property
     def settings(self) -> Settings:
         """The agent's config and its data's preparation."""
         return settings(self.agent, self.task, self.budget.updates)
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """Where the result lies below the cells' directory: readable, and unique to all that decides the result."""
+        file, own, _ = self.agent.rpartition(":")
         identity = {
-            "config": dataclasses.asdict(self.settings.agent),
+            "agent": self.agent,
+            "code": hashlib.sha256(Path(file).read_bytes()).hexdigest() if own else None,  # a user's, still changing
+            "config": results.agent_fields(self.settings.agent),
             "preparation": dataclasses.asdict(self.settings.preparation),
             "seeds": self.seeds,
             "budget": dataclasses.asdict(self.budget),
             "episodes": self.task.evaluation_episodes,
-            "recipe": VERSION if self.source in ("recipe", "embedded") else None,
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         agent = self.agent.rpartition("/")[2].replace(":", "-")
@@ -52,7 +56,7 @@ class Cell:
     @property
     def command(self) -> str:
         """The command that runs this cell again."""
-        seeds = ",".join(map(str, self.seeds))
+        seeds = ",".join(map(str, self.seeds)) + "," * (len(self.seeds) == 1)
         every = self.budget.updates // self.budget.evaluations
         return (
             f"moorl-jax train --agent {self.agent} --task {self.task.name} --source {self.source} --seeds {seeds} "
@@ -79,7 +83,7 @@ def plan(
         for agent in agents
     ]
     for cell in cells:
-        _ = cell.settings  # an unknown agent is named now, not after hours of others
+        _ = cell.name  # an agent that is unknown or cannot be saved is named now, not after hours of others
     return cells
 
 
@@ -88,24 +92,28 @@ def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Di
 
     A cell that fails is named and the sweep goes on; a killed sweep loses at most the cell it was in.
     """
+
+    @functools.lru_cache(maxsize=1)  # cells of a task follow one another
+    def data(task_name: str, source: str) -> Dataset:
+        return load(find(task_name), source, policies, display.data(f"{task_name} {source}"))
+
     outcomes: list[Outcome] = []
-    dataset: Dataset | None = None
     for number, cell in enumerate(cells, start=1):
         label = f"[{number}/{len(cells)}] {cell.task.name} {cell.agent}"
-        result, fault = _finished(cell, directory / cell.name, display)
-        if result:
-            display.console.print(f"{label}: finished before, kept", highlight=False)
-        else:
-            try:
-                if dataset is None or (dataset.task, dataset.source) != (cell.task, cell.source):
-                    dataset = load(cell.task, cell.source, policies, display.data(label))
-                result = run(cell, directory / cell.name, dataset, display, label)
-            except MoorlError as error:
-                fault = str(error)
-            except Exception:
-                fault = traceback.format_exc()
-            if fault:
-                display.console.print(f"{label}: failed: {fault}", highlight=False, markup=False)
+        result, fault = None, ""
+        try:
+            result = _finished(cell, directory / cell.name, data, display)
+            if result:
+                display.console.print(f"{label}: finished before, kept", highlight=False)
+            else:
+                result = run(cell, directory / cell.name, data(cell.task.name, cell.source), display, label)
+        except MoorlError as error:
+            fault = str(error)
+        except Exception:
+            fault = traceback.format_exc()
+        display.clear()
+        if fault:
+            display.console.print(f"{label}: failed: {fault}", highlight=False, markup=False, soft_wrap=True)
         outcomes.append(Outcome(cell, result, fault))
     return outcomes
 
@@ -126,12 +134,17 @@ def run(cell: Cell, directory: Path, dataset: Dataset, display: Display, label: 
     return results.read(directory)
 
 
-def _finished(cell: Cell, directory: Path, display: Display) -> tuple[Result | None, str]:
-    """Return the cell's result if it is whole; a damaged one is named and will be run again."""
+def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], display: Display) -> Result | None:
+    """Return the cell's result if it is whole and of the data at hand; otherwise say why it is run again."""
     if not (directory / results.CHECKPOINT).exists():
-        return None, ""  # never run here: a clone carries curves, not states
+        return None  # never run here: a clone carries curves, not states
     try:
-        return results.read(directory), ""
+        result = results.read(directory)
+        if at_hand(cell.task, cell.source):
+            made_from, now = result.provenance["dataset_sha256"], data(cell.task.name, cell.source).fingerprint
+            if made_from != now:
+                raise MoorlError(f"its data was {made_from[:8]}…, the data here is {now[:8]}…")
     except MoorlError as error:
-        display.console.print(f"{cell.task.name} {cell.agent}: running again, {error}", highlight=False)
-        return None, ""
+        display.console.print(f"{cell.task.name} {cell.agent}: running again, {error}", highlight=False, soft_wrap=True)
+        return None
+    return result

@@ -151,7 +151,11 @@ def check_data(
         chosen = TASKS[target]
         source = sources.choose(chosen, source)
         if not sources.at_hand(chosen, source):
-            raise MoorlError(f"{target}: no data of source '{source}' here; `moorl-jax data fetch` or `make` gets it")
+            here = [other for other in chosen.datasets if sources.at_hand(chosen, other)]
+            instead = f"; here is {', '.join(here)}, name it with --source" if here else ""
+            raise MoorlError(
+                f"{target}: no data of source '{source}' here, `moorl-jax data fetch` or `make` gets it{instead}"
+            )
         _report(sources.location(chosen, source), sources.load(chosen, source).rows, chosen)
         return
     if task is None and not Path(target).exists():
@@ -191,10 +195,13 @@ def train_command(
         raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
     use_all_cores()
     setting = families.settings(agent, chosen, updates)
+    trained = _override(setting.agent, overrides or [])
+    results.agent_fields(trained)  # what cannot be saved is named now, not after hours
+    directory.parent.mkdir(parents=True, exist_ok=True)
     source = sources.choose(chosen, source, policies)
     with Display(console) as display:
         run = train(
-            _override(setting.agent, overrides or []),
+            trained,
             chosen,
             seeds=_seeds(seeds),
             updates=updates,
@@ -258,8 +265,9 @@ def _marked(task: Task, source: str) -> str:
 
 
 def _seeds(text: str) -> int | list[int]:
+    """Read `4` as a number of seeds, `0,1,2` or `7,` as the seeds themselves."""
     try:
-        return [int(part) for part in text.split(",") if part] if "," in text else int(text)
+        return [int(part) for part in text.split(",") if part.strip()] if "," in text else int(text)
     except ValueError:
         raise MoorlError(f"--seeds takes a number or numbers separated by commas, not '{text}'") from None
 
@@ -275,6 +283,10 @@ def _override(agent: Agent, overrides: list[str]) -> Agent:
             changes[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             raise MoorlError(f"--set {override}: the value is not a Python literal") from None
+        now = getattr(agent, name)
+        kinds = (float, int, type(None)) if now is None or isinstance(now, float) else (type(now),)
+        if type(changes[name]) not in kinds:
+            raise MoorlError(f"--set {override}: {name} is {now!r} now, which is another kind of value")
     return agent.replace(**changes)
 
 

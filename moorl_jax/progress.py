@@ -53,6 +53,11 @@ class Display:
     ) -> None:
         self._progress.stop()
 
+    def clear(self) -> None:
+        """Take all bars away, those of what failed among them."""
+        for bar in self._progress.task_ids:
+            self._progress.remove_task(bar)
+
     def data(self, name: str) -> Callable[[int, int], None]:
         """Open a bar for a dataset; call the result with (done, in all), in steps or bytes."""
         bar = self._progress.add_task(f"{name}: data", total=None, note="")
@@ -65,14 +70,12 @@ class Display:
             if not self.console.is_terminal and tenth > said:
                 self.console.print(f"{name}: data {done:,} of {total:,}", highlight=False, soft_wrap=True)
                 said = tenth
-            if done == total:
-                self._progress.remove_task(bar)
 
         return advance
 
     def training(self, name: str, updates: int) -> Callable[[Report], None]:
         """Open a bar for a training; call the result with each of its reports."""
-        bar = self._progress.add_task(f"{name}: compiling", total=updates, note="")
+        bar = self._progress.add_task(f"{name}: to the first evaluation", total=updates, note="")
 
         def advance(report: Report) -> None:
             note = f"{report.rate:,.0f} updates/s  score {report.score:.1f}"
@@ -81,7 +84,5 @@ class Display:
             if not self.console.is_terminal:
                 line = f"{description} {report.done:,} of {report.total:,} updates  {note}"
                 self.console.print(line, highlight=False, soft_wrap=True)
-            if report.done >= report.total:
-                self._progress.remove_task(bar)
 
         return advance

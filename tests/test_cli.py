@@ -1,13 +1,16 @@
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from moorl_jax import cli
-from moorl_jax.data import hdf5, sources
+from moorl_jax.data import hdf5, recipe, sources
 
 runner = CliRunner()
 
@@ -25,7 +28,7 @@ def call(monkeypatch):
 
 @pytest.fixture
 def embedded(hopper, hopper_rows):
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {})
+    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSION)})
 
 
 def test_tasks_lists_all_and_describes_one(call):
@@ -66,13 +69,26 @@ def test_data_make(call, monkeypatch):
     ("words", "message"),
     [
         (["data", "check", "hoper-medium-v2"], "did you mean hopper-medium-v2"),
-        (["data", "check", "hopper-medium-v2"], "no data of source 'd4rl' here"),
+        (
+            ["data", "check", "hopper-medium-v2"],
+            "no data of source 'd4rl' here, `moorl-jax data fetch` or `make` gets it; "
+            "here is embedded, name it with --source",
+        ),
         (["data", "make", "walker2d-medium-v2"], "--policies"),
         (["data", "make", "pen-human-v1"], "not available yet"),
         (["data", "fetch", "hopper-medium-v2", "--source", "minary"], "did you mean minari"),
         (["train", "--agent", "iqll", "--task", "hopper-medium-v2"], "did you mean iql"),
         (["train", "--agent", "x.py:A", "--task", "hopper-medium-v2"], "there is no file x.py"),
         (["train", "--agent", "iql", "--task", "hopper-medium-v2", "--seeds", "a"], "--seeds takes a number"),
+        (
+            ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--seeds", "0"],
+            "seeds must be different whole numbers",
+        ),
+        (
+            ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--seeds", "1,1"],
+            "seeds must be different whole numbers",
+        ),
+        (["data", "make", "hopper-medium-v2", "--policies", "nowhere"], "nowhere: no such directory of policies"),
         (["eval", "nowhere"], "not a finished result: config.json is missing"),
     ],
 )
@@ -81,6 +97,39 @@ def test_a_mistake_is_one_clear_line(call, embedded, words, message):
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("fault", ["html", "truncated", "key", "nan", "dimension", "range", "lengths", "episode"])
+def test_a_faulty_file_is_one_clear_line(call, hopper, hopper_rows, monkeypatch, fault):
+    """Every fault as a real file of D4RL's name: `data check` and `train` refuse it, and leave nothing behind."""
+    path = sources.file_of(hopper, "d4rl")
+    never = np.zeros(2000, bool)
+    broken = {
+        "nan": {"rewards": np.full(2000, np.nan, np.float32)},
+        "dimension": {"observations": hopper_rows.observations[:, :5]},
+        "range": {"actions": hopper_rows.actions * 3},
+        "lengths": {"actions": hopper_rows.actions[:-1]},
+        "episode": {"terminals": never, "timeouts": never},
+    }
+    hdf5.write(path, dataclasses.replace(hopper_rows, **broken.get(fault, {})), {})
+    if fault == "html":
+        path.write_text("<!DOCTYPE html>")
+    if fault == "truncated":
+        path.write_bytes(path.read_bytes()[:9000])
+    if fault == "key":
+        with h5py.File(path, "r+") as file:
+            del file["actions"]
+    monkeypatch.chdir(path.parent)
+    for words in (
+        ["data", "check", "hopper-medium-v2"],
+        ["data", "check", path, "--task", "hopper-medium-v2"],
+        ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--out", path.parent / "run"],
+    ):
+        result = call(*words)
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith(f"error: {path}: ")
+        assert result.stderr.count("\n") == 1
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_train_then_eval(call, embedded, tmp_path):
@@ -98,7 +147,13 @@ def test_train_then_eval(call, embedded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("override", "message"), [("hiden=(8,)", "did you mean hidden"), ("hidden=8 8", "not a Python literal")]
+    ("override", "message"),
+    [
+        ("hiden=(8,)", "did you mean hidden"),
+        ("hidden=8 8", "not a Python literal"),
+        ("hidden=8", "another kind of value"),
+        ("learning_rate='x'", "another kind of value"),
+    ],
 )
 def test_wrong_overrides_are_named(call, embedded, tmp_path, override, message):
     result = call("train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--set", override,

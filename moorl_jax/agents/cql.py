@@ -1,5 +1,7 @@
 """CQL: conservative Q-learning over SAC (Kumar, Zhou, Tucker and Levine 2020, arXiv 2006.04779)."""
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -37,7 +39,7 @@ class CQL(Agent):
     lagrange: bool = static(False)  #: tune the penalty's weight to keep its value near `target_gap`
     max_target_backup: bool = static(False)  #: back up the best of `actions_per_state` next actions
     backup_entropy: bool = static(False)
-    cloning_updates: int = static(0)  #: first updates, in which the policy clones the data instead
+    cloning_updates: int = static(0)  #: first updates, in which the policy clones the data, which must not touch +-1
     blocks: int | None = static(None)  #: parts the batch is differentiated in; None is 8 on a CPU, 1 elsewhere
     actor_learning_rate: float = 3e-4  #: also the temperature's
     critic_learning_rate: float = 3e-4  #: also the Lagrange multiplier's
@@ -101,7 +103,7 @@ class CQL(Agent):
             lambda params, block: self.loss(params, state.target_critic, block[0], block[1], cloning),
             params,
             (batch, draws),
-            self.blocks or (8 if jax.default_backend() == "cpu" else 1),
+            self.blocks or (math.gcd(8, len(batch)) if jax.default_backend() == "cpu" else 1),
         )
         critic = state.critic.descend(gradients["critic"], self.critic_learning_rate)
         log_alpha_prime = state.log_alpha_prime

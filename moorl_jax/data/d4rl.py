@@ -1,11 +1,12 @@
 """The original D4RL files: where they lie on this machine, and how to get them."""
 
+import http.client
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from moorl_jax.data.hdf5 import is_hdf5
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
 
@@ -29,8 +30,8 @@ def download(task: Task, progress: Progress | None = None) -> Path:
     url, path = f"{SERVER}/{task.datasets['d4rl']}", file_of(task)
     by_hand = f"download {url} elsewhere and put it at {path}"
     partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer, partial.open("wb") as file:
             total, done = int(answer.headers.get("Content-Length") or 0), 0
             while chunk := answer.read(1 << 20):
@@ -39,8 +40,10 @@ def download(task: Task, progress: Progress | None = None) -> Path:
                     progress(done, total)
         if total and done != total:
             raise DatasetError(f"{url}: the connection ended after {done} of {total} bytes; try again, or {by_hand}")
+        if not is_hdf5(partial):
+            raise DatasetError(f"{url}: the server sent something else than an HDF5 file; {by_hand}")
         os.replace(partial, path)
-    except (urllib.error.URLError, OSError) as error:
+    except (http.client.HTTPException, OSError) as error:  # urllib's own errors are OSErrors
         raise DatasetError(f"{url}: cannot be downloaded ({error}); {by_hand}") from error
     finally:
         partial.unlink(missing_ok=True)

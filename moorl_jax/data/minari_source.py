@@ -1,6 +1,7 @@
 """Datasets of the Minari library, as the same rows that D4RL's files hold."""
 
-import socket
+import os
+import urllib.request
 from typing import Any
 
 import minari
@@ -9,7 +10,7 @@ import numpy as np
 from moorl_jax.data.rows import Rows
 from moorl_jax.errors import DatasetError
 
-HUB = ("huggingface.co", 443)
+HUB = "https://huggingface.co"
 PATIENCE = 5.0  #: seconds to wait for the hub
 
 
@@ -22,8 +23,9 @@ def download(name: str) -> None:
     """Fetch the dataset into Minari's directory; raise DatasetError within seconds where the hub is unreachable."""
     remedy = f"run `minari download {name}` elsewhere and copy it to Minari's directory (MINARI_DATASETS_PATH)"
     try:
-        # Minari itself retries for half a minute before it says so.
-        socket.create_connection(HUB, timeout=PATIENCE).close()
+        # Minari itself retries for half a minute before it says that its hub cannot be reached.
+        if not os.environ.get("MINARI_REMOTE"):
+            urllib.request.urlopen(HUB, timeout=PATIENCE).close()
         minari.download_dataset(name)
     except Exception as error:
         raise DatasetError(f"minari {name}: cannot be downloaded ({error}); {remedy}") from error
@@ -40,7 +42,10 @@ def read(name: str) -> Rows:
             columns["actions"].append(episode.actions)
             columns["rewards"].append(episode.rewards)
             columns["terminals"].append(episode.terminations)
-            columns["timeouts"].append(episode.truncations & ~episode.terminations)
+            timeouts = episode.truncations & ~episode.terminations
+            # Whatever cut an episode that is flagged neither way, the next one does not follow from it.
+            timeouts[-1] = not episode.terminations[-1]
+            columns["timeouts"].append(timeouts)
     except Exception as error:
         raise DatasetError(f"minari {name}: cannot be read ({error}); delete it and download it again") from error
     flags = ("terminals", "timeouts")

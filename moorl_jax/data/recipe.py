@@ -18,7 +18,7 @@ import numpy as np
 from moorl_jax.data import behaviour, hdf5
 from moorl_jax.data.behaviour import Behaviour
 from moorl_jax.data.rows import Rows
-from moorl_jax.errors import NotAvailableError
+from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import Task, make_environment
 
 VERSION = 1  #: raised whenever a change of this file changes the datasets it makes
@@ -90,6 +90,9 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[tupl
             f"{task.name}: the recipe rolls out trained policies; name their directory with --policies or the "
             "variable MOORL_POLICIES"
         )
+
+    if not policies.is_dir():
+        raise DatasetError(f"{policies}: no such directory of policies")
 
     def inside(actor: Actor, steps: int) -> tuple[Actor, int]:
         return Actor(actor.kind, policies / actor.path, actor.activation, actor.squash, actor.iteration), steps

@@ -69,6 +69,8 @@ def check(rows: Rows, task: Task, where: str) -> None:
         refuse("actions", f"reaches {beyond:.4g}, outside [-1, 1]", "scale or clip it before saving")
     if not ends(rows, task.horizon).any():
         refuse("terminals", f"and time-outs end no episode in {count} rows", "the file is cut off: " + again)
+    if _timeouts(rows, task.horizon)[:-1].all():
+        refuse("timeouts", f"leaves no transition of {count} rows", again)
 
 
 def ends(rows: Rows, horizon: int) -> np.ndarray:

@@ -91,7 +91,7 @@ def load(task: Task, source: str, policies: Path | None = None, progress: Progre
 
     Raises DatasetError where it cannot be had or is faulty.
     """
-    if not at_hand(task, source):
+    if not at_hand(task, source) or _outdated(task, source):
         if source == "minari":
             minari_source.download(task.datasets[source])
         elif source == "d4rl":
@@ -101,3 +101,8 @@ def load(task: Task, source: str, policies: Path | None = None, progress: Progre
     rows = minari_source.read(task.datasets[source]) if source == "minari" else hdf5.read(file_of(task, source))
     check(rows, task, location(task, source))
     return Dataset(task, source, rows, rows.fingerprint())
+
+
+def _outdated(task: Task, source: str) -> bool:
+    """Tell whether the file was made by an earlier version of its recipe."""
+    return source in ("recipe", "embedded") and hdf5.note(file_of(task, source), "version") != str(recipe.VERSION)

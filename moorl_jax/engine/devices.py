@@ -16,7 +16,7 @@ def use_all_cores() -> None:
 
 
 def usable_cores() -> int:
-    """Return the cores this process may run on, which `taskset` or a container may have made fewer."""
+    """Return the cores this process may run on; `taskset` and CPU sets make them fewer."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -44,4 +44,7 @@ def evaluation_device() -> jax.Device:
 
     Never the accelerator: there each step of an episode would wait behind the training that goes on.
     """
-    return jax.local_devices(backend="cpu")[-1]
+    try:
+        return jax.local_devices(backend="cpu")[-1]
+    except RuntimeError:  # JAX_PLATFORMS left the CPU out
+        return jax.local_devices()[-1]

@@ -66,6 +66,17 @@ def agent_name(agent: Agent) -> str:
     return f"{os.path.relpath(inspect.getfile(type(agent)))}:{type(agent).__name__}"
 
 
+def agent_fields(agent: Agent) -> dict[str, Any]:
+    """Return the agent's config as JSON can hold it; raise MoorlError naming a field that it cannot."""
+    fields = dataclasses.asdict(agent)
+    for name, value in fields.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise MoorlError(f"{type(agent).__name__}.{name} cannot be written to a result: {error}") from None
+    return fields
+
+
 def save(run: Run, directory: Path, command: str) -> None:
     """Write the run's result directory; an older one of that name is replaced once the new one is complete."""
     directory = directory.absolute()
@@ -75,7 +86,7 @@ def save(run: Run, directory: Path, command: str) -> None:
     config = {
         "task": run.task.name,
         "agent": agent_name(run.agent),
-        "agent_config": dataclasses.asdict(run.agent),
+        "agent_config": agent_fields(run.agent),
         "preparation": dataclasses.asdict(run.preparation),
         "source": run.dataset.source,
         "seeds": list(run.seeds),
@@ -93,7 +104,7 @@ def save(run: Run, directory: Path, command: str) -> None:
         "seconds": run.seconds,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
-        "commit": _commit(),
+        "commit": COMMIT,
     }
     (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
@@ -114,8 +125,10 @@ def read(directory: Path) -> Result:
         config = json.loads((directory / "config.json").read_text())
         provenance = json.loads((directory / "provenance.json").read_text())
         curves = pd.read_csv(directory / "curves.csv")
-        finished = set(curves["seed"]) == set(config["seeds"]) and curves["updates"].max() >= config["updates"]
-    except (ValueError, KeyError) as error:
+        last = curves[curves["updates"] == curves["updates"].max()]
+        finished = list(last["seed"]) == config["seeds"] and last["updates"].iloc[0] >= config["updates"]
+        _ = provenance["dataset_sha256"], provenance["dataset_mean_return"]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise MoorlError(f"{directory}: the result is damaged ({error}); delete it and run it again") from error
     if not finished:
         raise MoorlError(f"{directory}: curves.csv does not hold all seeds to the end; delete it and run it again")
@@ -154,13 +167,17 @@ def _tree(states: State, normalizer: Normalizer) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return the commit the library runs from, marked where files differ from it; 'unknown' outside git."""
-    here = Path(__file__).parent
+    """Return the commit the library runs from, marked where its files differ; 'unknown' outside its repository."""
+
+    def git(*words: str) -> str:
+        here = Path(__file__).parents[1]
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        git("ls-files", "--error-unmatch", __file__)  # installed elsewhere, the commit would be another project's
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return commit.stdout.strip()
+
+
+COMMIT = _commit()  # of the code this process loaded, whatever is committed while it runs

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from moorl_jax.agents.contract import State
 from moorl_jax.data import Dataset, Normalizer, Preparation, choose, load
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.offline import OfflineTrainer
+from moorl_jax.errors import MoorlError
 from moorl_jax.tasks import Task, find
 from moorl_jax.types import Params
 
@@ -58,6 +60,7 @@ def train(
     evaluate_every: int | None = None,
     episodes: int | None = None,
     source: str = "auto",
+    policies: Path | None = None,
     dataset: Dataset | None = None,
     preparation: Preparation | None = None,
     report: Callable[[Report], None] = lambda _: None,
@@ -73,6 +76,7 @@ def train(
         evaluate_every: updates between evaluations; a twentieth of the run by default.
         episodes: episodes per seed and evaluation; the task's own number by default.
         source: where the data comes from; `auto` takes the best at hand.
+        policies: directory of the behaviour policies that a recipe rolls out.
         dataset: data to train on instead of the task's.
         preparation: what is done to the data first; by default what the agent's authors did.
         report: called after every evaluation.
@@ -83,11 +87,15 @@ def train(
     task = find(task) if isinstance(task, str) else task
     task.require()
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise MoorlError(f"seeds must be different whole numbers from 0 on, at least one, not {list(seeds)}")
+    if updates < 1:
+        raise MoorlError(f"updates must be at least 1, not {updates}")
     if isinstance(agent, str):
         chosen = families.settings(agent, task, updates)
         agent, preparation = chosen.agent, preparation or chosen.preparation
     preparation = preparation or Preparation()
-    dataset = dataset or load(task, choose(task, source))
+    dataset = dataset or load(task, choose(task, source, policies), policies)
     episodes = episodes or task.evaluation_episodes
     evaluate_every = evaluate_every or max(1, updates // EVALUATIONS)
 
@@ -98,33 +106,32 @@ def train(
     records: list[pd.DataFrame] = []
     training = evaluating = 0.0
 
-    def judge(policies: Params, record: pd.DataFrame) -> None:
+    def judge(policies: Params, record: pd.DataFrame, rate: float) -> None:
         nonlocal evaluating
         started = time.perf_counter()
         record["return"] = evaluator.evaluate(policies, round_=len(records)).mean(axis=1)
         record["score"] = [task.score(value) for value in record["return"]]
         records.append(record)
         evaluating += time.perf_counter() - started
-        rate = len(seeds) * trainer.updates / training
         done = int(record["updates"].iloc[0])
         report(Report("offline", done, offline.updates, rate, float(record["score"].mean())))
 
     # On an accelerator the next updates run while the host evaluates the last ones' policies; on a CPU they would
-    # only take its cores away.
+    # only take its cores away. What the host spends on evaluation is never counted as training.
     overlap = jax.default_backend() != "cpu"
-    waiting: list[tuple[Params, pd.DataFrame]] = []
+    waiting: list[tuple[Params, pd.DataFrame, float]] = []
     beginning = time.perf_counter()
     while trainer.updates < offline.updates:
-        updates_left = offline.updates - trainer.updates
-        started, compiled = time.perf_counter(), trainer.compile_seconds
-        in_flight = trainer.run(min(evaluate_every, updates_left))
+        started, elsewhere = time.perf_counter(), trainer.compile_seconds + evaluating
+        in_flight = trainer.run(min(evaluate_every, offline.updates - trainer.updates))
         if waiting:
             judge(*waiting.pop())
         scalars = trainer.gather(in_flight)
-        training += time.perf_counter() - started - (trainer.compile_seconds - compiled)
+        training += time.perf_counter() - started - (trainer.compile_seconds + evaluating - elsewhere)
         elapsed = time.perf_counter() - beginning
         columns = {"seed": seeds, "updates": trainer.updates, "env_steps": 0, "seconds": elapsed}
-        waiting.append((evaluator.snapshot(trainer.policies()), pd.DataFrame({**columns, **scalars})))
+        rate = len(seeds) * trainer.updates / (elapsed - evaluating - trainer.compile_seconds)
+        waiting.append((evaluator.snapshot(trainer.policies()), pd.DataFrame({**columns, **scalars}), rate))
         if not overlap or trainer.updates >= offline.updates:
             judge(*waiting.pop())
     evaluator.close()

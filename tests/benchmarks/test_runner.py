@@ -6,23 +6,27 @@ import sys
 import time
 
 import pytest
+from typer.testing import CliRunner
 
+from benchmarks import __main__ as main
 from benchmarks import runner
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.runner import Cell, plan, sweep
-from moorl_jax.data import hdf5, sources
+from moorl_jax.cli import _seeds
+from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.engine import results
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
 
+NOTES = {"metadata/version": str(recipe.VERSION)}
 TINY = Budget("tiny", updates=6, seeds=1, evaluations=2)
 
 
 @pytest.fixture
 def cells(hopper, hopper_rows, monkeypatch):
     """Two cells on the small dataset, with one evaluation episode."""
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {})
+    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
     hopper = dataclasses.replace(hopper, evaluation_episodes=1)
     return plan((hopper,), ["bc", "iql"], "embedded", None, 1, TINY)
 
@@ -96,6 +100,77 @@ def test_names_differ_with_all_that_decides_a_result(hopper):
     assert base.name.startswith("hopper-medium-v2/iql-recipe-short-2seeds-")
 
 
+def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows, capsys):
+    before = run_sweep(cells)[0].result
+    changed = dataclasses.replace(hopper_rows, rewards=hopper_rows.rewards + 1)
+    hdf5.write(sources.file_of(hopper, "embedded"), changed, NOTES)
+    after = run_sweep(cells)[0].result
+    assert "running again, its data was" in capsys.readouterr().out
+    assert after.provenance["dataset_sha256"] == changed.fingerprint() != before.provenance["dataset_sha256"]
+
+
+def test_the_recorded_command_names_the_same_seeds(hopper):
+    for seeds in ((0,), (0, 1), (4, 2)):
+        words = Cell(hopper, "iql", "recipe", seeds, TINY).command.split()
+        given = _seeds(words[words.index("--seeds") + 1])
+        assert tuple(range(given) if isinstance(given, int) else given) == seeds
+
+
+def test_users_agents_differ_by_file_and_by_content(hopper, tmp_path):
+    names = []
+    for folder, width in (("a", 8), ("b", 8), ("b", 16)):
+        file = tmp_path / folder / "mine.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"from moorl_jax.agents import BC\n\n\nclass Mine(BC):\n    width: int = {width}\n")
+        names.append(Cell(hopper, f"{file}:Mine", "recipe", (0,), TINY).name)
+    assert len(set(names)) == 3
+    assert all(name.startswith("hopper-medium-v2/mine.py-Mine-recipe") for name in names)
+
+
+def test_an_agent_that_cannot_be_saved_is_named_before_anything_runs(hopper, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from moorl_jax.agents import BC, static\n\n\nclass Mine(BC):\n    f: object = static(print)\n")
+    with pytest.raises(MoorlError, match=r"Mine\.f cannot be written to a result"):
+        plan((hopper,), [f"{file}:Mine"], "embedded", None, 1, TINY)
+
+
+class TestCommand:
+    """`python -m benchmarks`, in this process, at a tiny budget."""
+
+    @pytest.fixture
+    def bench(self, hopper, hopper_rows, monkeypatch, tmp_path):
+        hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
+        monkeypatch.setattr(main, "use_all_cores", lambda: None)
+        monkeypatch.setitem(BUDGETS, "quick", TINY)
+
+        def run(*words):
+            return CliRunner().invoke(main.app, ["--results", str(tmp_path), "--agents", "bc, td3_bc", *words])
+
+        return run
+
+    def test_the_default_uses_the_embedded_data_and_writes_all(self, bench, tmp_path):
+        result = bench()
+        assert result.exit_code == 0, result.output
+        assert "Embedded data was regenerated" in " ".join(result.output.split())
+        assert {path.name for path in (tmp_path / "quick").iterdir()} == {"table.csv", "table.md", "curves.png"}
+        assert "finished before, kept" in bench().output
+
+    def test_a_failed_cell_fails_the_command(self, bench, monkeypatch):
+        monkeypatch.setattr(runner, "train", lambda *_, **__: 1 / 0)
+        result = bench()
+        assert result.exit_code == 1
+        assert "failed: hopper-medium-v2 bc, hopper-medium-v2 td3_bc" in result.output
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [(["--task", "quik"], "did you mean quick"), (["--budget", "shrt"], "did you mean short")],
+    )
+    def test_a_mistake_is_one_line(self, bench, words, message):
+        result = bench(*words)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
 def test_unknown_agents_are_named_before_anything_runs(hopper):
     with pytest.raises(UnknownNameError, match="did you mean td3_bc"):
         plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY)
@@ -103,13 +178,12 @@ def test_unknown_agents_are_named_before_anything_runs(hopper):
         plan(expand("adroit"), ["bc"], "auto", None, 1, TINY)
 
 
-@pytest.mark.slow
 def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hopper_rows):
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {})
+    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
     command = [sys.executable, "-m", "benchmarks", "--agents", "bc,td3_bc", "--seeds", "1", "--results", str(tmp_path)]
     sweep_process = subprocess.Popen(command, env=os.environ)
     deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("cells/*/bc-*/provenance.json")):  # the first cell is finished, the second begins
+    while not [path for path in tmp_path.glob("cells/*/bc-*") if path.suffix != ".partial"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     sweep_process.send_signal(signal.SIGKILL)

@@ -66,6 +66,18 @@ def test_the_caption_says_what_the_figures_are(outcomes):
         assert words in caption
 
 
+def test_the_caption_calls_only_regenerated_data_so(outcomes):
+    cell = dataclasses.replace(outcomes[0].cell, source="d4rl")
+    mixed = [dataclasses.replace(outcomes[0], cell=cell), *outcomes[1:]]
+    assert "Recipe data was regenerated" in tables.caption(mixed)
+    assert "regenerated" not in tables.caption(mixed[:1])
+
+
+def test_one_seed_has_no_spread():
+    frame = tables.text_frame([outcome(NAMES[0], "bc", [12.0])])
+    assert frame.loc[0, "bc"] == "12.0"
+
+
 def test_files_are_written(outcomes, tmp_path):
     tables.write(outcomes, tmp_path)
     plots.curves(outcomes, tmp_path / "curves.png")

@@ -1,3 +1,5 @@
+import contextlib
+
 import h5py
 import numpy as np
 import pytest
@@ -54,7 +56,35 @@ def test_a_group_in_an_arrays_place_is_named(file):
     with h5py.File(file, "r+") as opened:
         del opened["rewards"]
         opened.create_group("rewards")
-    with pytest.raises(DatasetError, match="'rewards' is a group, not an array"):
+    with pytest.raises(DatasetError, match="'rewards' is not an array of numbers"):
+        hdf5.read(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rewards", 1.0, "'rewards' is not an array of numbers"),
+        ("observations", "text", "'observations' is not an array of numbers"),
+        ("terminals", np.full(2000, np.nan), "'terminals' holds other values than 0 and 1"),
+        ("timeouts", np.full(2000, 7), "'timeouts' holds other values than 0 and 1"),
+    ],
+)
+def test_what_is_no_array_of_the_right_kind_is_named(file, key, value, message):
+    with h5py.File(file, "r+") as opened:
+        del opened[key]
+        opened[key] = value
+    with pytest.raises(DatasetError, match=message):
+        hdf5.read(file)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_damage_is_never_a_traceback(file, seed):
+    whole = bytearray(file.read_bytes())
+    rng = np.random.default_rng(seed)
+    for position in rng.integers(8, min(len(whole), 6000), 30):
+        whole[position] = rng.integers(256)
+    file.write_bytes(bytes(whole))
+    with contextlib.suppress(DatasetError):
         hdf5.read(file)
 
 

@@ -71,6 +71,11 @@ class TestFaults:
         with pytest.raises(DatasetError, match="end no episode in 0 rows"):
             check(rows, hopper, "file")
 
+    def test_no_transition(self, hopper, hopper_rows):
+        always = np.ones_like(hopper_rows.terminals)
+        with pytest.raises(DatasetError, match="'timeouts' leaves no transition of 2000 rows"):
+            check(replace(hopper_rows, timeouts=always), hopper, "file")
+
     def test_sound_rows_pass(self, hopper, hopper_rows):
         check(hopper_rows, hopper, "file")
 

@@ -1,13 +1,15 @@
+import dataclasses
 import http.server
 import threading
 import time
+from types import SimpleNamespace
 
 import gymnasium
 import minari
 import numpy as np
 import pytest
 
-from moorl_jax.data import d4rl, hdf5, sources
+from moorl_jax.data import d4rl, hdf5, minari_source, sources
 from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
 from moorl_jax.tasks import find
 
@@ -47,13 +49,19 @@ class TestLoad:
         assert dataset.fingerprint == hopper_rows.fingerprint()
         assert len(dataset.transitions) == 2000 - hopper_rows.timeouts[:-1].sum() - 1
 
-    def test_a_faulty_file_is_refused(self, hopper, d4rl_file, hopper_rows):
-        hdf5.write(d4rl_file, hopper_rows, {})
-        with pytest.raises(DatasetError, match="'observations' has shape"):
-            sources.check(hopper_rows, find("walker2d-medium-v2"), str(d4rl_file))
+    def test_a_faulty_file_is_refused(self, hopper, hopper_rows):
+        rows = dataclasses.replace(hopper_rows, rewards=np.full(2000, np.nan, np.float32))
+        hdf5.write(d4rl.file_of(hopper), rows, {})
+        with pytest.raises(DatasetError, match=r"hopper_medium-v2\.hdf5: 'rewards' is NaN"):
+            sources.load(hopper, "d4rl")
+
+    def test_a_file_of_an_earlier_recipe_is_made_again(self, hopper, hopper_rows, monkeypatch):
+        monkeypatch.setattr("moorl_jax.data.recipe.EMBEDDED_STEPS", 400)
+        hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": "0"})
+        assert len(sources.load(hopper, "embedded").rows.rewards) == 400
 
     def test_minaris_rows(self, hopper):
-        """A dataset recorded with the library comes back as transitions with their true next observations."""
+        """A dataset recorded with the library comes back step by step, each episode ended by a flag."""
         environment = minari.DataCollector(gymnasium.make("Hopper-v4", max_episode_steps=15))
         recorded = []
         for episode in range(4):
@@ -74,8 +82,18 @@ class TestLoad:
         assert rows.timeouts.sum() == 4
         assert not rows.terminals.any()
 
+    def test_minaris_episodes_are_never_joined(self, hopper, monkeypatch):
+        """An episode flagged neither terminated nor truncated still ends where the next begins."""
+        steps = {"rewards": np.ones(3), "actions": np.zeros((3, 3)), "observations": np.zeros((4, 11))}
+        never = np.zeros(3, bool)
+        episode = SimpleNamespace(**steps, terminations=never, truncations=never)
+        dataset = SimpleNamespace(iterate_episodes=lambda: iter([episode, episode]))
+        monkeypatch.setattr(minari, "load_dataset", lambda _: dataset)
+        rows = minari_source.read("any")
+        assert rows.timeouts.tolist() == [False, False, True] * 2
+
     def test_minari_without_a_network_says_so_at_once(self, hopper, monkeypatch):
-        monkeypatch.setattr("moorl_jax.data.minari_source.HUB", ("127.0.0.1", 9))
+        monkeypatch.setattr("moorl_jax.data.minari_source.HUB", "http://127.0.0.1:9")
         started = time.monotonic()
         with pytest.raises(DatasetError, match="minari download mujoco/hopper/medium-v0"):
             sources.load(hopper, "minari")
@@ -118,10 +136,12 @@ class TestDownload:
         assert dataset.fingerprint == hopper_rows.fingerprint()
         assert reports[-1] == (len(body), len(body))
 
-    @pytest.mark.parametrize("answer", ["cut off", "missing", "no server"])
+    @pytest.mark.parametrize("answer", ["cut off", "an HTML page", "missing", "no server"])
     def test_a_failure_names_the_place_and_leaves_nothing(self, hopper, server, monkeypatch, answer):
         if answer == "cut off":
             server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (1000, b"x" * 10)
+        if answer == "an HTML page":
+            server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (15, b"<!DOCTYPE html>")
         if answer == "no server":
             monkeypatch.setattr(d4rl, "SERVER", "http://127.0.0.1:9")
         started = time.monotonic()

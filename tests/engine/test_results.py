@@ -77,15 +77,17 @@ def test_a_missing_file_is_named(saved, name):
         results.read(saved)
 
 
-def test_damaged_files_are_named(saved):
-    (saved / "config.json").write_text("{")
+@pytest.mark.parametrize(("name", "text"), [("config.json", "{"), ("config.json", "null"), ("provenance.json", "{}")])
+def test_damaged_files_are_named(saved, name, text):
+    (saved / name).write_text(text)
     with pytest.raises(MoorlError, match="the result is damaged"):
         results.read(saved)
 
 
-def test_curves_cut_short_are_named(saved):
+@pytest.mark.parametrize("kept", [3, 4])  # the last evaluation gone, or only one seed's part of it
+def test_curves_cut_short_are_named(saved, kept):
     lines = (saved / "curves.csv").read_text().splitlines()
-    (saved / "curves.csv").write_text("\n".join(lines[:3]) + "\n")
+    (saved / "curves.csv").write_text("\n".join(lines[:kept]) + "\n")
     with pytest.raises(MoorlError, match=r"curves\.csv does not hold all seeds to the end"):
         results.read(saved)
 

@@ -8,7 +8,7 @@ from moorl_jax.agents import BC, TD3BC
 from moorl_jax.data import Preparation
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.training import train
-from moorl_jax.errors import NotAvailableError, UnknownNameError
+from moorl_jax.errors import MoorlError, NotAvailableError, UnknownNameError
 
 SMALL = TD3BC(hidden=(16, 16), batch_size=32)
 
@@ -35,7 +35,7 @@ def test_curves_hold_one_row_per_seed_and_evaluation(run):
 
 def test_wall_clock_is_accounted_for(run):
     parts = sum(run.seconds[use] for use in ("compile", "train", "simulate", "evaluate"))
-    assert parts == pytest.approx(run.seconds["total"], rel=0.2)
+    assert 0.5 * run.seconds["total"] < parts <= run.seconds["total"]
 
 
 def test_a_seeds_curve_is_the_same_in_any_company(run, hopper, hopper_data):
@@ -89,6 +89,14 @@ def test_on_an_accelerator_evaluation_overlaps_and_seeds_are_vmapped(run, hopper
     assert list(overlapped.curves["updates"]) == list(run.curves["updates"])
     np.testing.assert_allclose(overlapped.curves["critic_loss"], run.curves["critic_loss"], rtol=1e-3)
     np.testing.assert_allclose(overlapped.curves["return"], run.curves["return"], rtol=0.05)
+    uses = overlapped.seconds
+    assert uses["compile"] + uses["train"] + uses["evaluate"] <= uses["total"]
+
+
+@pytest.mark.parametrize("seeds", [0, [], [-1], [0, 0]])
+def test_seeds_are_checked_before_anything_runs(seeds, hopper_data):
+    with pytest.raises(MoorlError, match="seeds must be different whole numbers"):
+        train("bc", "hopper-medium-v2", seeds=seeds, dataset=hopper_data)
 
 
 def test_names_are_checked_before_anything_runs(hopper_data):

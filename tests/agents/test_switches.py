@@ -1,0 +1,211 @@
+"""The switches that the recordings in tests/parity leave at rest, against the losses written out from their equations.
+
+Here nothing is shared between losses and every network has its own loop: slow, plain, and independent of the agents.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moorl_jax.agents import CQL, IQL, TD3BC
+from moorl_jax.types import Transitions
+
+BATCH, OBSERVATION, ACTION, SAMPLES = 32, 17, 6, 4
+DISCOUNT = 0.97
+
+CQL_CASES = {
+    "lagrange, max backup, clipped gap": {
+        "lagrange": True, "max_target_backup": True, "gap_min": -1.0, "gap_max": 1.5, "target_gap": 0.8,
+    },
+    "cloning, lagrange, max backup with entropy, half alpha": {
+        "lagrange": True, "max_target_backup": True, "backup_entropy": True, "cloning_updates": 3,
+        "target_gap": 5.0, "alpha_multiplier": 0.5,
+    },
+    "no importance sampling, one next action with entropy": {
+        "importance_sampling": False, "backup_entropy": True, "penalty_temperature": 0.7, "penalty_weight": 10.0,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def batch(rng):
+    return Transitions(
+        observations=rng.standard_normal((BATCH, OBSERVATION)),
+        actions=rng.uniform(-0.35, 0.35, (BATCH, ACTION)),
+        rewards=rng.standard_normal(BATCH),
+        next_observations=rng.standard_normal((BATCH, OBSERVATION)),
+        terminals=(rng.random(BATCH) < 0.2) * 1.0,
+    )
+
+
+def shaken(agent, batch, rng):
+    """A fresh state in float64 whose parameters, targets included, have all been moved apart."""
+    state = jax.tree.map(
+        lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape) if leaf.dtype.kind == "f" else leaf,
+        jax.tree.map(lambda leaf: leaf.astype(float) if leaf.dtype.kind == "f" else leaf, agent.init(KEY, batch)),
+    )
+    learners = {name: value for name, value in vars(state).items() if hasattr(value, "moments")}
+    fresh = {name: jax.tree.map(jnp.zeros_like, learner.moments) for name, learner in learners.items()}
+    return state.replace(**{name: learner.replace(moments=fresh[name]) for name, learner in learners.items()})
+
+
+KEY = jax.random.key(0)
+
+
+def gradients(before, after, names):
+    """Adam's first moment is 0.9 m + 0.1 g: the gradients it consumed can be read off it."""
+    return {
+        name: jax.tree.map(
+            lambda new, old: (new - 0.9 * old) / 0.1, getattr(after, name).moments.mu, getattr(before, name).moments.mu
+        )
+        for name in names
+    }
+
+
+def net(params, x):
+    for layer in range(len(params)):
+        x = x @ params[f"layer{layer}"]["kernel"] + params[f"layer{layer}"]["bias"]
+        x = jnp.maximum(x, 0.0) if layer < len(params) - 1 else x
+    return x
+
+
+def q_value(critic, member, observations, actions):
+    params = jax.tree.map(lambda leaf: leaf[member], critic)
+    return net(params, jnp.concatenate([observations, actions], axis=-1))[..., 0]
+
+
+def gaussian(actor, observations):
+    mean, raw = jnp.split(net(actor["net"], observations), 2, axis=-1)
+    return mean, jnp.clip(actor["log_std_multiplier"] * raw + actor["log_std_offset"], -20.0, 2.0)
+
+
+def log_density(mean, log_std, x):
+    z = (x - mean) / jnp.exp(log_std)
+    slope = 2.0 * (jnp.log(2.0) - x - jax.nn.softplus(-2.0 * x))
+    return (-0.5 * z**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi) - slope).sum(-1)
+
+
+def sample(mean, log_std, noise):
+    x = mean + jnp.exp(log_std) * noise
+    return jnp.tanh(x), log_density(mean, log_std, x)
+
+
+def cql_gradients(agent, state, batch, draws, cloning):
+    """The gradient of each loss of section 3.3 by itself."""
+    actor, critic, target = state.actor.params, state.critic.params, state.target_critic
+    alpha = agent.alpha_multiplier * jnp.exp(state.log_alpha.params)
+    s, next_s = batch.observations, batch.next_observations
+    spread = [jnp.repeat(states[:, None], SAMPLES, axis=1) for states in (s, next_s)]
+    mean, log_std = gaussian(actor, s)
+    next_mean, next_log_std = gaussian(actor, next_s)
+    several, next_several = (mean[:, None], log_std[:, None]), (next_mean[:, None], next_log_std[:, None])
+
+    def policy_loss(actor):
+        mean, log_std = gaussian(actor, s)
+        actions, log_pi = sample(mean, log_std, draws["policy"])
+        if cloning:
+            return (alpha * log_pi - log_density(mean, log_std, jnp.arctanh(batch.actions))).mean()
+        return (alpha * log_pi - jnp.minimum(q_value(critic, 0, s, actions), q_value(critic, 1, s, actions))).mean()
+
+    _, log_pi = sample(mean, log_std, draws["policy"])
+    if agent.max_target_backup:
+        actions, next_log_pi = sample(*next_several, draws["target"])
+        both = jnp.minimum(*(q_value(target, member, spread[1], actions) for member in (0, 1)))
+        rows, best = np.arange(BATCH), both.argmax(axis=1)
+        next_q, next_log_pi = both[rows, best], next_log_pi[rows, best]
+    else:
+        actions, next_log_pi = sample(next_mean, next_log_std, draws["target"])
+        next_q = jnp.minimum(*(q_value(target, member, next_s, actions) for member in (0, 1)))
+    if agent.backup_entropy:
+        next_q = next_q - alpha * next_log_pi
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * next_q
+    current, current_log_pi = sample(*several, draws["current"])
+    ahead, ahead_log_pi = sample(*next_several, draws["next"])
+
+    def losses(critic, log_alpha_prime):
+        total, terms = 0.0, []
+        for member in (0, 1):
+            data_q = q_value(critic, member, s, batch.actions)
+            tried = [q_value(critic, member, spread[0], a) for a in (draws["random_actions"], ahead, current)]
+            if agent.importance_sampling:
+                tried = [tried[0] - ACTION * jnp.log(0.5), tried[1] - ahead_log_pi, tried[2] - current_log_pi]
+            else:
+                tried.append(data_q[:, None])
+            heat = agent.penalty_temperature
+            gap = heat * jax.nn.logsumexp(jnp.concatenate(tried, axis=1) / heat, axis=1) - data_q
+            gap = jnp.clip(gap, agent.gap_min, agent.gap_max).mean()
+            term = agent.penalty_weight * gap
+            if agent.lagrange:
+                term = jnp.clip(jnp.exp(log_alpha_prime), 0.0, 1e6) * agent.penalty_weight * (gap - agent.target_gap)
+            terms.append(term)
+            total += ((data_q - y) ** 2).mean() + term
+        return total, -sum(terms) / 2.0
+
+    alpha_prime = state.log_alpha_prime.params
+    return {
+        "actor": jax.grad(policy_loss)(actor),
+        "critic": jax.grad(lambda critic: losses(critic, alpha_prime)[0])(critic),
+        "log_alpha": jax.grad(lambda log_alpha: -log_alpha * (log_pi - ACTION).mean())(state.log_alpha.params),
+        "log_alpha_prime": jax.grad(lambda log: losses(critic, log)[1])(alpha_prime) if agent.lagrange else 0.0,
+    }
+
+
+@pytest.mark.parametrize("case", CQL_CASES)
+def test_cql(case, batch, rng):
+    agent = CQL(hidden=(32, 32), actions_per_state=SAMPLES, discount=DISCOUNT, **CQL_CASES[case])
+    state = shaken(agent, batch, rng)
+    for k in range(5):
+        draws = agent.draw(jax.random.key(k), batch)
+        expected = cql_gradients(agent, state, batch, draws, cloning=k < agent.cloning_updates)
+        after, _ = jax.jit(agent.update)(state, batch, draws)
+        ours = gradients(state, after, expected)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), ours, expected)
+        state = after
+
+
+def test_td3_bc_with_a_smaller_action_range_and_the_actor_on_every_update(batch, rng):
+    """max_action 0.4 scales policy and clipping, the noise being scaled already; policy_freq 1 moves all each time."""
+    agent = TD3BC(
+        hidden=(32, 32), policy_freq=1, max_action=0.4, policy_noise=0.12, noise_clip=0.16, alpha=1.0, tau=0.01,
+        discount=DISCOUNT,
+    )  # fmt: skip
+    assert agent.cycle() == (agent.update,)
+    state, draws = shaken(agent, batch, rng), agent.draw(jax.random.key(1), batch)
+    noise = np.clip(draws["policy_noise"] * 0.12, -0.16, 0.16)
+    actions = np.clip(0.4 * np.tanh(net(state.target_actor, batch.next_observations)) + noise, -0.4, 0.4)
+    targets = [q_value(state.target_critic, member, batch.next_observations, actions) for member in (0, 1)]
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * np.minimum(*targets)
+
+    def critic_loss(critic):
+        q = [q_value(critic, member, batch.observations, batch.actions) for member in (0, 1)]
+        return sum(((value - y) ** 2).mean() for value in q)
+
+    after, _ = agent.update(state, batch, draws)
+
+    def actor_loss(actor):
+        pi = 0.4 * jnp.tanh(net(actor, batch.observations))
+        q = q_value(after.critic.params, 0, batch.observations, pi)
+        return -q.mean() / jax.lax.stop_gradient(jnp.abs(q).mean()) + ((pi - batch.actions) ** 2).mean()
+
+    expected = {"critic": jax.grad(critic_loss)(state.critic.params), "actor": jax.grad(actor_loss)(state.actor.params)}
+    ours = gradients(state, after, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), ours, expected)
+    moved = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, state.target_actor, after.actor.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), after.target_actor, moved)
+
+
+@pytest.mark.parametrize("agent", [IQL(hidden=(8,)), CQL(hidden=(8,))], ids=["iql", "cql"])
+def test_exploration_samples_around_the_greedy_action(agent, batch, rng):
+    params = agent.policy(shaken(agent, batch, rng))
+    keys = jax.random.split(KEY, 4000)
+    samples = jax.vmap(lambda key: agent.act(params, batch.observations[:2], key))(keys)
+    assert jnp.abs(samples).max() <= 1.0
+    assert samples.std(axis=0).min() > 0.1
+    np.testing.assert_allclose(jnp.median(samples, axis=0), agent.greedy(params, batch.observations[:2]), atol=0.08)
