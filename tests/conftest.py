@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+jax.config.update("jax_platforms", "cpu")  # what these tests compare bit for bit, an accelerator may round
 jax.config.update("jax_num_cpu_devices", 2)
 # Tests compile the same small programs over and over.
 jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="moorl-jax-tests-"))
