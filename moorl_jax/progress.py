@@ -9,11 +9,11 @@ from rich.progress import (
     BarColumn,
     Progress,
     SpinnerColumn,
-    TaskProgressColumn,
+    TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from moorl_jax.engine.training import Report
 
@@ -32,14 +32,13 @@ class Display:
         self.console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=12),
+            TextColumn("left", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
             console=console,
+            expand=True,
             speed_estimate_period=3600.0,
             disable=not console.is_terminal,
         )
@@ -60,26 +59,28 @@ class Display:
 
     def data(self, name: str) -> Callable[[int, int], None]:
         """Open a bar for a dataset; call the result with (done, in all), in steps or bytes."""
-        bar = self._progress.add_task(f"{name}: data", total=None, note="")
+        bar: TaskID | None = None  # shown once there is something to wait for
         said = -1
 
         def advance(done: int, total: int) -> None:
-            nonlocal said
-            self._progress.update(bar, completed=done, total=total or None)
+            nonlocal bar, said
+            bar = self._progress.add_task(f"{name}: data", note="") if bar is None else bar
+            self._progress.update(bar, completed=done, total=total or None, visible=done != total)
             tenth = 10 * done // total if total else said
             if not self.console.is_terminal and tenth > said:
-                self.console.print(f"{name}: data {done:,} of {total:,}", highlight=False, soft_wrap=True)
+                line = f"{name}: data {done:,} of {total:,}"
+                self.console.print(line, highlight=False, soft_wrap=True)
                 said = tenth
 
         return advance
 
     def training(self, name: str, updates: int) -> Callable[[Report], None]:
         """Open a bar for a training; call the result with each of its reports."""
-        bar = self._progress.add_task(f"{name}: to the first evaluation", total=updates, note="")
+        bar = self._progress.add_task(f"starting: {name}", total=updates, note="")
 
         def advance(report: Report) -> None:
             note = f"{report.rate:,.0f} updates/s  score {report.score:.1f}"
-            description = f"{name}: {report.phase}"
+            description = f"{report.phase}: {name}"
             self._progress.update(bar, completed=report.done, total=report.total, note=note, description=description)
             if not self.console.is_terminal:
                 line = f"{description} {report.done:,} of {report.total:,} updates  {note}"
