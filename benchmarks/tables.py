@@ -40,22 +40,21 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     numbers = score_frame(outcomes)
     agents = list(dict.fromkeys(outcome.cell.agent for outcome in outcomes))
     failed = {(outcome.cell.task.name, outcome.cell.agent) for outcome in outcomes if outcome.fault}
+    several_seeds = len(outcomes[0].cell.seeds) > 1
     rows = []
     for number in numbers.to_dict("records"):
         row = {"task": number["task"], "source": number["source"], "dataset mean": _figure(number["dataset"])}
         for agent in agents:
-            ours = _figure(number[agent])
-            if len(outcomes[0].cell.seeds) > 1:
-                ours += f" ± {_figure(number[f'{agent} std'])}"
-            row[agent] = "failed" if (number["task"], agent) in failed else ours
-            row[f"{agent} published"] = _figure(number[f"{agent} published"])
+            ours = _figure(number[agent]) + (f" ± {_figure(number[f'{agent} std'])}" if several_seeds else "")
+            ours = "failed" if (number["task"], agent) in failed else ours
+            row[agent] = ours + _in_brackets(number[f"{agent} published"])
         rows.append(row)
     if len(rows) > 1:
         mean = {"task": "mean", "source": "", "dataset mean": _figure(numbers["dataset"].mean())}
         for agent in agents:
             # A mean over some of the tasks would not compare with a mean over all.
-            mean[agent] = _figure(numbers[agent].mean(skipna=False))
-            mean[f"{agent} published"] = _figure(numbers[f"{agent} published"].mean(skipna=False))
+            published = numbers[f"{agent} published"].mean(skipna=False)
+            mean[agent] = _figure(numbers[agent].mean(skipna=False)) + _in_brackets(published)
         rows.append(mean)
     return pd.DataFrame(rows)
 
@@ -81,7 +80,9 @@ def caption(outcomes: list[Outcome]) -> str:
     known = [published_scores().get((outcome.cell.task.name, outcome.cell.agent)) for outcome in outcomes]
     origins = sorted({f"{p.source} ({p.seeds} seeds, {p.updates:,} updates)" for p in known if p})
     if origins:
-        lines.append(f"Published: on the original D4RL data, with those authors' settings: {'; '.join(origins)}.")
+        lines.append(
+            f"In brackets: published on the original D4RL data, with those authors' settings: {'; '.join(origins)}."
+        )
     return " ".join(lines)
 
 
@@ -98,7 +99,8 @@ def show(outcomes: list[Outcome], console: Console) -> None:
     frame = text_frame(outcomes)
     table = Table(caption=caption(outcomes), caption_justify="left", header_style="bold")
     for column in frame:
-        table.add_column(str(column), justify="left" if column in ("task", "source") else "right")
+        named = column in ("task", "source")
+        table.add_column(str(column), justify="left" if named else "right", no_wrap=column == "task")
     for row in frame.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)
@@ -106,3 +108,7 @@ def show(outcomes: list[Outcome], console: Console) -> None:
 
 def _figure(value: float) -> str:
     return DASH if np.isnan(value) else f"{value:.1f}"
+
+
+def _in_brackets(published: float) -> str:
+    return "" if np.isnan(published) else f" ({published:.1f})"

@@ -47,16 +47,16 @@ def test_scores_are_of_the_last_evaluation(outcomes):
 def test_text_has_a_row_a_task_and_a_mean(outcomes):
     frame = tables.text_frame(outcomes).set_index("task")
     assert list(frame.index) == [*NAMES, "mean"]
-    assert frame.loc[NAMES[0], "bc"] == "15.0 ± 5.0"
-    assert frame.loc["mean", "bc"] == "8.5"
-    assert frame.loc[NAMES[1], "bc published"] == f"{published_scores()[NAMES[1], 'bc'].mean:.1f}"
+    published = [published_scores()[name, "bc"].mean for name in NAMES]
+    assert frame.loc[NAMES[0], "bc"] == f"15.0 ± 5.0 ({published[0]:.1f})"
+    assert frame.loc["mean", "bc"] == f"8.5 ({np.mean(published):.1f})"
 
 
 def test_a_failed_cell_is_shown_and_spoils_the_mean(outcomes):
     outcomes[0] = dataclasses.replace(outcomes[0], result=None, fault="broken")
     frame = tables.text_frame(outcomes).set_index("task")
-    assert frame.loc[NAMES[0], "bc"] == "failed"
-    assert frame.loc["mean", "bc"] == "–"
+    assert frame.loc[NAMES[0], "bc"].startswith("failed")
+    assert frame.loc["mean", "bc"].startswith("–")
     assert np.isnan(tables.score_frame(outcomes).loc[0, "bc"])
 
 
@@ -75,7 +75,7 @@ def test_the_caption_calls_only_regenerated_data_so(outcomes):
 
 def test_one_seed_has_no_spread():
     frame = tables.text_frame([outcome(NAMES[0], "bc", [12.0])])
-    assert frame.loc[0, "bc"] == "12.0"
+    assert frame.loc[0, "bc"].startswith("12.0 (")
 
 
 def test_files_are_written(outcomes, tmp_path):
