@@ -156,8 +156,19 @@ def test_train_then_eval(call, embedded, tmp_path):
     ],
 )
 def test_wrong_overrides_are_named(call, embedded, tmp_path, override, message):
-    result = call("train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--set", override,
-                  "--out", tmp_path / "run")  # fmt: skip
+    result = call(
+        "train",
+        "--agent",
+        "bc",
+        "--task",
+        "hopper-medium-v2",
+        "--source",
+        "embedded",
+        "--set",
+        override,
+        "--out",
+        tmp_path / "run",
+    )
     assert result.exit_code == 2
     assert message in result.stderr
 

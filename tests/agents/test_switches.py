@@ -16,16 +16,27 @@ DISCOUNT = 0.97
 
 CQL_CASES = {
     "lagrange, max backup, clipped gap": {
-        "lagrange": True, "max_target_backup": True, "gap_min": -1.0, "gap_max": 1.5, "target_gap": 0.8,
+        "lagrange": True,
+        "max_target_backup": True,
+        "gap_min": -1.0,
+        "gap_max": 1.5,
+        "target_gap": 0.8,
     },
     "cloning, lagrange, max backup with entropy, half alpha": {
-        "lagrange": True, "max_target_backup": True, "backup_entropy": True, "cloning_updates": 3,
-        "target_gap": 5.0, "alpha_multiplier": 0.5,
+        "lagrange": True,
+        "max_target_backup": True,
+        "backup_entropy": True,
+        "cloning_updates": 3,
+        "target_gap": 5.0,
+        "alpha_multiplier": 0.5,
     },
     "no importance sampling, one next action with entropy": {
-        "importance_sampling": False, "backup_entropy": True, "penalty_temperature": 0.7, "penalty_weight": 10.0,
+        "importance_sampling": False,
+        "backup_entropy": True,
+        "penalty_temperature": 0.7,
+        "penalty_weight": 10.0,
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)
@@ -173,9 +184,15 @@ def test_cql(case, batch, rng):
 def test_td3_bc_with_a_smaller_action_range_and_the_actor_on_every_update(batch, rng):
     """max_action 0.4 scales policy and clipping, the noise being scaled already; policy_freq 1 moves all each time."""
     agent = TD3BC(
-        hidden=(32, 32), policy_freq=1, max_action=0.4, policy_noise=0.12, noise_clip=0.16, alpha=1.0, tau=0.01,
+        hidden=(32, 32),
+        policy_freq=1,
+        max_action=0.4,
+        policy_noise=0.12,
+        noise_clip=0.16,
+        alpha=1.0,
+        tau=0.01,
         discount=DISCOUNT,
-    )  # fmt: skip
+    )
     assert agent.cycle() == (agent.update,)
     state, draws = shaken(agent, batch, rng), agent.draw(jax.random.key(1), batch)
     noise = np.clip(draws["policy_noise"] * 0.12, -0.16, 0.16)

@@ -30,10 +30,15 @@ def outcome(task, agent, scores, fault=""):
 
 @pytest.fixture
 def outcomes():
-    return [outcome(task, agent, scores) for task, agent, scores in (
-        (NAMES[0], "bc", [10.0, 20.0]), (NAMES[0], "iql", [30.0, 50.0]),
-        (NAMES[1], "bc", [1.0, 3.0]), (NAMES[1], "iql", [5.0, 5.0]),
-    )]  # fmt: skip
+    return [
+        outcome(task, agent, scores)
+        for task, agent, scores in (
+            (NAMES[0], "bc", [10.0, 20.0]),
+            (NAMES[0], "iql", [30.0, 50.0]),
+            (NAMES[1], "bc", [1.0, 3.0]),
+            (NAMES[1], "iql", [5.0, 5.0]),
+        )
+    ]
 
 
 def test_scores_are_of_the_last_evaluation(outcomes):

@@ -14,8 +14,16 @@ from moorl_jax.errors import MoorlError
 @pytest.fixture(scope="module")
 def run(hopper, hopper_data):
     agent = IQL(hidden=(16, 16), batch_size=32, actor_decay_updates=10.0)
-    return train(agent, hopper, seeds=(0, 4), updates=10, evaluate_every=5, episodes=2, dataset=hopper_data,
-                 preparation=Preparation(normalize_observations=True, action_limit=0.99))  # fmt: skip
+    return train(
+        agent,
+        hopper,
+        seeds=(0, 4),
+        updates=10,
+        evaluate_every=5,
+        episodes=2,
+        dataset=hopper_data,
+        preparation=Preparation(normalize_observations=True, action_limit=0.99),
+    )
 
 
 @pytest.fixture

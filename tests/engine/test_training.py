@@ -16,8 +16,17 @@ SMALL = TD3BC(hidden=(16, 16), batch_size=32)
 @pytest.fixture(scope="module")
 def run(hopper, hopper_data):
     reports = []
-    run = train(SMALL, hopper, seeds=[3, 1], updates=20, evaluate_every=8, episodes=2, dataset=hopper_data,
-                preparation=Preparation(normalize_observations=True), report=reports.append)  # fmt: skip
+    run = train(
+        SMALL,
+        hopper,
+        seeds=[3, 1],
+        updates=20,
+        evaluate_every=8,
+        episodes=2,
+        dataset=hopper_data,
+        preparation=Preparation(normalize_observations=True),
+        report=reports.append,
+    )
     assert [report.done for report in reports] == [8, 16, 20]
     assert all(report.total == 20 and report.rate > 0 for report in reports)
     return run
@@ -39,15 +48,31 @@ def test_wall_clock_is_accounted_for(run):
 
 
 def test_a_seeds_curve_is_the_same_in_any_company(run, hopper, hopper_data):
-    alone = train(SMALL, hopper, seeds=[1], updates=20, evaluate_every=8, episodes=2, dataset=hopper_data,
-                  preparation=Preparation(normalize_observations=True))  # fmt: skip
+    alone = train(
+        SMALL,
+        hopper,
+        seeds=[1],
+        updates=20,
+        evaluate_every=8,
+        episodes=2,
+        dataset=hopper_data,
+        preparation=Preparation(normalize_observations=True),
+    )
     theirs = run.curves[run.curves["seed"] == 1]
     np.testing.assert_array_equal(alone.curves["return"], theirs["return"])
 
 
 def test_evaluating_more_often_does_not_change_the_training(run, hopper, hopper_data):
-    often = train(SMALL, hopper, seeds=[3, 1], updates=20, evaluate_every=2, episodes=1, dataset=hopper_data,
-                  preparation=Preparation(normalize_observations=True))  # fmt: skip
+    often = train(
+        SMALL,
+        hopper,
+        seeds=[3, 1],
+        updates=20,
+        evaluate_every=2,
+        episodes=1,
+        dataset=hopper_data,
+        preparation=Preparation(normalize_observations=True),
+    )
     np.testing.assert_array_equal(
         often.states.actor.params["layer0"]["kernel"], run.states.actor.params["layer0"]["kernel"]
     )
@@ -84,8 +109,16 @@ def test_evaluation_returns_are_those_of_the_environment(hopper, hopper_data):
 def test_on_an_accelerator_evaluation_overlaps_and_seeds_are_vmapped(run, hopper, hopper_data, monkeypatch):
     """The path an accelerator takes, on this CPU: the same curve up to rounding."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    overlapped = train(SMALL, hopper, seeds=[3, 1], updates=20, evaluate_every=8, episodes=2, dataset=hopper_data,
-                       preparation=Preparation(normalize_observations=True))  # fmt: skip
+    overlapped = train(
+        SMALL,
+        hopper,
+        seeds=[3, 1],
+        updates=20,
+        evaluate_every=8,
+        episodes=2,
+        dataset=hopper_data,
+        preparation=Preparation(normalize_observations=True),
+    )
     assert list(overlapped.curves["updates"]) == list(run.curves["updates"])
     np.testing.assert_allclose(overlapped.curves["critic_loss"], run.curves["critic_loss"], rtol=1e-3)
     np.testing.assert_allclose(overlapped.curves["return"], run.curves["return"], rtol=0.05)
