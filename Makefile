@@ -6,7 +6,8 @@ READY := $(VENV)/ready
 
 TASK ?= quick
 NAME ?=
-AGENTS ?= bc,td3_bc,iql,cql
+AGENTS ?=
+PROTOCOL ?= offline
 BUDGET ?= quick
 SOURCE ?= auto
 SEEDS ?=
@@ -28,8 +29,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-bench: $(READY)  ## train and print the score table: TASK= AGENTS= SEEDS= BUDGET= SOURCE= POLICIES= NAME=
-	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)')
+bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= SOURCE= POLICIES= NAME=
+	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)')
 
 test: $(READY)  ## lint, check types, run the fast tests
 	$(BIN)/ruff check .

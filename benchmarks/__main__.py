@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import plots, tables
-from benchmarks.budgets import BUDGETS
+from benchmarks.budgets import BUDGETS, PROTOCOLS
 from benchmarks.runner import plan, sweep
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
@@ -17,14 +17,23 @@ from moorl_jax.tasks import expand
 
 app = typer.Typer(add_completion=False)
 
+DEFAULT_AGENTS = {
+    "offline": "bc,td3_bc,iql,cql",
+    "offline-to-online": "td3_bc,spot,iql,pex,cal_ql,rlpd",
+    "online": "sac,rlpd",
+}
+
 
 @app.command()
 @guarded
 def bench(
     task: Annotated[str, typer.Option(help="Tasks and suites, separated by commas.")] = "quick",
-    agents: Annotated[str, typer.Option(help="Agents, by name or as file.py:Class.")] = ",".join(AGENTS),
+    agents: Annotated[
+        str, typer.Option(help=f"Agents, by name ({', '.join(AGENTS)}) or as file.py:Class; by default the protocol's.")
+    ] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
     budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
+    protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS) + ".")] = "offline",
     source: Annotated[
         str, typer.Option(help="auto, d4rl, recipe, embedded or minari; the suite `quick` uses embedded.")
     ] = "auto",
@@ -38,17 +47,19 @@ def bench(
     """Train agents on tasks and print their normalized scores. Finished cells are kept, unfinished ones run."""
     if budget not in BUDGETS:
         raise UnknownNameError("budget", budget, BUDGETS)
+    if protocol not in PROTOCOLS:
+        raise UnknownNameError("protocol", protocol, PROTOCOLS)
     use_all_cores()
     if task == "quick" and source == "auto":
         source = "embedded"
     spend = BUDGETS[budget]
-    cells = plan(
-        expand(task), [agent.strip() for agent in agents.split(",")], source, policies, seeds or spend.seeds, spend
-    )
+    chosen = [agent.strip() for agent in (agents or DEFAULT_AGENTS[protocol]).split(",")]
+    cells = plan(expand(task), chosen, source, policies, seeds or spend.seeds, spend, protocol)
     console = terminal()
     with Display(console) as display:
         outcomes = sweep(cells, results / "cells", policies, display)
-    by_default = task.replace(",", "+") + ("" if budget == "quick" else f"-{budget}")
+    by_default = task.replace(",", "+")
+    by_default += ("" if protocol == "offline" else f"-{protocol}") + ("" if budget == "quick" else f"-{budget}")
     directory = results / (name or by_default)
     tables.write(outcomes, directory)
     plots.curves(outcomes, directory / "curves.png")

@@ -1,23 +1,55 @@
-"""How much a sweep spends, by name."""
+"""How much a sweep spends, by name, and what it spends it on."""
 
 from dataclasses import dataclass
+
+PROTOCOLS = ("offline", "offline-to-online", "online")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a cell may cost."""
+    """What a cell may cost, per seed."""
 
     name: str
-    updates: int  #: critic gradient steps per seed, offline
+    updates: int  #: critic gradient steps of the protocol `offline`
+    updates_before: int  #: of the offline phase in `offline-to-online`
+    env_steps: int  #: of its online phase
+    env_steps_alone: int  #: of the protocol `online`
     seeds: int  #: unless the caller says otherwise
-    evaluations: int  #: evenly spaced, the last one at the end
+    evaluations: int  #: evenly spaced over each part, offline and online, the last one at its end
+
+    def spend(self, protocol: str) -> tuple[int, int]:
+        """Return offline updates and env steps of a protocol; agents without an offline phase pass over the first."""
+        return {
+            "offline": (self.updates, 0),
+            "offline-to-online": (self.updates_before, self.env_steps),
+            "online": (0, self.env_steps_alone),
+        }[protocol]
 
 
+# The papers train offline for a million updates and fine-tune for 250k (RLPD, OPT) to a million env steps (Cal-QL).
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", updates=4_000, seeds=2, evaluations=8),
-        Budget("short", updates=100_000, seeds=3, evaluations=20),
-        Budget("paper", updates=1_000_000, seeds=4, evaluations=200),
+        Budget(
+            "quick", updates=4_000, updates_before=2_000, env_steps=1_000, env_steps_alone=2_000, seeds=2, evaluations=8
+        ),
+        Budget(
+            "short",
+            updates=100_000,
+            updates_before=20_000,
+            env_steps=10_000,
+            env_steps_alone=100_000,
+            seeds=3,
+            evaluations=20,
+        ),
+        Budget(
+            "paper",
+            updates=1_000_000,
+            updates_before=1_000_000,
+            env_steps=250_000,
+            env_steps_alone=1_000_000,
+            seeds=4,
+            evaluations=200,
+        ),
     )
 }

@@ -32,7 +32,7 @@ def embed(
     with Display(terminal()) as display:
         dataset = load(task, "recipe", policies, display.data(task.name))
         # Raw observations: the policy must act without a normalizer beside it.
-        run = train(BC(), task, seeds=[seed], updates=updates, dataset=dataset, report=display.training("bc", updates))
+        run = train(BC(), task, seeds=[seed], updates=updates, dataset=dataset, report=display.training("bc"))
     actor = jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float32), run.states.actor.params)
     arrays = {}
     for layer, leaves in sorted(actor.items()):

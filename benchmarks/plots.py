@@ -4,17 +4,24 @@ import math
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 from benchmarks.runner import Outcome
+from moorl_jax.engine.results import NO_SOURCE
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
+
+OFFLINE_SHARE = 0.5  #: width of the offline phase in a picture of both, in widths of the online phase
 
 
 def curves(outcomes: list[Outcome], path: Path) -> None:
-    """Draw one panel a task: each agent's mean score over seeds against updates, a band of one std around it.
+    """Draw one panel a task: each agent's mean score over seeds against updates or env steps, a band of one std.
 
-    The dashed line is the dataset's own mean score.
+    Where there are both, they share the axis: updates up to the switch, env steps after it. The dashed line is the
+    dataset's own mean score.
     """
     finished = [outcome for outcome in outcomes if outcome.result]
     tasks = list(dict.fromkeys(outcome.cell.task.name for outcome in finished))
@@ -27,20 +34,45 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
     for axis in axes.flat[len(tasks) :]:
         axis.set_visible(False)
     for axis, task in zip(axes.flat, tasks, strict=False):
-        for outcome in finished:
-            if outcome.cell.task.name != task or outcome.result is None:
-                continue
-            scores = outcome.result.curves.pivot(index="updates", columns="seed", values="score")
+        here = [outcome for outcome in finished if outcome.cell.task.name == task]
+        updates, env_steps = here[0].cell.spend
+        offline_width = OFFLINE_SHARE * env_steps if updates and env_steps else 0.0
+        for outcome in here:
+            assert outcome.result is not None
+            scores = outcome.result.curves.pivot(index=["updates", "env_steps"], columns="seed", values="score")
             mean, std = scores.mean(axis=1), scores.std(axis=1, ddof=0)
+            done, steps = (scores.index.get_level_values(level).to_numpy() for level in ("updates", "env_steps"))
+            x = done
+            if env_steps:
+                # Both phases on one axis: to the left of 0 the updates of the offline phase, drawn to a width of
+                # their own, to the right env steps.
+                x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
             colour = f"C{agents.index(outcome.cell.agent)}"
-            axis.plot(scores.index, mean, color=colour, label=outcome.cell.agent)
-            axis.fill_between(scores.index, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
-            data_score = outcome.cell.task.score(outcome.result.provenance["dataset_mean_return"])
-            source = outcome.cell.source
-        axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label="dataset mean")
-        axis.set(title=f"{task} ({source} data)", xlabel="updates", ylabel="normalized score")
-        axis.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+            axis.plot(x, mean, color=colour, label=outcome.cell.agent)
+            axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+        with_data = [outcome for outcome in here if outcome.cell.source != NO_SOURCE]
+        title = task
+        if with_data:
+            mean_return = with_data[0].result.provenance["dataset_mean_return"]  # type: ignore[union-attr]
+            data_score = with_data[0].cell.task.score(mean_return)
+            axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label="dataset mean")
+            title = f"{task} ({with_data[0].cell.source} data)"
+        axis.set(title=title, xlabel="env steps" if env_steps else "updates", ylabel="normalized score")
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if offline_width:
+            _name_both_phases(axis, updates, env_steps, offline_width)
         axis.grid(alpha=0.3)
     axes.flat[0].legend(fontsize="small")
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _name_both_phases(axis: Axes, updates: int, env_steps: int, offline_width: float) -> None:
+    """Mark the switch, and say what is counted on each side of it."""
+    name = EngFormatter(sep="")
+    axis.axvline(0.0, color="black", linewidth=0.8)
+    ticks = [-offline_width, -offline_width / 2, 0.0, env_steps / 2, env_steps]
+    names = [name(0), name(updates / 2), f"{name(updates)} | 0", name(env_steps / 2), name(env_steps)]
+    axis.set_xticks(ticks, names)
+    axis.set_xlim(-1.03 * offline_width, 1.03 * env_steps)
+    axis.set_xlabel("offline: updates  |  online: env steps")

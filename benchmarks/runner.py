@@ -12,10 +12,12 @@ from pathlib import Path
 from benchmarks.budgets import Budget
 from moorl_jax.data import Dataset, choose, load
 from moorl_jax.data.sources import at_hand
-from moorl_jax.engine import results
+from moorl_jax.engine import provenance, results
 from moorl_jax.engine.results import Result
+from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Phase
 from moorl_jax.progress import Display
 from moorl_jax.settings import Settings, settings
 from moorl_jax.tasks import Task, find
@@ -30,11 +32,28 @@ class Cell:
     source: str
     seeds: tuple[int, ...]
     budget: Budget
+    protocol: str
+
+    @property
+    def spend(self) -> tuple[int, int]:
+        """Offline updates and env steps, per seed."""
+        return self.budget.spend(self.protocol)
+
+    @property
+    def intervals(self) -> tuple[int, int]:
+        """Offline updates and env steps between evaluations."""
+        updates, env_steps = self.spend
+        return max(1, updates // self.budget.evaluations), max(1, env_steps // self.budget.evaluations)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What the agent goes through."""
+        return self.settings.agent.phases(*self.spend)
 
     @functools.cached_property
     def settings(self) -> Settings:
         """The agent's config and its data's preparation."""
-        return settings(self.agent, self.task, self.budget.updates)
+        return settings(self.agent, self.task, *self.spend)
 
     @functools.cached_property
     def name(self) -> str:
@@ -43,25 +62,27 @@ class Cell:
         identity = {
             "agent": self.agent,
             "code": hashlib.sha256(Path(file).read_bytes()).hexdigest() if own else None,  # a user's, still changing
-            "config": results.agent_fields(self.settings.agent),
+            "config": provenance.agent_fields(self.settings.agent),
             "preparation": dataclasses.asdict(self.settings.preparation),
             "seeds": self.seeds,
-            "budget": dataclasses.asdict(self.budget),
+            "spend": self.spend,
+            "intervals": self.intervals,
             "episodes": self.task.evaluation_episodes,
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         agent = self.agent.rpartition("/")[2].replace(":", "-")
-        return f"{self.task.name}/{agent}-{self.source}-{self.budget.name}-{len(self.seeds)}seeds-{digest}"
+        how = self.budget.name if self.protocol == "offline" else f"{self.protocol}-{self.budget.name}"
+        return f"{self.task.name}/{agent}-{self.source}-{how}-{len(self.seeds)}seeds-{digest}"
 
     @property
     def command(self) -> str:
         """The command that runs this cell again."""
         seeds = ",".join(map(str, self.seeds)) + "," * (len(self.seeds) == 1)
-        every = self.budget.updates // self.budget.evaluations
-        return (
-            f"moorl-jax train --agent {self.agent} --task {self.task.name} --source {self.source} --seeds {seeds} "
-            f"--updates {self.budget.updates} --evaluate-every {every}"
-        )
+        (updates, env_steps), (every, every_steps) = self.spend, self.intervals
+        source = "" if self.source == results.NO_SOURCE else f" --source {self.source}"
+        offline = f" --updates {updates}" + (f" --evaluate-every {every}" if updates else "")
+        online = f" --env-steps {env_steps} --evaluate-every-steps {every_steps}" if env_steps else ""
+        return f"moorl-jax train --agent {self.agent} --task {self.task.name}{source} --seeds {seeds}{offline}{online}"
 
 
 @dataclass(frozen=True)
@@ -74,16 +95,23 @@ class Outcome:
 
 
 def plan(
-    tasks: tuple[Task, ...], agents: list[str], source: str, policies: Path | None, seeds: int, budget: Budget
+    tasks: tuple[Task, ...],
+    agents: list[str],
+    source: str,
+    policies: Path | None,
+    seeds: int,
+    budget: Budget,
+    protocol: str,
 ) -> list[Cell]:
     """Return the sweep's cells, task by task; raise MoorlError before anything runs if one cannot be."""
-    cells = [
-        Cell(task, agent, choose(task, source, policies), tuple(range(seeds)), budget)
-        for task in tasks
-        for agent in agents
-    ]
-    for cell in cells:
-        _ = cell.name  # an agent that is unknown or cannot be saved is named now, not after hours of others
+    cells = []
+    for task in tasks:
+        for agent in agents:
+            cell = Cell(task, agent, results.NO_SOURCE, tuple(range(seeds)), budget, protocol)
+            if needs_data(cell.phases):
+                cell = dataclasses.replace(cell, source=choose(task, source, policies))
+            _ = cell.name  # an agent that is unknown or cannot be saved is named now, not after hours of others
+            cells.append(cell)
     return cells
 
 
@@ -106,7 +134,8 @@ def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Di
             if result:
                 display.console.print(f"{label}: finished before, kept", highlight=False)
             else:
-                result = run(cell, directory / cell.name, data(cell.task.name, cell.source), display, label)
+                dataset = data(cell.task.name, cell.source) if cell.source != results.NO_SOURCE else None
+                result = run(cell, directory / cell.name, dataset, display, label)
         except MoorlError as error:
             fault = str(error)
         except Exception:
@@ -118,17 +147,22 @@ def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Di
     return outcomes
 
 
-def run(cell: Cell, directory: Path, dataset: Dataset, display: Display, label: str) -> Result:
-    """Train one cell and write its result."""
+def run(cell: Cell, directory: Path, dataset: Dataset | None, display: Display, label: str) -> Result:
+    """Train one cell, from its last checkpoint where there is one, and write its result."""
+    (updates, env_steps), (every, every_steps) = cell.spend, cell.intervals
     training = train(
         cell.settings.agent,
         cell.task,
         seeds=cell.seeds,
-        updates=cell.budget.updates,
-        evaluate_every=cell.budget.updates // cell.budget.evaluations,
+        updates=updates,
+        env_steps=env_steps,
+        evaluate_every=every,
+        evaluate_every_steps=every_steps,
         dataset=dataset,
         preparation=cell.settings.preparation,
-        report=display.training(label, cell.budget.updates),
+        checkpoints=results.running(directory),
+        report=display.training(label),
+        warn=display.warn,
     )
     results.save(training, directory, cell.command)
     return results.read(directory)
@@ -140,7 +174,7 @@ def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], 
         return None  # never run here: a clone carries curves, not states
     try:
         result = results.read(directory)
-        if at_hand(cell.task, cell.source):
+        if cell.source != results.NO_SOURCE and at_hand(cell.task, cell.source):
             made_from, now = result.provenance["dataset_sha256"], data(cell.task.name, cell.source).fingerprint
             if made_from != now:
                 raise MoorlError(f"its data was {made_from[:8]}…, the data here is {now[:8]}…")

@@ -1,6 +1,8 @@
 """Score tables: one row a task, one column an agent, the published figure beside ours."""
 
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.published import published_scores
-from benchmarks.runner import Outcome
+from benchmarks.runner import Cell, Outcome
+from moorl_jax.engine.results import NO_SOURCE
 
 DASH = "–"
 MADE_HERE = {"recipe", "embedded"}  #: sources whose data is not the original
@@ -16,6 +19,8 @@ MADE_HERE = {"recipe", "embedded"}  #: sources whose data is not the original
 
 def score_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return the scores as numbers: a row per task, per agent the mean, std and published mean.
+
+    The protocol offline-to-online adds mean and std at the end of the offline phase, of agents that have one.
 
     `dataset` is the normalized mean return of the data's episodes, the yardstick for imitation. Cells without a
     result are NaN.
@@ -26,11 +31,16 @@ def score_frame(outcomes: list[Outcome]) -> pd.DataFrame:
         cell = outcome.cell
         row = rows.setdefault(cell.task.name, {"task": cell.task.name, "source": cell.source, "dataset": np.nan})
         scores = outcome.result.last_scores() if outcome.result else np.array([np.nan])
-        known = published.get((cell.task.name, cell.agent))
+        known = published.get((cell.task.name, cell.agent)) if cell.protocol == "offline" else None
+        if cell.protocol == "offline-to-online":
+            before = outcome.result.offline_scores() if outcome.result else scores
+            row[f"{cell.agent} offline"] = before.mean() if len(before) else np.nan
+            row[f"{cell.agent} offline std"] = before.std() if len(before) else np.nan
         row[cell.agent] = scores.mean()
         row[f"{cell.agent} std"] = scores.std()
         row[f"{cell.agent} published"] = known.mean if known else np.nan
-        if outcome.result:
+        if outcome.result and cell.source != NO_SOURCE:
+            row["source"] = cell.source
             row["dataset"] = cell.task.score(outcome.result.provenance["dataset_mean_return"])
     return pd.DataFrame(list(rows.values()))
 
@@ -40,12 +50,14 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     numbers = score_frame(outcomes)
     agents = list(dict.fromkeys(outcome.cell.agent for outcome in outcomes))
     failed = {(outcome.cell.task.name, outcome.cell.agent) for outcome in outcomes if outcome.fault}
-    several_seeds = len(outcomes[0].cell.seeds) > 1
+    several_seeds, protocol = len(outcomes[0].cell.seeds) > 1, outcomes[0].cell.protocol
     rows = []
     for number in numbers.to_dict("records"):
         row = {"task": number["task"], "source": number["source"], "dataset mean": _figure(number["dataset"])}
         for agent in agents:
-            ours = _figure(number[agent]) + (f" ± {_figure(number[f'{agent} std'])}" if several_seeds else "")
+            ours = _with_spread(number, agent, several_seeds)
+            if protocol == "offline-to-online":
+                ours = f"{_with_spread(number, f'{agent} offline', several_seeds)} → {ours}"
             ours = "failed" if (number["task"], agent) in failed else ours
             row[agent] = ours + _in_brackets(number[f"{agent} published"])
         rows.append(row)
@@ -55,6 +67,8 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
             # A mean over some of the tasks would not compare with a mean over all.
             published = numbers[f"{agent} published"].mean(skipna=False)
             mean[agent] = _figure(numbers[agent].mean(skipna=False)) + _in_brackets(published)
+            if protocol == "offline-to-online":
+                mean[agent] = f"{_figure(numbers[f'{agent} offline'].mean(skipna=False))} → {mean[agent]}"
         rows.append(mean)
     return pd.DataFrame(rows)
 
@@ -63,9 +77,8 @@ def caption(outcomes: list[Outcome]) -> str:
     """Say what the figures are: metric, step, seeds, spread, data, and what stands beside them."""
     cell = outcomes[0].cell
     lines = [
-        f"Normalized score (D4RL's scale) at the last evaluation, after {cell.budget.updates:,} updates "
-        f"(budget {cell.budget.name}): mean ± population standard deviation over {len(cell.seeds)} seeds, "
-        f"{cell.task.evaluation_episodes} greedy episodes each.",
+        f"Normalized score (D4RL's scale) {_moment(cell)} (budget {cell.budget.name}): mean ± population standard "
+        f"deviation over {len(cell.seeds)} seeds, {cell.task.evaluation_episodes} episodes each.",
         "Dataset mean: normalized mean return of the data's episodes.",
     ]
     sources = {outcome.cell.source for outcome in outcomes}
@@ -77,7 +90,11 @@ def caption(outcomes: list[Outcome]) -> str:
         )
     if "minari" in sources:
         lines.append("Minari's datasets are not D4RL's, and were recorded in other versions of the environments.")
-    known = [published_scores().get((outcome.cell.task.name, outcome.cell.agent)) for outcome in outcomes]
+    known = [
+        published_scores().get((outcome.cell.task.name, outcome.cell.agent))
+        for outcome in outcomes
+        if outcome.cell.protocol == "offline"
+    ]
     origins = sorted({f"{p.source} ({p.seeds} seeds, {p.updates:,} updates)" for p in known if p})
     if origins:
         lines.append(
@@ -104,6 +121,24 @@ def show(outcomes: list[Outcome], console: Console) -> None:
     for row in frame.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)
+
+
+def _moment(cell: Cell) -> str:
+    """Say when the scores were taken."""
+    updates, env_steps = cell.spend
+    if cell.protocol == "offline":
+        return f"at the last evaluation, after {updates:,} updates"
+    if cell.protocol == "online":
+        return f"at the last evaluation, after {env_steps:,} env steps"
+    return (
+        f"at the end of the offline phase, {updates:,} updates, → at the end, {env_steps:,} env steps later; agents "
+        f"without an offline phase have {DASH} there"
+    )
+
+
+def _with_spread(number: dict[Hashable, Any], column: str, several_seeds: bool) -> str:
+    mean, std = number[column], number[f"{column} std"]
+    return _figure(mean) + (f" ± {_figure(std)}" if several_seeds and not np.isnan(mean) else "")
 
 
 def _figure(value: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 import typer
 from rich.table import Table
@@ -16,8 +17,9 @@ from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS, Agent
 from moorl_jax.data import hdf5, sources
 from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions
-from moorl_jax.engine import results
+from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import evaluate, train
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
@@ -173,10 +175,17 @@ def train_command(
     agent: Annotated[str, typer.Option(help=f"{', '.join(AGENTS)}, or file.py:Class.")],
     task: Annotated[str, typer.Option(help="A task's name.")],
     seeds: Annotated[str, typer.Option(help="How many, or which, separated by commas.")] = "4",
-    updates: Annotated[int, typer.Option(min=1, help="Critic gradient steps per seed.")] = 100_000,
+    updates: Annotated[
+        int, typer.Option(min=0, help="Offline critic gradient steps per seed; sac and rlpd pass over them.")
+    ] = 100_000,
+    env_steps: Annotated[int, typer.Option(min=0, help="Online env steps per seed, after the offline updates.")] = 0,
     evaluate_every: Annotated[
         int | None,
-        typer.Option(min=1, help="Updates between evaluations; a twentieth of the run by default."),
+        typer.Option(min=1, help="Offline updates between evaluations; a twentieth of all by default."),
+    ] = None,
+    evaluate_every_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Env steps between evaluations; a twentieth of all by default."),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes per evaluation and seed.")] = None,
     source: SourceOption = "auto",
@@ -188,33 +197,43 @@ def train_command(
     out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
 ) -> None:
-    """Train one agent on one task and write a result directory."""
+    """Train one agent on one task and write a result directory.
+
+    With --env-steps it goes on online after the offline updates. A run that was killed goes on where it was when the
+    same command is given again, and ends as if it had never stopped.
+    """
     chosen = find(task).require()
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
     if directory.exists() and not overwrite:
         raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
     use_all_cores()
-    setting = families.settings(agent, chosen, updates)
+    setting = families.settings(agent, chosen, updates, env_steps)
     trained = _override(setting.agent, overrides or [])
-    results.agent_fields(trained)  # what cannot be saved is named now, not after hours
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    source = sources.choose(chosen, source, policies)
+    provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
+    dataset = None
     with Display(console) as display:
+        if needs_data(trained.phases(updates, env_steps)):
+            source = sources.choose(chosen, source, policies)
+            dataset = sources.load(chosen, source, policies, display.data(chosen.name))
         run = train(
             trained,
             chosen,
             seeds=_seeds(seeds),
             updates=updates,
+            env_steps=env_steps,
             evaluate_every=evaluate_every,
+            evaluate_every_steps=evaluate_every_steps,
             episodes=episodes,
-            dataset=sources.load(chosen, source, policies, display.data(chosen.name)),
+            dataset=dataset,
             preparation=setting.preparation,
-            report=display.training(f"{chosen.name} {agent}", updates),
+            checkpoints=results.running(directory),
+            report=display.training(f"{chosen.name} {agent}"),
+            warn=display.warn,
         )
     results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]))
     result = results.read(directory)
-    scores = result.last_scores()
-    _scores(f"{agent} on {chosen.name} ({source} data), after {run.updates:,} updates", run.seeds, scores)
+    data = f"{dataset.source} data" if dataset else "no data"
+    _scores(f"{agent} on {chosen.name} ({data}), {result.plan}", run.seeds, result.last_scores())
     console.print(f"written: {directory}", highlight=False)
 
 
@@ -230,7 +249,8 @@ def eval_command(
     result = results.read(directory)
     agent, normalizer, states = results.load_states(result)
     seeds = tuple(result.config["seeds"])
-    returns = evaluate(agent, result.task, normalizer, states, seeds, episodes, round_)
+    policies = jax.device_get(jax.vmap(agent.policy)(states))
+    returns = evaluate(agent, result.task, normalizer, policies, seeds, episodes, round_)
     scores = np.array([[result.task.score(value) for value in row] for row in returns]).mean(axis=1)
     _scores(f"{result.config['agent']} on {result.task.name}, {episodes} episodes", seeds, scores)
 

@@ -1,5 +1,6 @@
 """Progress on a terminal: a bar while data is made or an agent trains; plain lines where there is no terminal."""
 
+import math
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -74,16 +75,22 @@ class Display:
 
         return advance
 
-    def training(self, name: str, updates: int) -> Callable[[Report], None]:
+    def training(self, name: str) -> Callable[[Report], None]:
         """Open a bar for a training; call the result with each of its reports."""
-        bar = self._progress.add_task(f"starting: {name}", total=updates, note="")
+        bar = self._progress.add_task(f"starting: {name}", total=None, note="")
 
         def advance(report: Report) -> None:
-            note = f"{report.rate:,.0f} updates/s  score {report.score:.1f}"
+            note = f"{report.rate:,.0f} {report.unit}/s" + (
+                "" if math.isnan(report.score) else f"  score {report.score:.1f}"
+            )
             description = f"{report.phase}: {name}"
             self._progress.update(bar, completed=report.done, total=report.total, note=note, description=description)
             if not self.console.is_terminal:
-                line = f"{description} {report.done:,} of {report.total:,} updates  {note}"
+                line = f"{description} {report.done:,} of {report.total:,} {report.unit}  {note}"
                 self.console.print(line, highlight=False, soft_wrap=True)
 
         return advance
+
+    def warn(self, message: str) -> None:
+        """Print what the user should know and need not act on."""
+        self.console.print(f"warning: {message}", highlight=False, markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """The words that data, agents and engine share."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -24,6 +25,19 @@ class Transitions(struct.PyTreeNode):
     rewards: Array  #: (N,)
     next_observations: Array  #: (N, observation size)
     terminals: Array  #: (N,), 1.0 where the episode really ended; a time-out is 0.0 and bootstraps
+    mc_returns: Array | None = None  #: (N,), discounted return to go, for the agents that ask for it
 
     def __len__(self) -> int:
         return int(self.rewards.shape[0])
+
+
+@dataclass(frozen=True)
+class ReturnsToGo:
+    """How the Monte-Carlo returns of an episode are computed (Cal-QL).
+
+    `failure_reward` is, for sparse rewards, what a step pays that does not succeed: in an episode of nothing else the
+    return is taken as if it went on for ever, failure_reward / (1 - discount).
+    """
+
+    discount: float
+    failure_reward: float | None = None

@@ -5,14 +5,27 @@ import sys
 from pathlib import Path
 
 from moorl_jax.agents.bc import BC
-from moorl_jax.agents.common import Learner
+from moorl_jax.agents.cal_ql import CalQL
 from moorl_jax.agents.contract import Agent, static
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.iql import IQL
+from moorl_jax.agents.pex import PEX
+from moorl_jax.agents.sac import RLPD, SAC
+from moorl_jax.agents.spot import SPOT
 from moorl_jax.agents.td3_bc import TD3BC
 from moorl_jax.errors import MoorlError, UnknownNameError
 
-AGENTS: dict[str, type[Agent]] = {"bc": BC, "td3_bc": TD3BC, "iql": IQL, "cql": CQL}
+AGENTS: dict[str, type[Agent]] = {
+    "bc": BC,
+    "td3_bc": TD3BC,
+    "spot": SPOT,
+    "iql": IQL,
+    "pex": PEX,
+    "cql": CQL,
+    "cal_ql": CalQL,
+    "sac": SAC,
+    "rlpd": RLPD,
+}
 
 
 def find_agent(name: str) -> type[Agent]:
@@ -40,4 +53,18 @@ def find_agent(name: str) -> type[Agent]:
     return agent
 
 
-__all__ = ["AGENTS", "BC", "CQL", "IQL", "TD3BC", "Agent", "Learner", "find_agent", "static"]
+__all__ = [
+    "AGENTS",
+    "BC",
+    "CQL",
+    "IQL",
+    "PEX",
+    "RLPD",
+    "SAC",
+    "SPOT",
+    "TD3BC",
+    "Agent",
+    "CalQL",
+    "find_agent",
+    "static",
+]

@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from moorl_jax.agents.common import Learner
 from moorl_jax.agents.contract import Agent, static
-from moorl_jax.nets import MLP, init_mlp, mlp
+from moorl_jax.errors import MoorlError
+from moorl_jax.nets import MLP, Learner, init_mlp, mlp
+from moorl_jax.phases import Offline, Phase
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 
@@ -42,3 +43,9 @@ class BC(Agent):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s)."""
         return jnp.tanh(mlp(params, observations))
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return offline training alone: cloning its own actions would teach it nothing."""
+        if env_steps:
+            raise MoorlError("BC does not learn online: give it no env steps")
+        return (Offline(self, updates),)

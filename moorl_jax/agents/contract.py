@@ -10,8 +10,9 @@ from typing import Any
 
 from flax import struct
 
-from moorl_jax.phases import Offline, Phase
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.phases import Offline, Online, Phase
+from moorl_jax.replay import Union
+from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
 
 State = Any
 """A pytree that `init` makes and `update` maps to its successor."""
@@ -53,24 +54,36 @@ class Agent(struct.PyTreeNode):
     def cycle(self) -> tuple[Update, ...]:
         """Return the updates that repeat in turn; each is given its own batch and draws.
 
-        One by default. An agent whose actor rests on some updates says so here rather than by a condition, which
-        under `vmap` would compute both branches. All of a cycle's updates take the state of the same structure; the
-        metrics reported are the last one's.
+        One by default. An agent whose actor rests on some updates (TD3; RLPD, with many critic updates an env step)
+        says so here rather than by a condition, which under `vmap` would compute both branches. All of a cycle's
+        updates take the state of the same structure; the metrics reported are the last one's.
         """
         return (self.update,)
 
     def policy(self, state: State) -> Params:
-        """Return what `greedy` and `act` need of the state."""
+        """Return what `greedy`, `act` and `judged` need of the state."""
         return state.actor.params
 
     def greedy(self, params: Params, observations: Array) -> Array:
-        """Return the actions to evaluate, (..., action size), for observations (..., observation size)."""
+        """Return the deterministic actions, (..., action size), for observations (..., observation size)."""
         raise NotImplementedError
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:  # noqa: ARG002
         """Return exploratory actions; the greedy ones by default."""
         return self.greedy(params, observations)
 
-    def phases(self, updates: int) -> tuple[Phase, ...]:
-        """Return the recipe the agent goes through within a budget of updates."""
-        return (Offline(updates),)
+    def judged(self, params: Params, observations: Array, key: Array) -> Array:  # noqa: ARG002
+        """Return the actions that evaluation takes; the greedy ones by default."""
+        return self.greedy(params, observations)
+
+    def returns_to_go(self) -> ReturnsToGo | None:
+        """Return how `mc_returns` of the batches are to be computed, for the agents that need them."""
+        return None
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return the recipe the agent goes through within a budget of offline updates and online env steps.
+
+        By default offline training, then fine-tuning with one update per env step on dataset and buffer together.
+        Either number may be 0: such phases are left out. Raises MoorlError for a budget the agent cannot use.
+        """
+        return (Offline(self, updates), Online(self, env_steps, Union()))

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import Learner, blockwise_gradients, polyak, squashed_sample
+from moorl_jax.agents.common import blockwise_gradients, squashed_sample
 from moorl_jax.agents.contract import Agent, static
-from moorl_jax.nets import MLP, critics, init_critics, init_mlp, mlp
+from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.phases import Offline, Online, Phase
+from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
@@ -35,6 +37,7 @@ class CQL(Agent):
 
     hidden: tuple[int, ...] = static((256, 256))
     actions_per_state: int = static(10)  #: random, current and next actions in the penalty, of each
+    orthogonal: bool = static(False)  #: initialize orthogonally instead of as LeCun normal
     importance_sampling: bool = static(True)
     lagrange: bool = static(False)  #: tune the penalty's weight to keep its value near `target_gap`
     max_target_backup: bool = static(False)  #: back up the best of `actions_per_state` next actions
@@ -52,12 +55,15 @@ class CQL(Agent):
     target_gap: float = 1.0
     alpha_multiplier: float = 1.0
     target_entropy: float | None = None  #: minus the action size where None
+    offline_share: float = 0.5  #: of each online batch, from the dataset
 
     def init(self, key: Array, example: Transitions) -> CQLState:
-        """Initialize hidden layers as LeCun normal, last ones nearly zero, the multipliers as JaxCQL does."""
+        """Initialize last layers nearly zero, the multipliers as JaxCQL does."""
         actor_key, critic_key = jax.random.split(key)
         hidden_init = nn.initializers.lecun_normal()
         final_init = nn.initializers.variance_scaling(1e-2, "fan_in", "uniform")
+        if self.orthogonal:
+            hidden_init, final_init = nn.initializers.orthogonal(2.0**0.5), nn.initializers.orthogonal(1e-2)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         dtype = inputs.dtype
         policy = MLP((*self.hidden, 2 * example.actions.shape[-1]), hidden_init, final_init)
@@ -183,6 +189,7 @@ class CQL(Agent):
         q_tried = critics(params["critic"], states, tried)
         q = q_tried[..., 0]
         q_random, q_current, q_ahead = jnp.split(q_tried[..., 1:], [n, 2 * n], axis=-1)
+        q_current, q_ahead, extra_metrics = self.calibrate(q_current, q_ahead, batch)
         chex.assert_shape(q, (2, *target.shape))
         bellman_loss = jnp.mean((q - target) ** 2, axis=-1)
 
@@ -214,6 +221,8 @@ class CQL(Agent):
             "alpha_prime": alpha_prime,
             "alpha_prime_loss": alpha_prime_loss,
             "target_q": next_q.mean(),
+            "bellman1_loss": bellman_loss[0],
+            "bellman2_loss": bellman_loss[1],
             "critic1_loss": critic_loss[0],
             "critic2_loss": critic_loss[1],
             "q1": q[0].mean(),
@@ -230,8 +239,18 @@ class CQL(Agent):
             "gap2": gap[1],
             "penalty1": penalty[0],
             "penalty2": penalty[1],
+            **extra_metrics,
         }
         return policy_loss + alpha_loss + critic_loss.sum() + alpha_prime_loss, metrics
+
+    def calibrate(
+        self,
+        q_current: Array,
+        q_ahead: Array,
+        batch: Transitions,  # noqa: ARG002
+    ) -> tuple[Array, Array, Metrics]:
+        """Return the values of the policy's actions as the penalty compares them, (2, batch, n): unchanged."""
+        return q_current, q_ahead, {}
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the squashed mean, tanh(mean(s))."""
@@ -241,6 +260,10 @@ class CQL(Agent):
         """Sample pi(.|s)."""
         mean, log_std = self._gaussian(params, observations)
         return squashed_sample(mean, log_std, jax.random.normal(key, mean.shape, mean.dtype))[0]
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return offline training, then the same losses online with a fixed share of each batch from the dataset."""
+        return (Offline(self, updates), Online(self, env_steps, Mixed(self.offline_share)))
 
     def _gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing; the log std is a trained line through the network's output."""

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import Learner, polyak
 from moorl_jax.agents.contract import Agent, static
-from moorl_jax.nets import MLP, critics, init_critics, init_mlp, mlp
+from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.phases import Offline, Online, Phase
+from moorl_jax.replay import Union
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 LOG_STD_BOUNDS = (-5.0, 2.0)
@@ -88,7 +89,8 @@ class IQL(Agent):
         """Return -mean min(exp(temperature A), clip) log pi(a|s), A = min_i Qbar_i(s, a) - V(s) (eq. 7)."""
         weight = jnp.minimum(jnp.exp(self.temperature * advantage), self.weight_clip)
         log_std = jnp.clip(actor["log_std"], *LOG_STD_BOUNDS)
-        error = (batch.actions - self.greedy(actor, batch.observations)) / jnp.exp(log_std)
+        mean = jnp.tanh(mlp(actor["mean"], batch.observations))
+        error = (batch.actions - mean) / jnp.exp(log_std)
         log_density = jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi), axis=-1)
         chex.assert_equal_shape([weight, log_density])
         loss = -jnp.mean(weight * log_density)
@@ -111,6 +113,14 @@ class IQL(Agent):
         mean = self.greedy(params, observations)
         std = jnp.exp(jnp.clip(params["log_std"], *LOG_STD_BOUNDS))
         return jnp.clip(mean + std * jax.random.normal(key, mean.shape, mean.dtype), -1.0, 1.0)
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return offline training, then fine-tuning on all data at the actor's full rate.
+
+        The cosine belongs to the offline phase alone; carried on, it would lead the rate up again.
+        """
+        tuned = self.replace(actor_decay_updates=None)
+        return (Offline(self, updates), Online(tuned, env_steps, Union()))
 
     def _actor_rate(self, count: Array) -> Array | float:
         """Return the actor's learning rate at its `count`-th step, counted from 0."""

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from moorl_jax.agents.common import Learner, polyak
 from moorl_jax.agents.contract import Agent, Update, static
-from moorl_jax.nets import MLP, critics, init_critics, init_mlp, mlp
+from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 
@@ -37,6 +36,7 @@ class TD3BC(Agent):
     policy_noise: float = 0.2
     noise_clip: float = 0.5
     alpha: float = 2.5  #: weight of the critic against the cloning term
+    exploration_noise: float = 0.1  #: std of the noise on online actions, in units of max_action
     max_action: float = 1.0
 
     def init(self, key: Array, example: Transitions) -> TD3BCState:
@@ -58,7 +58,7 @@ class TD3BC(Agent):
     def update(self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]) -> tuple[TD3BCState, Metrics]:
         """Update the critics, then the actor against the new critics, then all targets."""
         state, critic_metrics = self.update_critic(state, batch, draws)
-        loss = partial(self.actor_loss, critic=state.critic.params, batch=batch)
+        loss = partial(self.actor_loss, state=state, batch=batch, draws=draws)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
         actor = state.actor.descend(gradients, self.actor_learning_rate)
         state = state.replace(
@@ -94,11 +94,16 @@ class TD3BC(Agent):
         loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
         return loss, {"critic_loss": loss, "target_q": target.mean()}
 
-    def actor_loss(self, actor: Params, critic: Params, batch: Transitions) -> tuple[Array, Metrics]:
+    def actor_loss(
+        self,
+        actor: Params,
+        state: TD3BCState,
+        batch: Transitions,
+        draws: dict[str, Array],  # noqa: ARG002
+    ) -> tuple[Array, Metrics]:
         """Return -lambda mean Q_0(s, pi(s)) + mean (pi(s) - a)^2, lambda = alpha / mean |Q_0| held fixed (eq. 5)."""
         actions = self.greedy(actor, batch.observations)
-        first_critic = jax.tree.map(lambda leaf: leaf[:1], critic)
-        q = critics(first_critic, batch.observations, actions)[0]
+        q = first_critic(state.critic.params, batch.observations, actions)
         weight = jax.lax.stop_gradient(self.alpha / jnp.mean(jnp.abs(q)))
         bc_loss = jnp.mean((actions - batch.actions) ** 2)
         loss = -weight * q.mean() + bc_loss
@@ -107,3 +112,14 @@ class TD3BC(Agent):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s) = max_action tanh(net(s))."""
         return self.max_action * jnp.tanh(mlp(params, observations))
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
+        """Return pi(s) with Gaussian noise, clipped to the action range."""
+        actions = self.greedy(params, observations)
+        noise = self.exploration_noise * self.max_action * jax.random.normal(key, actions.shape, actions.dtype)
+        return jnp.clip(actions + noise, -self.max_action, self.max_action)
+
+
+def first_critic(critic: Params, observations: Array, actions: Array) -> Array:
+    """Evaluate the first of the twins alone, (batch,): TD3's actor follows it."""
+    return critics(jax.tree.map(lambda leaf: leaf[:1], critic), observations, actions)[0]

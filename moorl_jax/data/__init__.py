@@ -1,7 +1,7 @@
 """Datasets: reading, making, checking and preparing them."""
 
-from moorl_jax.data.preparation import Normalizer, Preparation
+from moorl_jax.data.preparation import Normalizer, Preparation, Prepared
 from moorl_jax.data.rows import Rows
 from moorl_jax.data.sources import Dataset, choose, load
 
-__all__ = ["Dataset", "Normalizer", "Preparation", "Rows", "choose", "load"]
+__all__ = ["Dataset", "Normalizer", "Preparation", "Prepared", "Rows", "choose", "load"]

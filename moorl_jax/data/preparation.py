@@ -1,11 +1,14 @@
 """What is done to a dataset before an agent sees it, and to an observation before its policy does."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
+from moorl_jax.data.returns import transitions_with_returns
+from moorl_jax.data.sources import Dataset
 from moorl_jax.errors import DatasetError
-from moorl_jax.types import Transitions
+from moorl_jax.types import ReturnsToGo, Transitions
 
 
 @dataclass(frozen=True)
@@ -16,20 +19,33 @@ class Preparation:
     normalize_returns: bool = False  #: scale rewards so that episode returns span 1000 (IQL)
     action_limit: float = 1.0  #: clip actions to within +- this
 
-    def apply(self, data: Transitions) -> tuple[Transitions, "Normalizer"]:
-        """Return the prepared transitions (float32 NumPy) and the normalizer for the policy's observations."""
-        observations, next_observations = np.asarray(data.observations), np.asarray(data.next_observations)
-        normalizer = Normalizer.identity(observations.shape[1:])
+    def apply(self, dataset: Dataset, returns: ReturnsToGo | None = None) -> "Prepared":
+        """Return the prepared data (float32 NumPy); with `returns` each transition gets its return to go."""
+        data = dataset.transitions
+        normalizer = Normalizer.identity(data.observations.shape[1:])
         if self.normalize_observations:
-            normalizer = Normalizer.fit(observations)
+            normalizer = Normalizer.fit(np.asarray(data.observations))
         scale = np.float32(return_scale(data)) if self.normalize_returns else np.float32(1.0)
-        prepared = data.replace(
-            observations=normalizer(observations),
-            next_observations=normalizer(next_observations),
+        if returns:
+            rows = dataclasses.replace(dataset.rows, rewards=dataset.rows.rewards * scale)
+            data = transitions_with_returns(rows, dataset.task.horizon, returns)
+        else:
+            data = data.replace(rewards=data.rewards * scale)
+        data = data.replace(
+            observations=normalizer(np.asarray(data.observations)),
+            next_observations=normalizer(np.asarray(data.next_observations)),
             actions=np.clip(data.actions, -self.action_limit, self.action_limit),
-            rewards=data.rewards * scale,
         )
-        return prepared, normalizer
+        return Prepared(data, normalizer, float(scale))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data as an agent sees it, and what online observations and rewards pass through to be like it."""
+
+    transitions: Transitions | None  #: None where an agent learns from its own experience alone
+    normalizer: "Normalizer"
+    reward_scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,11 @@ def _timeouts(rows: Rows, horizon: int) -> np.ndarray:
     return timeouts
 
 
+def kept_rows(rows: Rows, horizon: int) -> np.ndarray:
+    """Return the numbers of the rows that become transitions."""
+    return np.flatnonzero(~_timeouts(rows, horizon)[:-1])
+
+
 def to_transitions(rows: Rows, horizon: int) -> Transitions:
     """Pair each row with the next, exactly as D4RL's `qlearning_dataset` does by default.
 
@@ -100,7 +105,7 @@ def to_transitions(rows: Rows, horizon: int) -> Transitions:
     what follows it belongs to the next episode; terminals are real terminals only. Arrays are float32 NumPy.
     Source: D4RL `d4rl/__init__.py`, 69-140.
     """
-    kept = np.flatnonzero(~_timeouts(rows, horizon)[:-1])
+    kept = kept_rows(rows, horizon)
     columns: dict[str, Any] = {
         "observations": rows.observations[kept],
         "actions": rows.actions[kept],

@@ -24,19 +24,32 @@ def usable_cores() -> int:
 
 @dataclass(frozen=True)
 class Lane:
-    """A device and the positions of the seeds it trains."""
+    """A device, and the seeds it trains in groups, each group by one compiled call."""
 
     device: jax.Device
-    positions: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]  #: positions of seeds
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """All seeds of the lane."""
+        return tuple(position for group in self.groups for position in group)
 
 
 def lanes(seeds: int) -> tuple[Lane, ...]:
     """Deal the seeds out over the devices, as evenly as whole numbers allow.
 
-    No device talks to another, so seeds need not divide evenly and each lane is a program of its own.
+    No device talks to another, so seeds need not divide evenly and each lane runs by itself. On an accelerator a
+    lane's seeds are one group, a batch. On a CPU each is a group of its own: batching gains nothing there, one seed's
+    networks fit the cache where several do not, its arithmetic is the same bit for bit in any company, and its
+    simulator can run under the update of another.
     """
     used = jax.local_devices()[:seeds]
-    return tuple(Lane(device, tuple(range(first, seeds, len(used)))) for first, device in enumerate(used))
+    dealt = (tuple(range(first, seeds, len(used))) for first in range(len(used)))
+    alone = jax.default_backend() == "cpu"
+    return tuple(
+        Lane(device, tuple((position,) for position in positions) if alone else (positions,))
+        for device, positions in zip(used, dealt, strict=True)
+    )
 
 
 def evaluation_device() -> jax.Device:

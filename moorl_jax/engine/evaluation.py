@@ -1,13 +1,16 @@
 """Evaluation: the greedy policies of all seeds in parallel simulators, on a random stream of their own."""
 
+import itertools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from moorl_jax.agents import Agent
 from moorl_jax.data import Normalizer
 from moorl_jax.engine.devices import evaluation_device
 from moorl_jax.tasks import Task, make_environment
-from moorl_jax.types import Params
+from moorl_jax.types import Array, Params
 
 STREAM = 0x6576616C  #: sets evaluation's random stream apart from every other use of a seed
 
@@ -15,23 +18,23 @@ STREAM = 0x6576616C  #: sets evaluation's random stream apart from every other u
 class Evaluator:
     """Runs `episodes` episodes for each seed, all side by side; the policy is compiled once for all calls."""
 
-    def __init__(self, agent: Agent, task: Task, normalizer: Normalizer, seeds: tuple[int, ...], episodes: int):
+    def __init__(self, task: Task, normalizer: Normalizer, seeds: tuple[int, ...], episodes: int):
         self._task, self._normalizer, self._seeds, self._episodes = task, normalizer, seeds, episodes
         self._simulators = [[make_environment(task) for _ in range(episodes)] for _ in seeds]
         self._device = evaluation_device()
-        # Parameters are an argument: a closure over them would compile again at every evaluation.
-        self._greedy = jax.jit(jax.vmap(type(agent).greedy, in_axes=(None, 0, 0)))
-        self._agent = jax.device_put(agent, self._device)
 
     def snapshot(self, policies: Params) -> Params:
         """Return the seeds' policies on the evaluation's device, safe from the training that goes on."""
         return jax.device_put(policies, self._device)
 
-    def evaluate(self, policies: Params, round_: int) -> np.ndarray:
+    def evaluate(self, agent: Agent, policies: Params, round_: int) -> np.ndarray:
         """Return the raw undiscounted returns, (seeds, episodes).
 
         An episode's start depends on its seed, `round_` and its number alone.
         """
+        agent = jax.device_put(agent, self._device)
+        keys = jnp.stack([jax.random.fold_in(jax.random.key(seed + STREAM), round_) for seed in self._seeds])
+        keys = jax.device_put(keys, self._device)
         shape = (len(self._seeds), self._episodes)
         observations = np.zeros((*shape, *self._task.observation_shape), np.float32)
         returns = np.zeros(shape)
@@ -40,8 +43,10 @@ class Evaluator:
             start = np.random.SeedSequence([STREAM, self._seeds[s], round_, e]).generate_state(1)[0]
             first, _ = self._simulators[s][e].reset(seed=int(start))
             observations[s, e] = self._normalizer(first)
-        while running:
-            actions = np.asarray(self._greedy(self._agent, policies, observations))
+        for step in itertools.count():
+            if not running:
+                break
+            actions = np.asarray(_judged(agent, policies, observations, keys, np.int32(step)))
             still = []
             for s, e in running:
                 observation, reward, terminal, timeout, _ = self._simulators[s][e].step(actions[s, e])
@@ -57,3 +62,10 @@ class Evaluator:
         for simulators in self._simulators:
             for simulator in simulators:
                 simulator.close()
+
+
+@jax.jit  # parameters are an argument: a closure over them would compile again at every evaluation
+def _judged(agent: Agent, policies: Params, observations: Array, keys: Array, step: Array) -> Array:
+    """Return the actions of all seeds' episodes, (seeds, episodes, action size)."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
+    return jax.vmap(agent.judged)(policies, observations, keys)

@@ -7,16 +7,12 @@ checkpoint/      final states of all seeds and the observation normalizer (Orbax
 """
 
 import dataclasses
-import inspect
 import json
 import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +21,19 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
 
-from moorl_jax.agents import AGENTS, Agent, find_agent
+from moorl_jax.agents import Agent, find_agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
 from moorl_jax.data.rows import episode_returns
-from moorl_jax.engine.training import Run
+from moorl_jax.engine import provenance
+from moorl_jax.engine.trainer import final_state
+from moorl_jax.engine.training import Plan, Run
 from moorl_jax.errors import MoorlError
 from moorl_jax.tasks import Task, find
-from moorl_jax.types import Transitions
 
 FILES = ("config.json", "curves.csv", "provenance.json")
 CHECKPOINT = "checkpoint"
-PACKAGES = ("moorl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "mujoco", "numpy")
+NO_SOURCE = "none"  #: where an agent learned from its own experience alone
 
 
 @dataclass(frozen=True)
@@ -53,67 +50,69 @@ class Result:
         """The task trained on."""
         return find(self.config["task"])
 
+    @property
+    def plan(self) -> Plan:
+        """How long it was trained and how often evaluated."""
+        return Plan(**self.config["plan"])
+
     def last_scores(self) -> np.ndarray:
         """Return the normalized score of each seed at the last evaluation."""
-        return self.curves[self.curves["updates"] == self.curves["updates"].max()]["score"].to_numpy()
+        return self.curves.groupby("seed", sort=False)["score"].last().to_numpy()
+
+    def offline_scores(self) -> np.ndarray:
+        """Return the normalized score of each seed at the end of its offline phase; none if it had no such phase."""
+        offline = self.curves[self.curves["env_steps"] == 0]
+        return offline.groupby("seed", sort=False)["score"].last().to_numpy()
 
 
-def agent_name(agent: Agent) -> str:
-    """Return the name `find_agent` knows the agent's class by."""
-    for name, known in AGENTS.items():
-        if type(agent) is known:
-            return name
-    return f"{os.path.relpath(inspect.getfile(type(agent)))}:{type(agent).__name__}"
-
-
-def agent_fields(agent: Agent) -> dict[str, Any]:
-    """Return the agent's config as JSON can hold it; raise MoorlError naming a field that it cannot."""
-    fields = dataclasses.asdict(agent)
-    for name, value in fields.items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise MoorlError(f"{type(agent).__name__}.{name} cannot be written to a result: {error}") from None
-    return fields
+def running(directory: Path) -> Path:
+    """Return where the checkpoints of a training lie whose result is to be `directory`."""
+    return directory.with_name(directory.name + ".running")
 
 
 def save(run: Run, directory: Path, command: str) -> None:
-    """Write the run's result directory; an older one of that name is replaced once the new one is complete."""
+    """Write the run's result directory and delete its checkpoints.
+
+    An older result of that name is replaced once the new one is complete.
+    """
     directory = directory.absolute()
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     config = {
         "task": run.task.name,
-        "agent": agent_name(run.agent),
-        "agent_config": agent_fields(run.agent),
+        "agent": provenance.agent_name(run.agent),
+        "agent_config": provenance.agent_fields(run.agent),
         "preparation": dataclasses.asdict(run.preparation),
-        "source": run.dataset.source,
+        "source": run.dataset.source if run.dataset else NO_SOURCE,
         "seeds": list(run.seeds),
-        "updates": run.updates,
-        "evaluate_every": run.evaluate_every,
-        "evaluation_episodes": run.episodes,
+        "plan": dataclasses.asdict(run.plan),
         "command": command,
     }
-    provenance = {
-        "source": run.dataset.source,
-        "dataset_sha256": run.dataset.fingerprint,
-        "transitions": len(run.dataset.transitions),
-        "dataset_mean_return": float(episode_returns(run.dataset.rows, run.task.horizon)[0].mean()),
+    made_by: dict[str, Any] = {"source": NO_SOURCE, "dataset_sha256": None, "dataset_mean_return": None}
+    if run.dataset:
+        made_by = {
+            "source": run.dataset.source,
+            "dataset_sha256": run.dataset.fingerprint,
+            "transitions": len(run.dataset.transitions),
+            "dataset_mean_return": float(episode_returns(run.dataset.rows, run.task.horizon)[0].mean()),
+        }
+    made_by |= {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": run.seconds,
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": provenance.versions(),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
-        "commit": COMMIT,
+        "commit": provenance.COMMIT,
     }
     (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n")
     run.curves.to_csv(partial / "curves.csv", index=False, float_format="%.7g")
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(partial / CHECKPOINT, _tree(run.states, run.normalizer))
     if directory.exists():
         shutil.rmtree(directory)
     os.replace(partial, directory)
+    shutil.rmtree(running(directory), ignore_errors=True)
 
 
 def read(directory: Path) -> Result:
@@ -123,16 +122,18 @@ def read(directory: Path) -> Result:
             raise MoorlError(f"{directory} is not a finished result: {name} is missing")
     try:
         config = json.loads((directory / "config.json").read_text())
-        provenance = json.loads((directory / "provenance.json").read_text())
+        made_by = json.loads((directory / "provenance.json").read_text())
         curves = pd.read_csv(directory / "curves.csv")
-        last = curves[curves["updates"] == curves["updates"].max()]
-        finished = list(last["seed"]) == config["seeds"] and last["updates"].iloc[0] >= config["updates"]
-        _ = provenance["dataset_sha256"], provenance["dataset_mean_return"]
+        last = curves.groupby("seed", sort=False).last()
+        ended = last["env_steps"] if config["plan"]["env_steps"] else last["updates"]
+        goal = config["plan"]["env_steps"] or config["plan"]["updates"]
+        finished = list(last.index) == config["seeds"] and (ended >= goal).all()
+        _ = made_by["dataset_sha256"], made_by["dataset_mean_return"]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise MoorlError(f"{directory}: the result is damaged ({error}); delete it and run it again") from error
     if not finished:
         raise MoorlError(f"{directory}: curves.csv does not hold all seeds to the end; delete it and run it again")
-    return Result(directory, config, provenance, curves)
+    return Result(directory, config, made_by, curves)
 
 
 def rebuild_agent(config: dict[str, Any]) -> Agent:
@@ -145,15 +146,11 @@ def rebuild_agent(config: dict[str, Any]) -> Agent:
 
 
 def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
-    """Return the agent, its observation normalizer and the final states of all seeds."""
-    agent, task = rebuild_agent(result.config), result.task
-    scalar: Any = np.zeros(1, np.float32)
-    observation: Any = np.zeros((1, *task.observation_shape), np.float32)
-    action: Any = np.zeros((1, task.action_size), np.float32)
-    example = Transitions(observation, action, scalar, observation, scalar)
-    keys = jax.random.split(jax.random.key(0), len(result.config["seeds"]))
-    states = jax.eval_shape(jax.vmap(lambda key: agent.init(key, example)), keys)
-    target = _tree(states, Normalizer.identity(task.observation_shape))
+    """Return the agent of the last phase, its observation normalizer and the final states of all seeds."""
+    plan = result.plan
+    phases = rebuild_agent(result.config).phases(plan.updates, plan.env_steps)
+    agent, states = final_state(phases, result.task, len(result.config["seeds"]))
+    target = _tree(states, Normalizer.identity(result.task.observation_shape))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             tree = checkpointer.restore((result.directory / CHECKPOINT).absolute(), target)
@@ -164,20 +161,3 @@ def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
 
 def _tree(states: State, normalizer: Normalizer) -> dict[str, Any]:
     return {"states": states, "mean": normalizer.mean, "std": normalizer.std}
-
-
-def _commit() -> str:
-    """Return the commit the library runs from, marked where its files differ; 'unknown' outside its repository."""
-
-    def git(*words: str) -> str:
-        here = Path(__file__).parents[1]
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", __file__)  # installed elsewhere, the commit would be another project's
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-COMMIT = _commit()  # of the code this process loaded, whatever is committed while it runs

@@ -1,9 +1,11 @@
 """Training: an agent, a task and some seeds in; curves and final states out."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,25 +14,41 @@ import pandas as pd
 from moorl_jax import settings as families
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
-from moorl_jax.data import Dataset, Normalizer, Preparation, choose, load
+from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, load
+from moorl_jax.engine import provenance
+from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.evaluation import Evaluator
-from moorl_jax.engine.offline import OfflineTrainer
+from moorl_jax.engine.trainer import Trainer, length, needs_data, returns_rule
 from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Collect, Online, Phase
 from moorl_jax.tasks import Task, find
 from moorl_jax.types import Params
 
-EVALUATIONS = 20  #: evenly spaced over a run, unless `evaluate_every` says otherwise
+EVALUATIONS = 20  #: evenly spaced over each of a run's parts, offline and online, unless the caller says otherwise
+LEADING = ["seed", "phase", "updates", "env_steps", "seconds", "return", "score"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a training is and how often it is evaluated."""
+
+    updates: int  #: offline, per seed
+    env_steps: int  #: online, per seed
+    evaluate_every: int  #: offline updates between evaluations
+    evaluate_every_steps: int  #: env steps between evaluations
+    episodes: int  #: per seed and evaluation
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a progress display may want to know, after each evaluation."""
+    """What a progress display may want to know, after each part of a training."""
 
     phase: str
-    done: int  #: updates so far
-    total: int  #: updates in all
-    rate: float  #: updates a second, all seeds together
-    score: float  #: mean normalized score over the seeds at the latest evaluation
+    done: int  #: updates or env steps of the phase so far
+    total: int  #: of the phase
+    unit: str  #: which of the two
+    rate: float  #: of them a second, all seeds together
+    score: float  #: mean normalized score over the seeds at the latest evaluation, NaN before the first
 
 
 @dataclass(frozen=True)
@@ -39,16 +57,14 @@ class Run:
 
     agent: Agent
     task: Task
-    dataset: Dataset
+    dataset: Dataset | None  #: None where the agent learned from its own experience alone
     preparation: Preparation
     normalizer: Normalizer  #: what the policies' observations pass through
     seeds: tuple[int, ...]
-    updates: int
-    evaluate_every: int
-    episodes: int
+    plan: Plan
     curves: pd.DataFrame  #: one row per seed and evaluation
     states: State  #: final states on the host, with a leading seed axis
-    seconds: dict[str, float] = field(default_factory=dict)  #: wall-clock by use: compile, train, simulate, evaluate
+    seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, other, total
 
 
 def train(
@@ -57,121 +73,239 @@ def train(
     *,
     seeds: int | Sequence[int] = 4,
     updates: int = 100_000,
+    env_steps: int = 0,
     evaluate_every: int | None = None,
+    evaluate_every_steps: int | None = None,
     episodes: int | None = None,
     source: str = "auto",
     policies: Path | None = None,
     dataset: Dataset | None = None,
     preparation: Preparation | None = None,
+    checkpoints: Path | None = None,
+    checkpoint_seconds: float = 60.0,
     report: Callable[[Report], None] = lambda _: None,
+    warn: Callable[[str], None] = print,
 ) -> Run:
-    """Train an agent offline on a task's data, all seeds at once, evaluating as it goes.
+    """Train an agent on a task, all seeds at once, evaluating as it goes.
 
     Args:
         agent: a name (`iql`, or `file.py:Class`), set as its authors did for the task's family, or an agent of your
             own making, taken as it is.
         task: a task of the catalogue, by name or as an object.
         seeds: how many (0, 1, ...), or which.
-        updates: critic gradient steps per seed, rounded up to whole cycles of the agent.
-        evaluate_every: updates between evaluations; a twentieth of the run by default.
+        updates: offline critic gradient steps per seed, rounded up to whole cycles of the agent. Agents that learn
+            online alone pass over them.
+        env_steps: online environment steps per seed, after the offline updates.
+        evaluate_every: offline updates between evaluations; a twentieth of all by default.
+        evaluate_every_steps: env steps between evaluations; a twentieth of all by default.
         episodes: episodes per seed and evaluation; the task's own number by default.
         source: where the data comes from; `auto` takes the best at hand.
         policies: directory of the behaviour policies that a recipe rolls out.
         dataset: data to train on instead of the task's.
         preparation: what is done to the data first; by default what the agent's authors did.
-        report: called after every evaluation.
+        checkpoints: directory to keep the last two checkpoints in. Where it holds some of this same training, it goes
+            on from them and ends exactly as if it had never stopped. It is left to the caller to delete.
+        checkpoint_seconds: wall-clock seconds between checkpoints, which are written after an evaluation or at the
+            end of a phase.
+        report: called after every part of the training.
+        warn: told of a damaged checkpoint.
 
     Raises:
-        MoorlError: the task, the agent or the data is unknown, faulty or not to be had.
+        MoorlError: the task, the agent or the data is unknown, faulty or not to be had, or the checkpoints are
+            another training's.
     """
     task = find(task) if isinstance(task, str) else task
     task.require()
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise MoorlError(f"seeds must be different whole numbers from 0 on, at least one, not {list(seeds)}")
-    if updates < 1:
-        raise MoorlError(f"updates must be at least 1, not {updates}")
+    if min(updates, env_steps) < 0 or updates + env_steps == 0:
+        raise MoorlError(f"there must be updates or env steps: not {updates} and {env_steps}")
     if isinstance(agent, str):
-        chosen = families.settings(agent, task, updates)
+        chosen = families.settings(agent, task, updates, env_steps)
         agent, preparation = chosen.agent, preparation or chosen.preparation
     preparation = preparation or Preparation()
-    dataset = dataset or load(task, choose(task, source, policies), policies)
-    episodes = episodes or task.evaluation_episodes
-    evaluate_every = evaluate_every or max(1, updates // EVALUATIONS)
-
-    data, normalizer = preparation.apply(dataset.transitions)
-    (offline,) = agent.phases(updates)
-    trainer = OfflineTrainer(agent, data, seeds)
-    evaluator = Evaluator(agent, task, normalizer, seeds, episodes)
-    records: list[pd.DataFrame] = []
-    training = evaluating = 0.0
-
-    def judge(policies: Params, record: pd.DataFrame, rate: float) -> None:
-        nonlocal evaluating
-        started = time.perf_counter()
-        record["return"] = evaluator.evaluate(policies, round_=len(records)).mean(axis=1)
-        record["score"] = [task.score(value) for value in record["return"]]
-        records.append(record)
-        evaluating += time.perf_counter() - started
-        done = int(record["updates"].iloc[0])
-        report(Report("offline", done, offline.updates, rate, float(record["score"].mean())))
-
-    # On an accelerator the next updates run while the host evaluates the last ones' policies; on a CPU they would
-    # only take its cores away. What the host spends on evaluation is never counted as training.
-    overlap = jax.default_backend() != "cpu"
-    waiting: list[tuple[Params, pd.DataFrame, float]] = []
-    beginning = time.perf_counter()
-    while trainer.updates < offline.updates:
-        started, elsewhere = time.perf_counter(), trainer.compile_seconds + evaluating
-        in_flight = trainer.run(min(evaluate_every, offline.updates - trainer.updates))
-        if waiting:
-            judge(*waiting.pop())
-        scalars = trainer.gather(in_flight)
-        training += time.perf_counter() - started - (trainer.compile_seconds + evaluating - elsewhere)
-        elapsed = time.perf_counter() - beginning
-        columns = {"seed": seeds, "updates": trainer.updates, "env_steps": 0, "seconds": elapsed}
-        rate = len(seeds) * trainer.updates / (elapsed - evaluating - trainer.compile_seconds)
-        waiting.append((evaluator.snapshot(trainer.policies()), pd.DataFrame({**columns, **scalars}), rate))
-        if not overlap or trainer.updates >= offline.updates:
-            judge(*waiting.pop())
-    evaluator.close()
-
-    curves = pd.concat(records, ignore_index=True)
-    leading = ["seed", "updates", "env_steps", "seconds", "return", "score"]
-    return Run(
-        agent=agent,
-        task=task,
-        dataset=dataset,
-        preparation=preparation,
-        normalizer=normalizer,
-        seeds=seeds,
-        updates=offline.updates,
-        evaluate_every=evaluate_every,
-        episodes=episodes,
-        curves=curves[leading + [column for column in curves if column not in leading]],
-        states=trainer.states(),
-        seconds={
-            "compile": trainer.compile_seconds,
-            "train": training,
-            "simulate": 0.0,
-            "evaluate": evaluating,
-            "total": time.perf_counter() - beginning,
-        },
+    phases = agent.phases(updates, env_steps)
+    plan = Plan(
+        updates,
+        env_steps,
+        evaluate_every or max(1, updates // EVALUATIONS),
+        evaluate_every_steps or max(1, env_steps // EVALUATIONS),
+        episodes or task.evaluation_episodes,
     )
+    if needs_data(phases):
+        dataset = dataset or load(task, choose(task, source, policies), policies)
+        prepared = preparation.apply(dataset, returns_rule(phases))
+    else:
+        dataset, prepared = None, Prepared(None, Normalizer.identity(task.observation_shape))
+
+    course = _Course(phases, task, prepared, seeds, plan, report)
+    keeper = None
+    if checkpoints:
+        identity = {
+            "task": task.name,
+            "agent": provenance.agent_name(agent),
+            "agent_config": provenance.agent_fields(agent),
+            "preparation": dataclasses.asdict(preparation),
+            "dataset_sha256": dataset.fingerprint if dataset else None,
+            "seeds": seeds,
+            "plan": dataclasses.asdict(plan),
+            "code": provenance.code(agent),
+            "versions": provenance.versions(),
+        }
+        keeper = Checkpoints(checkpoints, identity, warn)
+        if saved := keeper.latest():
+            course.restore(*saved)
+    written = time.perf_counter()
+    while not course.finished:
+        course.advance()
+        if keeper and not course.finished and time.perf_counter() - written >= checkpoint_seconds:
+            keeper.save(course.trainer.progress, *course.save())
+            written = time.perf_counter()
+    curves, states, seconds = course.finish()
+    return Run(agent, task, dataset, preparation, prepared.normalizer, seeds, plan, curves, states, seconds)
+
+
+class _Course:
+    """One training under way: the trainer, its evaluations, and what they have shown so far."""
+
+    def __init__(
+        self,
+        phases: tuple[Phase, ...],
+        task: Task,
+        prepared: Prepared,
+        seeds: tuple[int, ...],
+        plan: Plan,
+        report: Callable[[Report], None],
+    ):
+        self._beginning = time.perf_counter()
+        self._task, self._seeds, self._plan, self._report = task, seeds, plan, report
+        self.trainer = Trainer(phases, task, prepared, seeds)
+        self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes)
+        self._records: list[pd.DataFrame] = []
+        self._spent = {
+            "compile": 0.0,
+            "update": 0.0,
+            "simulate": 0.0,
+            "evaluate": 0.0,
+            "total": 0.0,
+        }  # before a restart
+        self._evaluating = 0.0
+        # On an accelerator the next updates run while the host evaluates the last ones' policies; on a CPU they would
+        # only take its cores away.
+        self._overlap = jax.default_backend() != "cpu"
+        self._waiting: Callable[[], None] = lambda: None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is trained and evaluated."""
+        return self.trainer.finished
+
+    def advance(self) -> None:
+        """Train up to the next evaluation or the end of the phase."""
+        trainer = self.trainer
+        if trainer.done >= length(trainer.current):
+            trainer.next_phase()
+        phase = trainer.current
+        if isinstance(phase, Collect | Online):
+            every = self._plan.evaluate_every_steps
+            count = min(every - trainer.env_steps % every, length(phase) - trainer.done)
+            ends = trainer.done + count == length(phase)
+            evaluated = isinstance(phase, Online) and (ends or (trainer.env_steps + count) % every == 0)
+        else:
+            count = min(self._plan.evaluate_every, length(phase) - trainer.done)
+            evaluated = getattr(phase, "judged", True)
+        started, compiling = time.perf_counter(), self._compiling
+        wait = trainer.start(count)
+        self._judge_waiting()
+        metrics = wait()
+        seconds = time.perf_counter() - started - (self._compiling - compiling)
+        unit = "env steps" if isinstance(phase, Collect | Online) else "updates"
+        name = type(phase).__name__.lower()
+        score = self._records[-1]["score"].mean() if self._records else np.nan
+        news = Report(name, trainer.done, length(phase), unit, len(self._seeds) * count / seconds, score)
+        if not evaluated:
+            self._report(news)
+            return
+        leading = {
+            "seed": self._seeds,
+            "phase": name,
+            "updates": trainer.updates,
+            "env_steps": trainer.env_steps,
+            "seconds": self._elapsed(),
+        }
+        self._judge(pd.DataFrame(leading | metrics), news)
+
+    def save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return arrays and record of a checkpoint."""
+        self._judge_waiting()
+        curves = [record.to_dict("list") for record in self._records]
+        return self.trainer.save(), {"curves": curves, "seconds": self._seconds()}
+
+    def restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.trainer.restore(arrays)
+        self._records = [pd.DataFrame(columns) for columns in record["curves"]]
+        self._spent = record["seconds"]
+
+    def finish(self) -> tuple[pd.DataFrame, State, dict[str, float]]:
+        """Return curves, final states and wall-clock by use, and close all simulators."""
+        self._judge_waiting()
+        self._evaluator.close()
+        curves = pd.concat(self._records, ignore_index=True)
+        curves = curves[LEADING + [column for column in curves if column not in LEADING]]
+        states = self.trainer.states()
+        self.trainer.close()
+        return curves, states, self._seconds()
+
+    def _judge(self, record: pd.DataFrame, news: Report) -> None:
+        agent, round_ = self.trainer.agent, len(self._records)
+        policies = self._evaluator.snapshot(self.trainer.policies())
+
+        def judge() -> None:
+            started = time.perf_counter()
+            record["return"] = self._evaluator.evaluate(agent, policies, round_).mean(axis=1)
+            record["score"] = [self._task.score(value) for value in record["return"]]
+            self._evaluating += time.perf_counter() - started
+            self._records.append(record)
+            self._report(dataclasses.replace(news, score=float(record["score"].mean())))
+
+        self._waiting = judge
+        if not self._overlap:
+            self._judge_waiting()
+
+    def _judge_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, lambda: None
+        waiting()
+
+    @property
+    def _compiling(self) -> float:
+        return float(np.mean([clock.compile for clock in self.trainer.clocks]))
+
+    def _elapsed(self) -> float:
+        return self._spent["total"] + time.perf_counter() - self._beginning
+
+    def _seconds(self) -> dict[str, float]:
+        """Return wall-clock by use; of what the lanes do side by side, the mean over them."""
+        clocks = self.trainer.clocks
+        here = {
+            use: float(np.mean([getattr(clock, use) for clock in clocks])) for use in ("compile", "update", "simulate")
+        }
+        here |= {"evaluate": self._evaluating, "total": time.perf_counter() - self._beginning}
+        return {use: self._spent[use] + value for use, value in here.items()}
 
 
 def evaluate(
     agent: Agent,
     task: Task,
     normalizer: Normalizer,
-    states: State,
+    policies: Params,
     seeds: tuple[int, ...],
     episodes: int,
     round_: int,
 ) -> np.ndarray:
-    """Return the raw returns, (seeds, episodes), of the greedy policies of trained states."""
-    evaluator = Evaluator(agent, task, normalizer, seeds, episodes)
-    policies = jax.device_get(jax.vmap(agent.policy)(states))
-    returns = evaluator.evaluate(policies, round_)
+    """Return the raw returns, (seeds, episodes), of trained policies; `agent` is the one of the last phase."""
+    evaluator = Evaluator(task, normalizer, seeds, episodes)
+    returns = evaluator.evaluate(agent, evaluator.snapshot(policies), round_)
     evaluator.close()
     return returns

@@ -1,5 +1,6 @@
-"""Networks: flax modules to initialize, pure functions of their parameters to evaluate."""
+"""Networks: flax modules to initialize, pure functions of their parameters to evaluate, and how they learn."""
 
-from moorl_jax.nets.mlp import MLP, Initializer, critics, init_critics, init_mlp, mlp
+from moorl_jax.nets.learner import Learner, polyak
+from moorl_jax.nets.mlp import MLP, critics, init_critics, init_mlp, mlp
 
-__all__ = ["MLP", "Initializer", "critics", "init_critics", "init_mlp", "mlp"]
+__all__ = ["MLP", "Learner", "critics", "init_critics", "init_mlp", "mlp", "polyak"]

@@ -15,24 +15,29 @@ class MLP(nn.Module):
     """Dense layers with ReLU between them; the last one is linear.
 
     `kernel_init` None is PyTorch's default for kernels and biases, uniform within 1/sqrt(fan in); with any other,
-    biases start at zero. `final_init` is the last kernel's initializer where it differs.
+    biases start at zero. `final_init` is the last kernel's initializer where it differs. With `layer_norm` a hidden
+    layer's sum is normalized before its ReLU (epsilon 1e-6, as in RLPD).
     """
 
     features: Sequence[int]
     kernel_init: Initializer | None = None
     final_init: Initializer | None = None
+    layer_norm: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Map (..., inputs) to (..., features[-1])."""
+    def __call__(self, x: Array, dropout: Sequence[Array] = ()) -> Array:
+        """Map (..., inputs) to (..., features[-1]); `dropout` are factors of the hidden layers' outputs."""
         for layer, width in enumerate(self.features):
             last = layer == len(self.features) - 1
             kernel_init = self.final_init if last and self.final_init else self.kernel_init
             bias_init = nn.initializers.zeros if kernel_init else _torch_bias(x.shape[-1])
             dense = nn.Dense(width, kernel_init=kernel_init or _TORCH, bias_init=bias_init, name=f"layer{layer}")
             x = dense(x)
+            if self.layer_norm and not last:
+                x = nn.LayerNorm(epsilon=1e-6, name=f"ln{layer}")(x)
             if not last:
                 x = nn.relu(x)
+                x = x * dropout[layer] if dropout else x
         return x
 
 
@@ -45,13 +50,15 @@ def _torch_bias(fan_in: int) -> Initializer:
 
 
 def init_mlp(key: Array, module: MLP, inputs: Array) -> Params:
-    """Return fresh parameters {layer0: {kernel, bias}, ...}."""
+    """Return fresh parameters {layer0: {kernel, bias}, ...}, with {ln0: {scale, bias}, ...} where normalized."""
     return module.init(key, inputs)["params"]
 
 
-def mlp(params: Params, x: Array) -> Array:
+def mlp(params: Params, x: Array, dropout: Sequence[Array] = ()) -> Array:
     """Evaluate the MLP whose layers `params` holds, (..., inputs) to (..., outputs)."""
-    output: Array = MLP(_widths(params)).apply({"params": params}, x)  # type: ignore[assignment]
+    widths = [params[f"layer{layer}"]["bias"].shape[-1] for layer in range(sum("layer" in name for name in params))]
+    module = MLP(widths, layer_norm="ln0" in params)
+    output: Array = module.apply({"params": params}, x, dropout)  # type: ignore[assignment]
     return output
 
 
@@ -64,7 +71,3 @@ def critics(params: Params, observations: Array, actions: Array) -> Array:
     """Evaluate an ensemble of Q(s, a) as batched products: (..., sizes) to (members, ...)."""
     x = jnp.concatenate([observations, actions], axis=-1)
     return jax.vmap(lambda member: mlp(member, x)[..., 0])(params)
-
-
-def _widths(params: Params) -> tuple[int, ...]:
-    return tuple(params[f"layer{layer}"]["bias"].shape[-1] for layer in range(len(params)))

@@ -17,15 +17,17 @@ class Settings:
     preparation: Preparation
 
 
-FAMILIES: dict[str, dict[str, Callable[[int], tuple[Agent, Preparation]]]] = {"locomotion": locomotion.SETTINGS}
+FAMILIES: dict[str, dict[str, Callable[[Task, int, int], tuple[Agent, Preparation]]]] = {
+    "locomotion": locomotion.SETTINGS
+}
 
 
-def settings(agent: str, task: Task, updates: int) -> Settings:
-    """Return the settings of the named agent for the task's family, within a budget of updates.
+def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
+    """Return the settings of the named agent for the task's family, within a budget of offline updates and env steps.
 
     A user's own agent (`file.py:Class`) gets its defaults and the data as it is.
     """
     make = FAMILIES.get(task.family, {}).get(agent)
     if make is None:
         return Settings(find_agent(agent)(), Preparation())
-    return Settings(*make(updates))
+    return Settings(*make(task, updates, env_steps))

@@ -1,15 +1,17 @@
 """D4RL locomotion (-v2): HalfCheetah, Hopper, Walker2d. Every value, with its source.
 
-`updates` is the budget; only schedules that span it depend on it.
+`updates` offline and `env_steps` online are the budget; only schedules that span it, and warm-ups that would not fit
+it, depend on it.
 """
 
 from collections.abc import Callable
 
-from moorl_jax.agents import BC, CQL, IQL, TD3BC, Agent
+from moorl_jax.agents import BC, CQL, IQL, PEX, RLPD, SAC, SPOT, TD3BC, Agent, CalQL
 from moorl_jax.data.preparation import Preparation
+from moorl_jax.tasks import Task
 
 
-def bc(updates: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def bc(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
     """Return BC's settings, of corl-team/CORL `algorithms/offline/any_percent_bc.py` with all of the data."""
     agent = BC(
         batch_size=256,
@@ -19,7 +21,7 @@ def bc(updates: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
     return agent, Preparation(normalize_observations=True)
 
 
-def td3_bc(updates: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def td3_bc(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
     """Return TD3+BC's settings, of sfujim/TD3_BC `main.py` and `TD3_BC.py`; raw rewards."""
     agent = TD3BC(
         batch_size=256,
@@ -32,11 +34,51 @@ def td3_bc(updates: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
         policy_noise=0.2,
         noise_clip=0.5,
         alpha=2.5,
+        exploration_noise=0.1,  # of TD3; the authors did not fine-tune
     )
     return agent, Preparation(normalize_observations=True)  # std + 1e-3, `utils.py`
 
 
-def iql(updates: int) -> tuple[Agent, Preparation]:
+SUPPORT_WEIGHTS = {  # robot: medium and medium-replay, medium-expert; `configs/offline/*.yml`
+    "halfcheetah": (0.05, 1.0),
+    "hopper": (0.1, 0.2),
+    "walker2d": (0.2, 0.5),
+}
+
+
+def spot(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
+    """Return SPOT's settings, of thuml/SPOT `train_vae.py`, `SPOT.py` and `configs/offline/`.
+
+    The authors fine-tuned on AntMaze alone: online we keep their rule there, and its discount of 0.99. Levels without a
+    weight of their own take medium's. A density model is trained for no more updates than the agent: ours.
+    """
+    weights = SUPPORT_WEIGHTS[task.name.split("-")[0]]
+    agent = SPOT(
+        batch_size=256,
+        hidden=(256, 256),
+        vae_hidden=(750, 750),
+        vae_updates=min(100_000, max(updates, env_steps)),
+        vae_learning_rate=1e-3,
+        beta=0.5,
+        samples=1,
+        dropout=0.1,
+        policy_freq=2,
+        actor_learning_rate=3e-4,
+        critic_learning_rate=3e-4,
+        discount=0.99,
+        tau=0.005,
+        policy_noise=0.2,
+        noise_clip=0.5,
+        exploration_noise=0.1,
+        support_weight=weights["medium-expert" in task.name],
+        support_end=0.2,
+        online_cooling_updates=1e6,
+        online_discount=0.99,
+    )
+    return agent, Preparation(normalize_observations=True)
+
+
+def iql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
     """Return IQL's settings, of ikostrikov/implicit_q_learning `configs/mujoco_config.py` and `learner.py`."""
     agent = IQL(
         batch_size=256,
@@ -44,7 +86,7 @@ def iql(updates: int) -> tuple[Agent, Preparation]:
         actor_learning_rate=3e-4,
         value_learning_rate=3e-4,
         critic_learning_rate=3e-4,
-        actor_decay_updates=float(updates),  # `opt_decay_schedule`, a cosine to 0 over the run
+        actor_decay_updates=float(max(updates, 1)),  # `opt_decay_schedule`, a cosine to 0 over the run
         discount=0.99,
         tau=0.005,
         expectile=0.7,
@@ -55,7 +97,32 @@ def iql(updates: int) -> tuple[Agent, Preparation]:
     return agent, Preparation(normalize_returns=True, action_limit=1 - 1e-5)
 
 
-def cql(updates: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def pex(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+    """Return PEX's settings, the defaults of Haichao-Zhang/PEX; raw rewards, as its `util.py` leaves MuJoCo's.
+
+    It collects 5,000 env steps before it learns online; where that is more than a tenth of the budget, a tenth: ours.
+    """
+    agent = PEX(
+        batch_size=256,
+        hidden=(256, 256),
+        actor_learning_rate=3e-4,
+        value_learning_rate=3e-4,
+        critic_learning_rate=3e-4,
+        actor_decay_updates=float(max(updates, 1)),  # offline; online the rate stays
+        discount=0.99,
+        tau=0.005,
+        expectile=0.7,
+        temperature=10.0,
+        weight_clip=100.0,
+        choice_temperature=10.0,
+        epsilon=0.1,
+        collect_steps=min(5_000, env_steps // 10),
+        offline_share=0.5,
+    )
+    return agent, Preparation()
+
+
+def cql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
     """Return CQL's settings, of young-geng/JaxCQL `conservative_sac.py` and `conservative_sac_main.py`."""
     agent = CQL(
         batch_size=256,
@@ -77,9 +144,90 @@ def cql(updates: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
     return agent, Preparation(action_limit=0.999)
 
 
-SETTINGS: dict[str, Callable[[int], tuple[Agent, Preparation]]] = {
+def cal_ql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+    """Return Cal-QL's settings, what nakamotoo/Cal-QL's `scripts/*.sh` have in common.
+
+    The authors ran no locomotion; its rewards are taken raw, its weight as for CQL.
+    """
+    agent = CalQL(
+        batch_size=256,
+        hidden=(256, 256),
+        actions_per_state=10,
+        orthogonal=True,
+        importance_sampling=True,
+        lagrange=False,
+        max_target_backup=True,
+        backup_entropy=False,
+        actor_learning_rate=1e-4,
+        critic_learning_rate=3e-4,
+        discount=0.99,
+        tau=0.005,
+        penalty_weight=5.0,
+        penalty_temperature=1.0,
+        offline_share=0.5,
+    )
+    return agent, Preparation(action_limit=0.99999)
+
+
+def sac(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+    """Return SAC's settings: Haarnoja et al. 2018b (arXiv 1812.05905) table 1, as of Stable-Baselines3 and CleanRL.
+
+    It starts with 5,000 random env steps (CleanRL); where that is more than a tenth of the budget, a tenth: ours.
+    """
+    agent = SAC(
+        batch_size=256,
+        hidden=(256, 256),
+        members=2,
+        target_members=2,
+        layer_norm=False,
+        backup_entropy=True,
+        utd=1,
+        random_steps=min(5_000, env_steps // 10),
+        actor_learning_rate=3e-4,
+        critic_learning_rate=3e-4,
+        temperature_learning_rate=3e-4,
+        discount=0.99,
+        tau=0.005,
+        initial_temperature=1.0,
+        target_entropy_per_dimension=-1.0,
+    )
+    return agent, Preparation()
+
+
+def rlpd(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+    """Return RLPD's settings, of ikostrikov/rlpd `configs/rlpd_config.py` and its locomotion command.
+
+    It starts with 5,000 random env steps; where that is more than a tenth of the budget, a tenth: ours.
+    """
+    agent = RLPD(
+        batch_size=256,
+        hidden=(256, 256),
+        members=10,
+        target_members=2,
+        layer_norm=True,
+        backup_entropy=True,
+        utd=20,
+        random_steps=min(5_000, env_steps // 10),
+        actor_learning_rate=3e-4,
+        critic_learning_rate=3e-4,
+        temperature_learning_rate=3e-4,
+        discount=0.99,
+        tau=0.005,
+        initial_temperature=1.0,
+        target_entropy_per_dimension=-0.5,
+        offline_share=0.5,
+    )
+    return agent, Preparation(action_limit=1 - 1e-5)
+
+
+SETTINGS: dict[str, Callable[[Task, int, int], tuple[Agent, Preparation]]] = {
     "bc": bc,
     "td3_bc": td3_bc,
+    "spot": spot,
     "iql": iql,
+    "pex": pex,
     "cql": cql,
+    "cal_ql": cal_ql,
+    "sac": sac,
+    "rlpd": rlpd,
 }

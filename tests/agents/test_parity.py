@@ -14,11 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, TD3BC
-from moorl_jax.agents.common import Learner
+from moorl_jax.agents import CQL, IQL, PEX, RLPD, SPOT, TD3BC, CalQL
 from moorl_jax.agents.cql import CQLState
 from moorl_jax.agents.iql import IQLState
+from moorl_jax.agents.pex import PEXState
+from moorl_jax.agents.sac import SACState
+from moorl_jax.agents.spot import BehaviourVAE, SPOTState
 from moorl_jax.agents.td3_bc import TD3BCState
+from moorl_jax.nets import Learner
 from moorl_jax.types import Transitions
 
 FOLDERS = [Path(__file__).parents[1] / "parity", *map(Path, filter(None, [os.environ.get("MOORL_PARITY")]))]
@@ -37,11 +40,11 @@ class Recording:
         return jnp.asarray(self.arrays[name], self.dtype)
 
     def net(self, name, root="init"):
-        """One network's parameters as {layer0: {kernel, bias}, ...}."""
+        """One network's parameters as {layer0: {kernel, bias}, ...}, layers under their recorded names."""
         prefix = f"{root}/{name}/"
         layers = {}
         for key in self.arrays.files:
-            if key.startswith(prefix + "layer"):
+            if key.startswith(prefix) and key.count("/") == prefix.count("/") + 1:
                 layer, leaf = key.removeprefix(prefix).split("/")
                 layers.setdefault(layer, {})[leaf] = self._array(key)
         return layers
@@ -54,8 +57,8 @@ class Recording:
         return self._array(f"{root}/{name}") if f"{root}/{name}" in self.arrays else jnp.asarray(default, self.dtype)
 
     def batch(self, k):
-        fields = Transitions.__dataclass_fields__
-        return Transitions(**{field: self._array(f"batch_{k}/{field}") for field in fields})
+        names = [f"batch_{k}/{field}" for field in Transitions.__dataclass_fields__]
+        return Transitions(**{n.split("/")[1]: self._array(n) for n in names if n in self.arrays})
 
     def draws(self, k, names):
         return {ours: self._array(f"draws_{k}/{theirs}") for ours, theirs in names.items()}
@@ -81,7 +84,17 @@ def flat(tree, root=""):
     return {name: leaf for key, sub in tree.items() for name, leaf in flat(sub, f"{root}/{key}".strip("/")).items()}
 
 
-class TD3BCCase:
+class Case:
+    """How one agent's config, state and outputs are named in its recordings."""
+
+    unreported = set()
+
+    def turns(self, agent, z, k):
+        """The updates of step k with their batches and draws."""
+        return [(agent.cycle()[k % len(agent.cycle())], z.batch(k), z.draws(k, self.draw_names))]
+
+
+class TD3BCCase(Case):
     draw_names = {"policy_noise": "policy_noise"}
     loss_names = {
         "critic_loss": "critic_loss",
@@ -126,7 +139,7 @@ class TD3BCCase:
         return {"actor": state.actor.moments.mu, **by_member(state.critic.moments.mu)}
 
 
-class IQLCase:
+class IQLCase(Case):
     draw_names = {}
     loss_names = {
         "critic_loss": "critic_loss",
@@ -177,7 +190,7 @@ class IQLCase:
         }
 
 
-class CQLCase:
+class CQLCase(Case):
     draw_names = {
         "policy": "eps_new_actions",
         "target": "eps_target_next",
@@ -207,7 +220,6 @@ class CQLCase:
         "alpha_prime": "alpha_prime",
         "alpha_prime_loss": "alpha_prime_loss",
     }
-    unreported = set()
 
     def agent(self, z):
         h = z.hparams
@@ -260,13 +272,214 @@ class CQLCase:
         return self._named(*(learner.moments.mu for learner in learners))
 
 
-CASES = {"td3bc": TD3BCCase(), "iql": IQLCase(), "cql": CQLCase()}
+class CalQLCase(CQLCase):
+    loss_names = CQLCase.loss_names | {
+        "cql_q2_rand": "q2_random",
+        "qf1_bellman_loss": "bellman1_loss",
+        "qf2_bellman_loss": "bellman2_loss",
+        "bound_rate_cql_q1_current_actions": "bound_rate1_current",
+        "bound_rate_cql_q2_current_actions": "bound_rate2_current",
+        "bound_rate_cql_q1_next_actions": "bound_rate1_next",
+        "bound_rate_ql_q2_next_actions": "bound_rate2_next",
+    }
+    # Global gradient norms, which the norms per tensor check more closely, and a diagnostic of the data.
+    unreported = {"policy_loss_gradient", "qf1_loss_gradient", "qf2_loss_gradient", "log_pi_data"}
+
+    def agent(self, z):
+        return CalQL(**vars(super().agent(z)))
+
+
+def joined_heads(net, prefix=""):
+    """Two recorded heads, mean and log_std, as the one last layer ours has."""
+    names = [name for name in net if name.startswith(prefix) and name not in ("mean", "log_std")]
+    layers = {f"layer{i}": net[name] for i, name in enumerate(sorted(names))}
+    heads = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), net["mean"], net["log_std"])
+    return {**layers, f"layer{len(layers)}": heads}
+
+
+def split_heads(net, prefix="layer"):
+    """The inverse of `joined_heads`."""
+    layers = {f"{prefix}{i}": net[f"layer{i}"] for i in range(len(net) - 1)}
+    mean, log_std = (
+        jax.tree.map(lambda leaf, h=h: jnp.split(leaf, 2, -1)[h], net[f"layer{len(layers)}"]) for h in (0, 1)
+    )
+    return {**layers, "mean": mean, "log_std": log_std}
+
+
+def vae_of(net):
+    """A recorded VAE as ours: an encoder and a decoder."""
+    decoder = {f"layer{i}": net[f"dec{i}"] for i in range(3)}
+    return {"encoder": joined_heads(net, "enc"), "decoder": decoder}
+
+
+class SPOTCase(TD3BCCase):
+    draw_names = TD3BCCase.draw_names | {"vae_noise": "vae_eps"}
+    loss_names = {
+        "critic_loss": "critic_loss",
+        "lambd": "support_weight",
+        "Q": "q",
+        "actor_loss": "actor_loss",
+        "neg_log_beta": "negative_log_density",
+        "neg_log_beta_max": "negative_log_density_max",
+    }
+
+    # With the critic alone the reference reports lambda too, which then plays no part.
+    def agent(self, z):
+        h = z.hparams
+        return SPOT(
+            policy_freq=int(h["policy_freq"]),
+            samples=int(h["num_samples"]),
+            importance_weighted=h["iwae"],
+            normalize_q=not h["without_Q_norm"],
+            actor_learning_rate=z.float("effective_actor_lr"),
+            critic_learning_rate=z.float("lr"),
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            policy_noise=z.float("policy_noise"),
+            noise_clip=z.float("noise_clip"),
+            max_action=z.float("max_action"),
+            beta=z.float("beta"),
+            support_weight=z.float("lambd"),
+            cooling_updates=1e6 if h["lambd_cool"] else None,
+            support_end=z.float("lambd_end"),
+        )
+
+    def state(self, z):
+        updates = jnp.asarray(z.hparams["total_it_start"], jnp.int32)
+        return SPOTState(**vars(super().state(z)), vae=vae_of(z.net("vae")), updates=updates)
+
+    def turns(self, agent, z, k):
+        turn = (z.hparams["total_it_start"] + k) % agent.policy_freq
+        draws = z.draws(
+            k, {ours: theirs for ours, theirs in self.draw_names.items() if f"draws_{k}/{theirs}" in z.arrays}
+        )
+        return [(agent.cycle()[turn], z.batch(k), draws)]
+
+
+class VAECase(Case):
+    loss_names = {"recon_loss": "reconstruction_loss", "KL_loss": "divergence", "vae_loss": "vae_loss"}
+
+    def agent(self, z):
+        return BehaviourVAE(learning_rate=z.float("lr"), beta=z.float("beta"), max_action=z.float("max_action"))
+
+    def state(self, z):
+        return Learner.create(vae_of(z.net("vae")))
+
+    def turns(self, agent, z, k):
+        batch = Transitions(z._array(f"batch_{k}/observations"), z._array(f"batch_{k}/actions"), None, None, None)
+        return [(agent.update, batch, z.draws(k, {"vae_noise": "vae_eps"}))]
+
+    def params(self, state):
+        return self._named(state.params)
+
+    def moments(self, state):
+        return self._named(state.moments.mu)
+
+    @staticmethod
+    def _named(vae):
+        decoder = {f"dec{i}": vae["decoder"][f"layer{i}"] for i in range(3)}
+        return {"vae": {**split_heads(vae["encoder"], "enc"), **decoder}}
+
+
+class RLPDCase(Case):
+    loss_names = {
+        "actor_loss": "actor_loss",
+        "entropy": "entropy",
+        "critic_loss": "critic_loss",
+        "q": "q",
+        "temperature": "temperature",
+        "temperature_loss": "temperature_loss",
+    }
+
+    # The losses of the minibatches before the last, which their effect on the parameters checks.
+    unreported = {f"{name}_{i}" for name in ("critic_loss", "q") for i in range(4)}
+
+    def agent(self, z):
+        return RLPD(
+            members=int(z.hparams["num_qs"]),
+            target_members=int(z.hparams["num_min_qs"]),
+            layer_norm=z.hparams["critic_layer_norm"],
+            backup_entropy=z.hparams["backup_entropy"],
+            utd=int(z.hparams["utd_ratio"]),
+            actor_learning_rate=z.float("actor_lr"),
+            critic_learning_rate=z.float("critic_lr"),
+            temperature_learning_rate=z.float("temp_lr"),
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            target_entropy_per_dimension=z.float("target_entropy") / z.hparams["act"],
+        )
+
+    def state(self, z):
+        return SACState(
+            actor=Learner.create(joined_heads(z.net("actor"), "layer")),
+            critic=Learner.create(z.net("critic")),
+            log_temperature=Learner.create(z.scalar("log_temp")),
+            target_critic=z.net("target_critic"),
+        )
+
+    def turns(self, agent, z, k):
+        whole = z.batch(k)
+        size = len(whole) // agent.utd
+        for i, update in enumerate(agent.cycle()):
+            batch = jax.tree.map(lambda leaf, i=i: leaf[i * size : (i + 1) * size], whole)
+            draws = z.draws(k, {"next": f"eps_next_{i}", "policy": "eps_actor"})
+            yield update, batch, draws | {"subset": jnp.asarray(z.arrays[f"draws_{k}/subset_{i}"], jnp.int32)}
+
+    def params(self, state):
+        return {
+            "actor": split_heads(state.actor.params),
+            "critic": state.critic.params,
+            "log_temp": state.log_temperature.params,
+            "target_critic": state.target_critic,
+        }
+
+    def moments(self, state):
+        return {
+            "actor": split_heads(state.actor.moments.mu),
+            "critic": state.critic.moments.mu,
+            "log_temp": state.log_temperature.moments.mu,
+        }
+
+
+class PEXCase(IQLCase):
+    draw_names = {"noise": "eps_new_action", "choice": "u_choice"}
+    loss_names = {"v_loss": "value_loss", "q_loss": "critic_loss", "policy_loss": "actor_loss"}
+
+    def agent(self, z):
+        return PEX(
+            actor_learning_rate=z.float("lr"),
+            value_learning_rate=z.float("lr"),
+            critic_learning_rate=z.float("lr"),
+            discount=z.float("discount"),
+            tau=z.float("target_update_rate"),
+            expectile=z.float("tau"),
+            temperature=z.float("beta"),
+            weight_clip=z.float("exp_advantage_clip"),
+            choice_temperature=z.float("inv_temperature"),
+        )
+
+    def state(self, z):
+        actor = z.net("actor")
+        offline = {name: layer for name, layer in z.net("actor_offline").items() if name.startswith("layer")}
+        iql = super().state(z)
+        return PEXState(**vars(iql), actor_offline=offline)
+
+
+CASES = {
+    "td3bc": TD3BCCase(),
+    "iql": IQLCase(),
+    "cql": CQLCase(),
+    "calql": CalQLCase(),
+    "spot": SPOTCase(),
+    "spot_vae": VAECase(),
+    "rlpd": RLPDCase(),
+    "pex": PEXCase(),
+}
 FILES = [
-    (case, path)
+    (CASES.get(path.stem) or CASES[path.stem.split("_")[0]], path)
     for folder in FOLDERS
     for path in sorted(folder.glob("*.npz"))
-    for name, case in CASES.items()
-    if path.stem.split("_")[0] == name
+    if path.stem.split("_")[0] in CASES
 ]
 
 
@@ -281,19 +494,17 @@ class Replayed:
 
 def replay(case, z):
     agent, state = case.agent(z), case.state(z)
-    cycle = agent.cycle()
     result = Replayed([], [], [])
-    before = flat(case.moments(state))
     for k in range(5):
-        update = cycle[k % len(cycle)]
-        state, metrics = jax.jit(update)(state, z.batch(k), z.draws(k, case.draw_names))
+        for update, batch, draws in case.turns(agent, z, k):
+            before = flat(case.moments(state))
+            state, metrics = jax.jit(update)(state, batch, draws)
         after = flat(case.moments(state))
         result.metrics.append({name: float(value) for name, value in metrics.items()})
         result.params.append({name: np.asarray(leaf) for name, leaf in flat(case.params(state)).items()})
         # Adam's first moment is 0.9 m + 0.1 g: the gradient it consumed can be read off it.
         gradients = {name: (after[name] - 0.9 * before[name]) / 0.1 for name in after}
         result.gradient_norms.append({name: float(jnp.linalg.norm(g)) for name, g in gradients.items()})
-        before = after
     return result
 
 

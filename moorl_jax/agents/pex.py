@@ -1,0 +1,164 @@
+"""PEX: policy expansion (Zhang, Xu and Yu 2023, arXiv 2302.00935)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from moorl_jax.agents.contract import static
+from moorl_jax.agents.iql import IQL, LOG_STD_BOUNDS, IQLState
+from moorl_jax.nets import Learner, critics, mlp, polyak
+from moorl_jax.phases import Collect, Offline, Online, Phase, Switch
+from moorl_jax.replay import Mixed
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+
+class PEXState(IQLState):
+    """IQL's networks, the actor a new one, and the mean network of the frozen offline policy."""
+
+    actor_offline: Params
+
+
+class PEX(IQL):
+    """PEX over IQL with the defaults of Haichao-Zhang/PEX.
+
+    Online the policy is a set of two, the frozen offline one and a new one. Each proposes an action; which is taken is
+    drawn from a softmax of their values.
+    """
+
+    collect_steps: int = static(5000)  #: env steps before the first online update
+    temperature: float = 10.0  #: inverse temperature of the advantage weights (beta)
+    choice_temperature: float = 10.0  #: inverse temperature of the choice between the two proposals
+    epsilon: float = 0.1  #: how often evaluation draws at random, for the new action and for the choice each
+    offline_share: float = 0.5  #: of each online batch, from the dataset
+
+    def init(self, key: Array, example: Transitions) -> PEXState:
+        """Initialize all networks, the offline policy's among them."""
+        state = super().init(key, example)
+        return PEXState(**vars(state), actor_offline=state.actor.params["mean"])
+
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """Draw the new policy's noise and the choice's place in [0, 1)."""
+        return self._proposal_draws(key, batch.actions.shape[:-1], batch.actions.shape[-1])
+
+    def update(self, state: PEXState, batch: Transitions, draws: dict[str, Array]) -> tuple[PEXState, Metrics]:  # type: ignore[override]
+        """Update value, critics and targets, then the actor on the set's own actions.
+
+        Unlike IQL's, the critics' target holds the value from before its step, and their loss is halved.
+        """
+        q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
+        next_v = mlp(state.value.params, batch.next_observations)[..., 0]
+
+        value_loss = partial(self.value_loss, q=q, batch=batch)
+        (_, value_metrics), gradients = jax.value_and_grad(value_loss, has_aux=True)(state.value.params)
+        value = state.value.descend(gradients, self.value_learning_rate)
+
+        critic_loss = partial(self.critic_loss, next_v=next_v, batch=batch)
+        (_, critic_metrics), gradients = jax.value_and_grad(critic_loss, has_aux=True)(state.critic.params)
+        critic = state.critic.descend(gradients, self.critic_learning_rate)
+        target_critic = polyak(state.target_critic, critic.params, self.tau)
+
+        new = state.replace(value=value, critic=critic, target_critic=target_critic)
+        actions, _ = self.propose(self.policy(new), batch.observations, draws)
+        advantage = critics(target_critic, batch.observations, actions).min(axis=0)
+        advantage = advantage - mlp(value.params, batch.observations)[..., 0]
+        actor_loss = partial(self.actor_loss, advantage=advantage, batch=batch.replace(actions=actions))
+        (_, actor_metrics), gradients = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)
+        actor = state.actor.descend(gradients, self.actor_learning_rate)
+        return new.replace(actor=actor), value_metrics | critic_metrics | actor_metrics
+
+    def critic_loss(self, critic: Params, next_v: Array, batch: Transitions) -> tuple[Array, Metrics]:
+        """Return half of IQL's loss: the mean over the twins, not their sum."""
+        loss, metrics = super().critic_loss(critic, next_v, batch)
+        return loss / 2.0, metrics | {"critic_loss": loss / 2.0}
+
+    def propose(self, params: Params, observations: Array, draws: dict[str, Array]) -> tuple[Array, Array]:
+        """Return the chosen actions, (..., A), and the choice's probabilities, (..., 2): offline policy, new policy.
+
+        P = softmax(choice_temperature [min_i Q_i(s, a_offline), min_i Q_i(s, a_new)]) (eq. 5). `draws` holds `noise`
+        of the new policy, and `choice` in [0, 1).
+        """
+        offline = jnp.tanh(mlp(params["actor_offline"], observations))
+        new = self._new_mean(params, observations) + self._std(params) * draws["noise"]
+        probabilities = self._preference(params, observations, offline, new)
+        takes_new = draws["choice"] >= probabilities[..., 0]
+        return jnp.where(takes_new[..., None], new, offline), probabilities
+
+    def policy(self, state: PEXState) -> Params:
+        """Return both policies and the critics, which choose between them."""
+        return {
+            "actor": state.actor.params,
+            "actor_offline": state.actor_offline,
+            "critic": state.critic.params,
+        }
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return the better of the two policies' means."""
+        offline = jnp.tanh(mlp(params["actor_offline"], observations))
+        new = self._new_mean(params, observations)
+        takes_new = self._preference(params, observations, offline, new).argmax(axis=-1) == 1
+        return jnp.where(takes_new[..., None], new, offline)
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
+        """Return the set's action, clipped to the action range."""
+        size = params["actor"]["log_std"].shape[-1]
+        draws = self._proposal_draws(key, observations.shape[:-1], size)
+        return jnp.clip(self.propose(params, observations, draws)[0], -1.0, 1.0)
+
+    def judged(self, params: Params, observations: Array, key: Array) -> Array:
+        """Return evaluation's actions: epsilon-greedy in the new policy's noise and, apart, in the choice."""
+        size = params["actor"]["log_std"].shape[-1]
+        keys = jax.random.split(key, 3)
+        draws = self._proposal_draws(keys[0], observations.shape[:-1], size)
+        draws["explore_action"] = jax.random.uniform(keys[1], observations.shape[:-1])
+        draws["explore_choice"] = jax.random.uniform(keys[2], observations.shape[:-1])
+        return jnp.clip(self.propose_judged(params, observations, draws), -1.0, 1.0)
+
+    def propose_judged(self, params: Params, observations: Array, draws: dict[str, Array]) -> Array:
+        """Return the actions of evaluation for given draws: those of `propose`, and the two that epsilon is held to."""
+        explores = draws["explore_action"] <= self.epsilon
+        noise = jnp.where(explores[..., None], draws["noise"], 0.0)
+        _, probabilities = self.propose(params, observations, {**draws, "noise": noise})
+        greedily = jnp.where(probabilities[..., 0] >= probabilities[..., 1], 0.0, 1.0)
+        choice = jnp.where(draws["explore_choice"] <= self.epsilon, draws["choice"], greedily)
+        return self.propose(params, observations, {"noise": noise, "choice": choice})[0]
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return IQL offline, then the expanded set online: collecting first, then learning on half offline data."""
+        offline = IQL(**{name: getattr(self, name) for name in IQL.__dataclass_fields__})
+        online = self.replace(actor_decay_updates=None)
+
+        def expand(state: IQLState, key: Array, example: Transitions) -> PEXState:
+            fresh = IQL.init(offline, key, example)
+            return PEXState(
+                actor=fresh.actor,
+                value=Learner.create(state.value.params),
+                critic=Learner.create(state.critic.params),
+                target_critic=state.target_critic,
+                actor_offline=state.actor.params["mean"],
+            )
+
+        collected = min(self.collect_steps, env_steps)
+        return (
+            Offline(offline, updates),
+            Switch(expand),
+            Collect(online, collected),
+            Online(online, env_steps - collected, Mixed(self.offline_share)),
+        )
+
+    def _new_mean(self, params: Params, observations: Array) -> Array:
+        return jnp.tanh(mlp(params["actor"]["mean"], observations))
+
+    def _std(self, params: Params) -> Array:
+        return jnp.exp(jnp.clip(params["actor"]["log_std"], *LOG_STD_BOUNDS))
+
+    def _preference(self, params: Params, observations: Array, offline: Array, new: Array) -> Array:
+        values = jnp.stack([critics(params["critic"], observations, a).min(axis=0) for a in (offline, new)], axis=-1)
+        return jax.nn.softmax(self.choice_temperature * values, axis=-1)
+
+    def _proposal_draws(self, key: Array, shape: tuple[int, ...], action_size: int) -> dict[str, Array]:
+        noise_key, choice_key = jax.random.split(key)
+        return {
+            "noise": jax.random.normal(noise_key, (*shape, action_size)),
+            "choice": jax.random.uniform(choice_key, shape),
+        }

@@ -1,0 +1,183 @@
+"""SAC (Haarnoja et al. 2018, arXiv 1812.05905) and RLPD (Ball, Smith, Kostrikov and Levine 2023, arXiv 2302.02948)."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from moorl_jax.agents.common import squashed_sample
+from moorl_jax.agents.contract import Agent, Update, static
+from moorl_jax.errors import MoorlError
+from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.phases import Collect, Online, Phase
+from moorl_jax.replay import FromBuffer, Mixed, Sampling
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+LOG_STD_BOUNDS = (-20.0, 2.0)
+
+
+class SACState(struct.PyTreeNode):
+    """Policy, an ensemble of critics with their targets, and the temperature as a logarithm."""
+
+    actor: Learner
+    critic: Learner
+    log_temperature: Learner
+    target_critic: Params
+
+
+class SAC(Agent):
+    """SAC with a tuned temperature and twin critics; `target_members` of `members` are drawn for each target."""
+
+    hidden: tuple[int, ...] = static((256, 256))
+    members: int = static(2)  #: critics in the ensemble
+    target_members: int = static(2)  #: of which the target takes the smallest
+    layer_norm: bool = static(False)  #: in the critics' hidden layers
+    backup_entropy: bool = static(True)  #: whether the target holds the next action's entropy
+    utd: int = static(1)  #: critic updates per env step; the actor and the temperature move on the last one only
+    random_steps: int = static(5000)  #: env steps of uniform random actions before the first update
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 3e-4
+    temperature_learning_rate: float = 3e-4
+    discount: float = 0.99
+    tau: float = 0.005
+    initial_temperature: float = 1.0
+    target_entropy_per_dimension: float = -1.0  #: of the action; the temperature is tuned towards their sum
+
+    def init(self, key: Array, example: Transitions) -> SACState:
+        """Initialize every layer as Xavier uniform."""
+        actor_key, critic_key = jax.random.split(key)
+        kernel_init = nn.initializers.xavier_uniform()
+        inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
+        actor = init_mlp(
+            actor_key, MLP((*self.hidden, 2 * example.actions.shape[-1]), kernel_init), example.observations
+        )
+        critic = init_critics(
+            critic_key, MLP((*self.hidden, 1), kernel_init, layer_norm=self.layer_norm), inputs, self.members
+        )
+        log_temperature = jnp.log(jnp.asarray(self.initial_temperature, inputs.dtype))
+        return SACState(Learner.create(actor), Learner.create(critic), Learner.create(log_temperature), critic)
+
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """Draw the noise of the next and the new actions, and which of the target critics count."""
+        next_key, policy_key, subset_key = jax.random.split(key, 3)
+        shape, dtype = batch.actions.shape, batch.actions.dtype
+        return {
+            "next": jax.random.normal(next_key, shape, dtype),
+            "subset": jax.random.permutation(subset_key, self.members)[: self.target_members],
+            "policy": jax.random.normal(policy_key, shape, dtype),
+        }
+
+    def cycle(self) -> tuple[Update, ...]:
+        """Return `utd` updates, of which only the last moves the actor and the temperature."""
+        return (self.update_critic,) * (self.utd - 1) + (self.update,)
+
+    def update(self, state: SACState, batch: Transitions, draws: dict[str, Array]) -> tuple[SACState, Metrics]:
+        """Update the critics and their targets, then the actor against the new critics, then the temperature."""
+        state, critic_metrics = self.update_critic(state, batch, draws)
+        loss = partial(self.actor_loss, state=state, batch=batch, draws=draws)
+        (_, actor_metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
+        actor = state.actor.descend(gradients, self.actor_learning_rate)
+
+        loss = partial(self.temperature_loss, entropy=actor_metrics["entropy"], action_size=batch.actions.shape[-1])
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.log_temperature.params)
+        log_temperature = state.log_temperature.descend(gradients, self.temperature_learning_rate)
+        return state.replace(actor=actor, log_temperature=log_temperature), critic_metrics | actor_metrics | metrics
+
+    def update_critic(self, state: SACState, batch: Transitions, draws: dict[str, Array]) -> tuple[SACState, Metrics]:
+        """Update the critics and move their targets."""
+        loss = partial(self.critic_loss, state=state, batch=batch, draws=draws)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.critic.params)
+        critic = state.critic.descend(gradients, self.critic_learning_rate)
+        return state.replace(critic=critic, target_critic=polyak(state.target_critic, critic.params, self.tau)), metrics
+
+    def critic_loss(
+        self, critic: Params, state: SACState, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[Array, Metrics]:
+        """Return the mean over members and batch of (Q_e(s, a) - y)^2.
+
+        y = r + (1 - d) discount (min over the drawn targets Qbar(s', a') [- temperature log pi(a'|s')]), a' ~ pi.
+        """
+        next_actions, next_log_pi = squashed_sample(
+            *self._gaussian(state.actor.params, batch.next_observations), draws["next"]
+        )
+        drawn = state.target_critic
+        if self.target_members < self.members:
+            drawn = jax.tree.map(lambda leaf: leaf[draws["subset"]], drawn)
+        next_q = critics(drawn, batch.next_observations, next_actions).min(axis=0)
+        if self.backup_entropy:
+            next_q = next_q - jnp.exp(state.log_temperature.params) * next_log_pi
+        target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
+        q = critics(critic, batch.observations, batch.actions)
+        chex.assert_shape(q, (self.members, *target.shape))
+        loss = jnp.mean((q - target) ** 2)
+        return loss, {"critic_loss": loss, "q": q.mean()}
+
+    def actor_loss(
+        self, actor: Params, state: SACState, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[Array, Metrics]:
+        """Return mean (temperature log pi(a|s) - Q(s, a)), a ~ pi, Q as `actor_value` combines the critics'."""
+        actions, log_pi = squashed_sample(*self._gaussian(actor, batch.observations), draws["policy"])
+        q = self.actor_value(critics(state.critic.params, batch.observations, actions))
+        chex.assert_equal_shape([q, log_pi])
+        loss = jnp.mean(jnp.exp(state.log_temperature.params) * log_pi - q)
+        return loss, {"actor_loss": loss, "entropy": -log_pi.mean()}
+
+    def actor_value(self, q: Array) -> Array:
+        """Return the value the actor climbs, (batch,), of all critics', (members, batch): their smallest."""
+        return q.min(axis=0)
+
+    def temperature_loss(self, log_temperature: Array, entropy: Array, action_size: int) -> tuple[Array, Metrics]:
+        """Return temperature (entropy - target entropy)."""
+        temperature = jnp.exp(log_temperature)
+        target_entropy = self.target_entropy_per_dimension * action_size
+        loss = temperature * jax.lax.stop_gradient(entropy - target_entropy)
+        return loss, {"temperature": temperature, "temperature_loss": loss}
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return the squashed mean, tanh(mean(s))."""
+        return jnp.tanh(self._gaussian(params, observations)[0])
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
+        """Sample pi(.|s)."""
+        mean, log_std = self._gaussian(params, observations)
+        return squashed_sample(mean, log_std, jax.random.normal(key, mean.shape, mean.dtype))[0]
+
+    def sampling(self) -> Sampling:
+        """Return where batches come from: online experience alone."""
+        return FromBuffer()
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:  # noqa: ARG002
+        """Return random steps, then learning online; there is no offline phase."""
+        if env_steps <= self.random_steps:
+            raise MoorlError(
+                f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: "
+                f"{env_steps:,} env steps are too few"
+            )
+        learning = Online(self, env_steps - self.random_steps, self.sampling(), self.utd)
+        return (Collect(self, self.random_steps, random=True), learning)
+
+    def _gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+        """Return mean and log std before squashing."""
+        mean, log_std = jnp.split(mlp(actor, observations), 2, axis=-1)
+        return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
+
+
+class RLPD(SAC):
+    """RLPD with the defaults of ikostrikov/rlpd: SAC on half offline data, many updates, ten normalized critics."""
+
+    members: int = static(10)
+    layer_norm: bool = static(True)
+    utd: int = static(20)
+    target_entropy_per_dimension: float = -0.5
+    offline_share: float = 0.5  #: of each batch, from the dataset
+
+    def actor_value(self, q: Array) -> Array:
+        """Return the value the actor climbs: the mean over all critics."""
+        return q.mean(axis=0)
+
+    def sampling(self) -> Sampling:
+        """Return where batches come from: dataset and online experience in a fixed proportion."""
+        return Mixed(self.offline_share)

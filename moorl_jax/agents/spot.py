@@ -1,0 +1,214 @@
+"""SPOT: TD3 held to the data's support by a density model (Wu et al. 2022, arXiv 2202.06239)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.td3_bc import TD3BC, TD3BCState, first_critic
+from moorl_jax.nets import MLP, Learner, init_mlp, mlp
+from moorl_jax.phases import Offline, Online, Phase, Switch
+from moorl_jax.replay import Union
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+LOG_STD_BOUNDS = (-4.0, 15.0)
+VAE_HIDDEN = (750, 750)
+
+
+class BehaviourVAE(Agent):
+    """A conditional VAE of the data's actions: SPOT's first phase, set as thuml/SPOT `train_vae.py`."""
+
+    hidden: tuple[int, ...] = static(VAE_HIDDEN)
+    learning_rate: float = 1e-3
+    beta: float = 0.5  #: weight of the divergence
+    max_action: float = 1.0
+
+    def init(self, key: Array, example: Transitions) -> Learner:
+        """Initialize encoder and decoder as PyTorch would; the latent is twice the action's size."""
+        encoder_key, decoder_key = jax.random.split(key)
+        action_size = example.actions.shape[-1]
+        latent = jnp.zeros((*example.actions.shape[:-1], 2 * action_size), example.actions.dtype)
+        inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
+        code = jnp.concatenate([example.observations, latent], axis=-1)
+        return Learner.create(
+            {
+                "encoder": init_mlp(encoder_key, MLP((*self.hidden, 4 * action_size)), inputs),
+                "decoder": init_mlp(decoder_key, MLP((*self.hidden, action_size)), code),
+            }
+        )
+
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """Draw the latent's noise, standard normal."""
+        size, action_size = batch.actions.shape
+        return {"vae_noise": jax.random.normal(key, (size, 2 * action_size), batch.actions.dtype)}
+
+    def update(self, state: Learner, batch: Transitions, draws: dict[str, Array]) -> tuple[Learner, Metrics]:
+        """Take a step on the evidence bound."""
+        loss = partial(self.loss, batch=batch, draws=draws)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        return state.descend(gradients, self.learning_rate), metrics
+
+    def loss(self, vae: Params, batch: Transitions, draws: dict[str, Array]) -> tuple[Array, Metrics]:
+        """Return mean (decoded - a)^2 + beta KL, the divergence averaged over batch and latent dimensions."""
+        mean, log_std = encode(vae, batch.observations, batch.actions)
+        latent = mean + jnp.exp(log_std) * draws["vae_noise"]
+        decoded = decode(vae, batch.observations, latent, self.max_action)
+        reconstruction = jnp.mean((decoded - batch.actions) ** 2)
+        divergence = _divergence(mean, log_std).mean()
+        loss = reconstruction + self.beta * divergence
+        return loss, {"vae_loss": loss, "reconstruction_loss": reconstruction, "divergence": divergence}
+
+    def policy(self, state: Learner) -> Params:
+        """Return the model itself."""
+        return state.params
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return what the middle of the latent's prior decodes to."""
+        action_size = params["decoder"][f"layer{len(self.hidden)}"]["bias"].shape[-1]
+        latent = jnp.zeros((*observations.shape[:-1], 2 * action_size), observations.dtype)
+        return decode(params, observations, latent, self.max_action)
+
+
+class SPOTState(TD3BCState):
+    """TD3's networks, the frozen density model, and the critic updates since the phase began."""
+
+    vae: Params
+    updates: Array  #: ()
+
+
+class SPOT(TD3BC):
+    """SPOT with the defaults of thuml/SPOT; of TD3+BC it shares all but the actor's loss."""
+
+    vae_hidden: tuple[int, ...] = static(VAE_HIDDEN)
+    vae_updates: int = static(100_000)  #: of the density model, before the first critic update
+    samples: int = static(1)  #: latents per action in the density estimate
+    importance_weighted: bool = static(False)  #: the tighter bound of importance-weighted autoencoders
+    normalize_q: bool = static(True)  #: divide the actor's value by its mean size
+    dropout: float = static(0.0)  #: of the actor's hidden units, in its own loss
+    vae_learning_rate: float = 1e-3
+    beta: float = 0.5  #: the density model's weight of the divergence
+    support_weight: float = 0.1  #: lambda, of the support term
+    cooling_updates: float | None = None  #: updates over which lambda would fall to 0; None: it stays
+    support_end: float = 0.2  #: the share of lambda at which it stops falling
+    online_cooling_updates: float | None = 1e6  #: `cooling_updates` online
+    online_discount: float = 0.99  #: `discount` online
+
+    def init(self, key: Array, example: Transitions) -> SPOTState:
+        """Initialize all networks as PyTorch would, the density model among them."""
+        key, vae_key = jax.random.split(key)
+        vae = self.density_model().init(vae_key, example).params
+        return SPOTState(**vars(super().init(key, example)), vae=vae, updates=jnp.zeros((), jnp.int32))
+
+    def density_model(self) -> BehaviourVAE:
+        """Return the agent of the first phase."""
+        return BehaviourVAE(
+            batch_size=self.batch_size,
+            hidden=self.vae_hidden,
+            learning_rate=self.vae_learning_rate,
+            beta=self.beta,
+            max_action=self.max_action,
+        )
+
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """Draw the target policy's noise, the latents', and the units that dropout keeps."""
+        noise_key, vae_key, dropout_key = jax.random.split(key, 3)
+        size, action_size = batch.actions.shape
+        dtype = batch.actions.dtype
+        draws = super().draw(noise_key, batch)
+        draws["vae_noise"] = jax.random.normal(vae_key, (size, self.samples, 2 * action_size), dtype)
+        if self.dropout:
+            draws["dropout"] = jax.random.uniform(dropout_key, (len(self.hidden), size, max(self.hidden)), dtype)
+        return draws
+
+    def update_critic(self, state: SPOTState, batch: Transitions, draws: dict[str, Array]) -> tuple[SPOTState, Metrics]:  # type: ignore[override]
+        """Update the critics as TD3 does, and count."""
+        state, metrics = super().update_critic(state, batch, draws)  # type: ignore[assignment]
+        return state.replace(updates=state.updates + 1), metrics
+
+    def actor_loss(
+        self,
+        actor: Params,
+        state: SPOTState,  # type: ignore[override]
+        batch: Transitions,
+        draws: dict[str, Array],
+    ) -> tuple[Array, Metrics]:
+        """Return -mean Q_0(s, pi(s)) / mean |Q_0| - lambda mean log beta(pi(s)|s) (eq. 11), the divisor held fixed."""
+        kept: tuple[Array, ...] = ()
+        if self.dropout:
+            kept = tuple(
+                jnp.where(uniform[:, :width] >= self.dropout, 1.0 / (1.0 - self.dropout), 0.0)
+                for uniform, width in zip(draws["dropout"], self.hidden, strict=True)
+            )
+        actions = self.max_action * jnp.tanh(mlp(actor, batch.observations, kept))
+        q = first_critic(state.critic.params, batch.observations, actions)
+        scale = jax.lax.stop_gradient(1.0 / jnp.mean(jnp.abs(q))) if self.normalize_q else 1.0
+        unlikeliness = self.negative_log_density(state.vae, batch.observations, actions, draws["vae_noise"])
+        weight = self._support_weight(state.updates)
+        loss = -scale * q.mean() + weight * unlikeliness.mean()
+        return loss, {
+            "actor_loss": loss,
+            "q": q.mean(),
+            "negative_log_density": unlikeliness.mean(),
+            "negative_log_density_max": unlikeliness.max(),
+            "support_weight": jnp.asarray(weight),
+        }
+
+    def negative_log_density(self, vae: Params, observations: Array, actions: Array, noise: Array) -> Array:
+        """Return the bound on -log beta(a|s), (batch,), from `noise` of (batch, samples, latent size).
+
+        By default the evidence bound with the weights it was trained with; `importance_weighted`, that of Burda et
+        al. 2015 with decoder variance beta / 4.
+        """
+        mean, log_std = encode(vae, observations, actions)
+        latent = mean[:, None] + jnp.exp(log_std)[:, None] * noise
+        states = jnp.broadcast_to(observations[:, None], (*noise.shape[:2], observations.shape[-1]))
+        decoded = decode(vae, states, latent, self.max_action)
+        error = (decoded - actions[:, None]) ** 2
+        if not self.importance_weighted:
+            return error.mean(axis=(1, 2)) + self.beta * _divergence(mean, log_std).mean(axis=-1)
+        variance = self.beta / 4.0
+        likelihood = jnp.sum(-0.5 * error / variance - 0.5 * jnp.log(2.0 * jnp.pi * variance), axis=-1)
+        prior = jnp.sum(-0.5 * latent**2, axis=-1)
+        posterior = jnp.sum(-0.5 * noise**2 - log_std[:, None], axis=-1)
+        return jnp.log(self.samples) - jax.nn.logsumexp(likelihood + prior - posterior, axis=1)
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return the density model's training, offline training, and fine-tuning with a cooling lambda on all data."""
+
+        def adopt(vae: Learner, key: Array, example: Transitions) -> SPOTState:
+            return self.init(key, example).replace(vae=vae.params)
+
+        def count_anew(state: SPOTState, key: Array, example: Transitions) -> SPOTState:  # noqa: ARG001
+            return state.replace(updates=jnp.zeros_like(state.updates))
+
+        tuned = self.replace(discount=self.online_discount, cooling_updates=self.online_cooling_updates)
+        return (
+            Offline(self.density_model(), self.vae_updates, judged=False),
+            Switch(adopt),
+            Offline(self, updates),
+            Switch(count_anew),
+            Online(tuned, env_steps, Union()),
+        )
+
+    def _support_weight(self, updates: Array) -> Array | float:
+        if self.cooling_updates is None:
+            return self.support_weight
+        return self.support_weight * jnp.maximum(self.support_end, 1.0 - updates / self.cooling_updates)
+
+
+def encode(vae: Params, observations: Array, actions: Array) -> tuple[Array, Array]:
+    """Return mean and log std of the latent's posterior."""
+    heads = mlp(vae["encoder"], jnp.concatenate([observations, actions], axis=-1))
+    mean, log_std = jnp.split(heads, 2, axis=-1)
+    return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
+
+
+def decode(vae: Params, observations: Array, latent: Array, max_action: float) -> Array:
+    """Return the action that a latent stands for."""
+    return max_action * jnp.tanh(mlp(vae["decoder"], jnp.concatenate([observations, latent], axis=-1)))
+
+
+def _divergence(mean: Array, log_std: Array) -> Array:
+    """Return KL(posterior | standard normal), per latent dimension."""
+    return -0.5 * (1.0 + 2.0 * log_std - mean**2 - jnp.exp(2.0 * log_std))

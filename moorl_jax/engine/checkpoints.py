@@ -1,0 +1,92 @@
+"""Checkpoints of a training that goes on: the last two, each whole or not there, each with its own checksums.
+
+A checkpoint directory holds `arrays/` (Orbax), `record.json` (curves so far and what is not an array), and
+`checksums.json`, written last. It is written beside its final place and renamed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from moorl_jax.errors import MoorlError
+
+KEPT = 2
+IDENTITY = "identity.json"
+CHECKSUMS = "checksums.json"
+
+
+class Checkpoints:
+    """The checkpoints of one training, in a directory of their own."""
+
+    def __init__(self, directory: Path, identity: dict[str, Any], warn: Callable[[str], None]):
+        """Open the directory, or make it.
+
+        `identity` is all that decides the training's result. Raises MoorlError where the directory belongs to another
+        training, naming what differs.
+        """
+        self._directory, self._warn = directory.absolute(), warn
+        identity = json.loads(json.dumps(identity))  # as it will be read back
+        file = self._directory / IDENTITY
+        if not file.exists():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(identity, indent=1) + "\n")
+            os.replace(partial, file)
+            return
+        found = json.loads(file.read_text())
+        different = sorted(name for name in identity | found if identity.get(name) != found.get(name))
+        if different:
+            raise MoorlError(
+                f"{directory} holds the checkpoints of another training, which differs in {', '.join(different)}; "
+                "finish that one by its own command, or delete the directory"
+            )
+
+    def save(self, number: int, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+        """Write checkpoint `number` and delete all but the last two."""
+        final = self._directory / f"{number:08d}"
+        partial = final.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(partial / "arrays", arrays)
+        (partial / "record.json").write_text(json.dumps(record))
+        (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)))
+        shutil.rmtree(final, ignore_errors=True)  # a damaged one, if it is there
+        os.replace(partial, final)
+        for old in self._numbered()[:-KEPT]:
+            shutil.rmtree(old)
+
+    def latest(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Return arrays and record of the last checkpoint that is whole, None where there is none.
+
+        A damaged one is named to `warn`, and the one before it used.
+        """
+        for directory in reversed(self._numbered()):
+            try:
+                if json.loads((directory / CHECKSUMS).read_text()) != _checksums(directory):
+                    raise ValueError("its checksums do not match")
+                with ocp.StandardCheckpointer() as checkpointer:
+                    arrays = checkpointer.restore(directory / "arrays")
+                return arrays, json.loads((directory / "record.json").read_text())
+            except (OSError, ValueError) as error:
+                self._warn(f"{directory} is damaged ({error}); using the one before it")
+        return None
+
+    def delete(self) -> None:
+        """Delete the directory, once the training's result is written."""
+        shutil.rmtree(self._directory)
+
+    def _numbered(self) -> list[Path]:
+        return sorted(path for path in self._directory.iterdir() if path.name.isdigit())
+
+
+def _checksums(directory: Path) -> dict[str, str]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != CHECKSUMS)
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

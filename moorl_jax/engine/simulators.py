@@ -1,0 +1,99 @@
+"""The simulators that online phases act in, one a seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moorl_jax.data import Prepared
+from moorl_jax.data.returns import returns_to_go
+from moorl_jax.tasks import Task, make_environment, restore_environment, save_environment
+from moorl_jax.types import ReturnsToGo, Transitions
+
+STREAM = 0x73696D75  #: sets the starts of training's episodes apart from every other use of a seed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one env step of some seeds brought, all fields with a leading seed axis."""
+
+    transitions: Transitions  #: float32 NumPy, observations and rewards prepared as the dataset's are
+    observations: np.ndarray  #: (seeds, ...), to act on next: the new episode's first where one ended
+    returns: np.ndarray  #: (seeds, horizon), returns to go of the episodes that ended here, where they are asked for
+    lengths: np.ndarray  #: (seeds,), of those episodes; 0 where none ended or returns are not asked for
+
+
+class Simulators:
+    """The simulators of some seeds, stepped one after another.
+
+    One after another because gymnasium's Python code holds the interpreter: threads make it slower (`python -m
+    benchmarks.speed --simulators` measures it). The engine's lanes, which wait for their devices most of the time,
+    run side by side instead. An episode's start depends on its seed and its number alone.
+    """
+
+    def __init__(self, task: Task, prepared: Prepared, seeds: tuple[int, ...], returns: ReturnsToGo | None):
+        self._prepared, self._seeds, self._returns, self._horizon = prepared, seeds, returns, task.horizon
+        self._environments = [make_environment(task) for _ in seeds]
+        self._episodes = [0 for _ in seeds]  # begun so far
+        self._rewards: list[list[np.float32]] = [[] for _ in seeds]  # of the episodes that go on
+        self.observations = np.stack([self._begin(position) for position in range(len(seeds))])
+
+    def step(self, actions: np.ndarray) -> Outcome:
+        """Take one env step of every seed; `actions` is (seeds, action size)."""
+        count = len(self._seeds)
+        before, after = self.observations, np.empty_like(self.observations)
+        rewards, terminals = np.empty((2, count), np.float32)
+        returns, lengths = np.zeros((count, self._horizon), np.float32), np.zeros(count, np.int32)
+        self.observations = np.empty_like(after)
+        for position, environment in enumerate(self._environments):
+            observation, reward, terminal, timeout, _ = environment.step(actions[position])
+            after[position] = self.observations[position] = self._prepared.normalizer(observation)
+            rewards[position] = float(reward) * self._prepared.reward_scale
+            terminals[position] = terminal
+            self._rewards[position].append(rewards[position])
+            if terminal or timeout:
+                if self._returns:
+                    episode = np.array(self._rewards[position])
+                    lengths[position] = len(episode)
+                    ends = np.append(np.zeros(len(episode) - 1), terminal)
+                    returns[position, : len(episode)] = returns_to_go(episode, ends, self._returns)
+                self.observations[position] = self._begin(position)
+        columns = (before, actions, rewards, after, terminals)
+        return Outcome(Transitions(*columns), self.observations, returns, lengths)  # type: ignore[arg-type]
+
+    def save(self) -> list[dict[str, np.ndarray]]:
+        """Return, for each seed, all that decides how its episodes go on."""
+        saved = []
+        for position, environment in enumerate(self._environments):
+            rewards = np.zeros(self._horizon, np.float32)
+            rewards[: len(self._rewards[position])] = self._rewards[position]
+            saved.append(
+                save_environment(environment)
+                | {
+                    "observation": self.observations[position],
+                    "episodes": np.array(self._episodes[position]),
+                    "rewards": rewards,
+                    "length": np.array(len(self._rewards[position])),
+                }
+            )
+        return saved
+
+    def restore(self, saved: list[dict[str, np.ndarray]]) -> None:
+        """Go on from where `save` was called."""
+        self.observations = np.stack([seed["observation"] for seed in saved])
+        self._episodes = [int(seed["episodes"]) for seed in saved]
+        self._rewards = [list(seed["rewards"][: int(seed["length"])]) for seed in saved]
+        for environment, seed in zip(self._environments, saved, strict=True):
+            restore_environment(environment, seed)
+
+    def close(self) -> None:
+        """Close all simulators."""
+        for environment in self._environments:
+            environment.close()
+
+    def _begin(self, position: int) -> np.ndarray:
+        entropy = [STREAM, self._seeds[position], self._episodes[position]]
+        start = np.random.SeedSequence(entropy).generate_state(1)[0]
+        self._episodes[position] += 1
+        self._rewards[position] = []
+        observation, _ = self._environments[position].reset(seed=int(start))
+        return self._prepared.normalizer(observation)

@@ -1,0 +1,557 @@
+"""One driver for every recipe of phases, for all seeds at once: offline, online, and what lies between."""
+
+import itertools
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from moorl_jax.agents import Agent
+from moorl_jax.agents.contract import State, Update
+from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.engine.devices import Lane, lanes
+from moorl_jax.engine.simulators import Simulators
+from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain, Switch
+from moorl_jax.replay import Balanced, Buffer, Experience
+from moorl_jax.tasks import Task
+from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
+
+# Streams of a seed's key beside those of its initial state and its updates.
+ACTIONS, SWITCHES, RULES = 1, 2, 3
+
+
+class Carry(struct.PyTreeNode):
+    """All of a seed that training changes. On a device every leaf has a leading axis over a group of seeds."""
+
+    state: State  #: the agent's
+    buffer: Any  #: a Buffer; None in a recipe without env steps
+    memory: Any  #: the sampling rule's state
+    totals: Metrics  #: sums of an online phase's metrics since they were last read
+
+
+class Inputs(struct.PyTreeNode):
+    """What a phase's programs read and do not change."""
+
+    agent: Agent
+    sampling: Any  #: a Sampling; None in a phase without updates
+    data: Transitions | None
+    update_key: Array  #: (group,)
+    action_key: Array  #: (group,)
+
+
+@dataclass
+class Group:
+    """Some seeds on a device."""
+
+    positions: tuple[int, ...]
+    carry: Carry
+    inputs: Inputs
+    simulators: Any  #: Simulators; None in a recipe without env steps
+    actions: Any = None  #: (group, action size), chosen and not taken yet
+    metrics: Metrics = field(default_factory=dict)
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds of one lane, by use."""
+
+    compile: float = 0.0  #: the first call of each env-step program, its one step included
+    simulate: float = 0.0
+    update: float = 0.0  #: in compiled calls, or waiting for them
+    total: float = 0.0
+
+    def add(self, use: str, seconds: float) -> None:
+        """Count seconds towards a use."""
+        setattr(self, use, getattr(self, use) + seconds)
+
+
+class Trainer:
+    """Takes all seeds through a recipe of phases.
+
+    A seed's result depends on the seed, the recipe and the data alone: each update's randomness is folded from the
+    seed's key and the update's number, each action's from the env step's, so neither the other seeds nor how the way
+    is cut into calls changes it.
+    """
+
+    def __init__(self, phases: tuple[Phase, ...], task: Task, prepared: Prepared, seeds: tuple[int, ...]):
+        self.phases = _walked(phases)
+        self.phase = 0  #: number of the current phase
+        self.done = 0  #: updates or env steps of it
+        self.updates = 0  #: critic updates of each seed so far, those of phases that only prepare left out
+        self.env_steps = 0  #: of each seed so far
+        self._drawn = 0  # all updates so far; it numbers their randomness
+        self._seeds, self._data = seeds, prepared.transitions
+        self._lanes = lanes(len(seeds))
+        self.clocks = [Clock() for _ in self._lanes]
+        self._pool = ThreadPoolExecutor(len(self._lanes))
+        self._compiled: dict[Any, list[Any]] = {}
+        self._warm: set[Any] = set()
+        self._returns = returns_rule(self.phases)
+        self._example = _example(prepared, task, self._returns)
+        self._keys = [jax.random.key(seed) for seed in seeds]
+        env_steps = sum(phase.env_steps for phase in self.phases if isinstance(phase, Collect | Online))
+        self._horizon = task.horizon
+        # Room for all there will be, and for one whole episode, which is written before it is finished.
+        self._capacity = max(env_steps, task.horizon) if env_steps else 0
+
+        first = _agents(self.phases)[0]
+        # One seed after another, so that initial values are the same in any company. Not compiled, here and wherever
+        # networks are made: several QR decompositions of orthogonal initializers in one program can wait for each
+        # other for ever in XLA's CPU thread pool.
+        states = [first.init(jax.random.split(key)[0], self._example) for key in self._keys]
+        self._groups: list[list[Group]] = []
+        for lane in self._lanes:
+            data = jax.device_put(self._data, lane.device)
+            self._groups.append([])
+            for positions in lane.groups:
+                group_seeds = tuple(seeds[position] for position in positions)
+                carry = Carry(_stack([states[p] for p in positions]), self._empty_buffer(len(positions)), None, {})
+                inputs = Inputs(
+                    agent=first,
+                    sampling=None,
+                    data=data,
+                    update_key=jnp.stack([jax.random.split(self._keys[p])[1] for p in positions]),
+                    action_key=jnp.stack([jax.random.fold_in(self._keys[p], ACTIONS) for p in positions]),
+                )
+                simulators = Simulators(task, prepared, group_seeds, self._returns) if env_steps else None
+                carry, inputs = jax.device_put((carry, inputs), lane.device)
+                self._groups[-1].append(Group(positions, carry, inputs, simulators))
+        self._enter()
+
+    @property
+    def current(self) -> Phase:
+        """The phase that goes on."""
+        return self.phases[self.phase]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last phase is over."""
+        return self.phase == len(self.phases) - 1 and self.done >= length(self.current)
+
+    @property
+    def progress(self) -> int:
+        """A number that grows with everything done."""
+        return self._drawn + self.env_steps
+
+    @property
+    def agent(self) -> Agent:
+        """The agent whose states these are."""
+        return _agents(self.phases[: self.phase + 1])[-1]
+
+    def next_phase(self) -> None:
+        """Go on to the next phase once the current one is over."""
+        self.phase += 1
+        self.done = 0
+        self._enter()
+
+    def start(self, count: int) -> Callable[[], Metrics]:
+        """Start `count` updates or env steps of the current phase and return at once.
+
+        Call the result to wait for the end; it returns the metrics, means over the updates with a leading seed axis.
+        Updates without env steps are rounded up to whole cycles of the agent.
+        """
+        phase, cycle = self.current, len(self.agent.cycle())
+        if isinstance(phase, Collect | Online):
+            utd = phase.utd if isinstance(phase, Online) else 0
+            work = partial(self._interact_lane, steps=count, step=self.env_steps, drawn=self._drawn, utd=utd)
+            updates = count * utd
+            self.env_steps += count
+        elif isinstance(phase, Offline | Pretrain):
+            count = -(-count // cycle) * cycle
+            work = partial(self._learn_lane, programs=self._compile(count // cycle), drawn=self._drawn)
+            updates = count
+        else:
+            raise TypeError(f"a {type(phase).__name__} has no length")
+        self._drawn += updates
+        self.updates += updates if getattr(phase, "judged", True) else 0
+        self.done += count
+        running: list[Future[None]] = [self._pool.submit(work, lane) for lane in range(len(self._lanes))]
+
+        def wait() -> Metrics:
+            for lane in running:
+                lane.result()
+            return self.gather([[group.metrics for group in groups] for groups in self._groups])
+
+        return wait
+
+    def policies(self) -> Params:
+        """Return what acting and evaluation need of all seeds' states, on the host."""
+        policy = self.agent.policy
+        return self.gather([[jax.vmap(policy)(group.carry.state) for group in groups] for groups in self._groups])
+
+    def states(self) -> State:
+        """Return all seeds' states on the host, with a leading seed axis."""
+        return self.gather([[group.carry.state for group in groups] for groups in self._groups])
+
+    def gather(self, parts: list[list[Any]]) -> Any:
+        """Return the groups' pytrees as one on the host, the seed axis in the seeds' order."""
+        order = np.argsort([position for lane in self._lanes for position in lane.positions])
+        host = jax.device_get(list(itertools.chain.from_iterable(parts)))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *host)
+
+    def save(self) -> dict[str, np.ndarray]:
+        """Return all that decides how training goes on, by name; leaves have a leading seed axis."""
+        carries = self.gather([[group.carry for group in groups] for groups in self._groups])
+        saved = {
+            f"carry{jax.tree_util.keystr(path)}": leaf for path, leaf in jax.tree_util.tree_leaves_with_path(carries)
+        }
+        for name in ("phase", "done", "updates", "env_steps", "_drawn"):
+            saved[name] = np.array(getattr(self, name))
+        if self._capacity:
+            by_seed = {
+                p: seed for g in self._all_groups() for p, seed in zip(g.positions, g.simulators.save(), strict=True)
+            }
+            simulators = jax.tree.map(lambda *leaves: np.stack(leaves), *(by_seed[p] for p in range(len(self._seeds))))
+            saved |= {f"simulator.{name}": leaf for name, leaf in simulators.items()}
+        if isinstance(self.current, Collect | Online):
+            saved["actions"] = self.gather([[group.actions for group in groups] for groups in self._groups])
+        return saved
+
+    def restore(self, saved: dict[str, np.ndarray]) -> None:
+        """Go on from where `save` was called on a trainer made like this one, which has not begun yet."""
+        for _ in range(int(saved["phase"])):
+            self.next_phase()  # the states take on their later shape; their values come next
+        for name in ("done", "updates", "env_steps", "_drawn"):
+            setattr(self, name, int(saved[name]))
+        for lane, groups in zip(self._lanes, self._groups, strict=True):
+            for group in groups:
+                rows = np.array(group.positions)
+                paths, structure = jax.tree_util.tree_flatten_with_path(group.carry)
+                leaves = [saved[f"carry{jax.tree_util.keystr(path)}"][rows] for path, _ in paths]
+                group.carry = jax.device_put(jax.tree.unflatten(structure, leaves), lane.device)
+                if group.simulators:
+                    names = [name for name in saved if name.startswith("simulator.")]
+                    group.simulators.restore([{n.removeprefix("simulator."): saved[n][p] for n in names} for p in rows])
+                if "actions" in saved:
+                    group.actions = jax.device_put(saved["actions"][rows], lane.device)
+
+    def close(self) -> None:
+        """Close all simulators."""
+        self._pool.shutdown()
+        for group in self._all_groups():
+            if group.simulators:
+                group.simulators.close()
+
+    def _all_groups(self) -> list[Group]:
+        return list(itertools.chain.from_iterable(self._groups))
+
+    def _empty_buffer(self, seeds: int) -> Buffer | None:
+        if not self._capacity:
+            return None
+        return _stack([Buffer.create(self._capacity, self._example)] * seeds)
+
+    def _enter(self) -> None:
+        """Make ready for the current phase; a switch is over at once."""
+        phase = self.current
+        for lane, groups in zip(self._lanes, self._groups, strict=True):
+            for group in groups:
+                if isinstance(phase, Switch):
+                    self._switch(phase, lane, group)
+                else:
+                    self._prepare(phase, lane, group)
+        if isinstance(phase, Switch):
+            self.next_phase()
+
+    def _switch(self, phase: Switch, lane: Lane, group: Group) -> None:
+        states = []
+        for place, position in enumerate(group.positions):
+            key = jax.random.fold_in(jax.random.fold_in(self._keys[position], SWITCHES), self.phase)
+            state = jax.tree.map(lambda leaf, place=place: leaf[place], group.carry.state)
+            states.append(phase.change(state, key, self._example))
+        group.carry = group.carry.replace(state=jax.device_put(_stack(states), lane.device))
+
+    def _prepare(self, phase: Offline | Pretrain | Collect | Online, lane: Lane, group: Group) -> None:
+        sampling = None if isinstance(phase, Collect) else phase.sampling
+        if isinstance(sampling, Balanced) and self._returns:
+            raise MoorlError("balanced replay and Monte-Carlo returns cannot be combined")
+        agent, sampling = jax.device_put((phase.agent, sampling), lane.device)
+        group.inputs = group.inputs.replace(agent=agent, sampling=sampling)
+        memory = None
+        if sampling is not None:
+            keys = [jax.random.fold_in(jax.random.fold_in(self._keys[p], RULES), self.phase) for p in group.positions]
+            buffers = [jax.tree.map(lambda leaf, i=i: leaf[i], group.carry.buffer) for i in range(len(keys))]
+            experiences = [Experience(group.inputs.data, buffer) for buffer in buffers]
+            memory = _stack([sampling.init(*each) for each in zip(keys, experiences, strict=True)])
+        group.carry = group.carry.replace(memory=memory, totals={})
+        if isinstance(phase, Collect | Online):
+            observations = jax.device_put(group.simulators.observations, lane.device)
+            random = isinstance(phase, Collect) and phase.random
+            group.actions = _first_actions(
+                group.carry.state, group.inputs, observations, np.int32(self.env_steps), random=random
+            )
+        if isinstance(phase, Online):
+            metrics = jax.eval_shape(_last_metrics, group.carry, group.inputs)
+            totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+            group.carry = group.carry.replace(totals=jax.device_put(totals, lane.device))
+
+    def _compile(self, cycles: int) -> list[Any]:
+        key = (self.phase, cycles)
+        if key not in self._compiled:
+            started = time.perf_counter()
+
+            def compile_lane(lane: int) -> Any:
+                group = self._groups[lane][0]
+                return _learn.lower(group.carry, group.inputs, np.int32(0), cycles=cycles).compile()
+
+            self._compiled[key] = list(self._pool.map(compile_lane, range(len(self._lanes))))
+            for clock in self.clocks:
+                clock.add("compile", time.perf_counter() - started)
+                clock.add("total", time.perf_counter() - started)
+        return self._compiled[key]
+
+    def _learn_lane(self, lane: int, programs: list[Any], drawn: int) -> None:
+        """Take one lane through updates without env steps."""
+        started = time.perf_counter()
+        for group in self._groups[lane]:
+            group.carry, group.metrics = programs[lane](group.carry, group.inputs, np.int32(drawn))
+            jax.block_until_ready(group.metrics)
+        self.clocks[lane].add("update", time.perf_counter() - started)
+        self.clocks[lane].add("total", time.perf_counter() - started)
+
+    def _interact_lane(self, lane: int, steps: int, step: int, drawn: int, utd: int) -> None:
+        """Take one lane through env steps, each followed by `utd` updates.
+
+        While one group's updates run its device is busy and the host free to step another group's simulators.
+        """
+        phase, clock, groups = self.current, self.clocks[lane], self._groups[lane]
+        random = isinstance(phase, Collect) and phase.random
+        cycle = len(self.agent.cycle())
+        began = time.perf_counter()
+        for group in groups:
+            group.carry = group.carry.replace(totals=jax.tree.map(jnp.zeros_like, group.carry.totals))
+        for number in range(steps):
+            # The next action belongs to the step after this one.
+            scalars = {"step": np.int32(step + number + 1), "drawn": np.int32(drawn + number * utd)}
+            form = {
+                "turn": (drawn + number * utd) % cycle,
+                "utd": utd,
+                "random": random,
+                "delayed": bool(self._returns),
+            }
+            for group in groups:
+                mark = time.perf_counter()
+                actions = np.asarray(group.actions)
+                waited = time.perf_counter()
+                outcome = group.simulators.step(actions)
+                stepped = time.perf_counter()
+                group.carry, group.actions = _env_step(
+                    group.carry, group.inputs, outcome.transitions, outcome.observations, **scalars, **form
+                )
+                if outcome.lengths.any():
+                    group.carry = _finish_episodes(group.carry, outcome.returns, outcome.lengths)
+                use = "update"
+                if (self.phase, lane, form["turn"]) not in self._warm:
+                    self._warm.add((self.phase, lane, form["turn"]))
+                    jax.block_until_ready(group.actions)
+                    use = "compile"
+                clock.add(use, time.perf_counter() - stepped)
+                clock.add("update", waited - mark)
+                clock.add("simulate", stepped - waited)
+        for group in groups:
+            mark = time.perf_counter()
+            group.actions.block_until_ready()
+            clock.add("update", time.perf_counter() - mark)
+            # A cycle's metrics are those of its last update.
+            readings = sum((drawn + number * utd) % cycle + utd >= cycle for number in range(steps)) if utd else 0
+            group.metrics = jax.tree.map(lambda total: total / max(readings, 1), group.carry.totals)
+        clock.add("total", time.perf_counter() - began)
+
+
+def length(phase: Phase) -> int:
+    """Return how many updates or env steps a phase takes; 0 for a switch."""
+    return 0 if isinstance(phase, Switch) else phase.env_steps if isinstance(phase, Collect | Online) else phase.updates
+
+
+def needs_data(phases: tuple[Phase, ...]) -> bool:
+    """Tell whether a recipe draws from a dataset."""
+    rules = [phase.sampling for phase in phases if isinstance(phase, Offline | Pretrain | Online) and length(phase)]
+    return any(rule.needs_dataset for rule in rules)
+
+
+def returns_rule(phases: tuple[Phase, ...]) -> ReturnsToGo | None:
+    """Return the returns to go that a recipe's agents need, None where they need none."""
+    rules = {agent.returns_to_go() for agent in _agents(phases)} - {None}
+    if len(rules) > 1:
+        raise MoorlError(f"the phases' agents ask for different returns to go: {rules}")
+    return next(iter(rules), None)
+
+
+def final_state(phases: tuple[Phase, ...], task: Task, seeds: int) -> tuple[Agent, State]:
+    """Return the last phase's agent, and shapes and types of the states a recipe ends with, seed axis first."""
+    agents, key = _agents(phases), jax.random.key(0)
+    example = _example(Prepared(None, Normalizer.identity(task.observation_shape)), task, returns_rule(phases))
+    state = jax.eval_shape(agents[0].init, key, example)
+    for phase in _walked(phases):
+        if isinstance(phase, Switch):
+            state = jax.eval_shape(phase.change, state, key, example)
+    return agents[-1], jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype), state)
+
+
+def _walked(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """Leave out the phases that a budget leaves no room for."""
+    return tuple(phase for phase in phases if length(phase) > 0 or isinstance(phase, Switch))
+
+
+def _agents(phases: tuple[Phase, ...]) -> list[Agent]:
+    """Return the agent of each phase that has a length, in order."""
+    return [phase.agent for phase in _walked(phases) if not isinstance(phase, Switch)]
+
+
+def _example(prepared: Prepared, task: Task, returns: ReturnsToGo | None) -> Transitions:
+    """Return a batch of one, for shapes and types."""
+    if prepared.transitions is not None:
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), prepared.transitions)
+    observation, scalar = jnp.zeros((1, *task.observation_shape)), jnp.zeros(1)
+    action = jnp.zeros((1, task.action_size))
+    return Transitions(observation, action, scalar, observation, scalar, scalar if returns else None)
+
+
+def _stack(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _over_seeds(function: Callable[..., Any], *grouped: Any) -> Any:
+    """Apply a function of one seed to a group: as it is to a single one, batched to several."""
+    if jax.tree.leaves(grouped)[0].shape[0] == 1:
+        alone = function(*jax.tree.map(lambda leaf: leaf[0], grouped))
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], alone)
+    return jax.vmap(function)(*grouped)
+
+
+def _function(update: Update) -> Any:
+    """Return what tells two updates apart, be they methods of an agent or plain functions."""
+    return getattr(update, "__func__", update)
+
+
+def _updates(
+    carry: Carry, inputs: Inputs, key: Array, first: Array, updates: tuple[Update, ...]
+) -> tuple[Carry, Metrics]:
+    """Perform updates in turn, `first` the number of the first, each on a batch of its own.
+
+    The metrics are those of the latest update that is the last of the agent's cycle, none if there is none.
+    """
+    whole = _function(inputs.agent.cycle()[-1])
+    experience = Experience(inputs.data, carry.buffer)
+
+    def one(carry: Carry, number: Array, update: Update) -> tuple[Carry, Metrics]:
+        sample_key, draw_key = jax.random.split(jax.random.fold_in(key, number))
+        memory, batch = inputs.sampling.sample(carry.memory, sample_key, experience, inputs.agent.batch_size)
+        state, metrics = update(carry.state, batch, inputs.agent.draw(draw_key, batch))
+        return carry.replace(state=state, memory=memory), metrics
+
+    buffer, carry = carry.buffer, carry.replace(buffer=None)  # it does not change: keep it out of the scan
+    metrics: Metrics = {}
+    # Equal updates in a row are scanned: unrolled, twenty of them would take a minute to compile.
+    for function, run in itertools.groupby(updates, key=_function):
+        same = list(run)
+        if len(same) == 1:
+            carry, latest = one(carry, first, same[0])
+        else:
+            numbers = first + jnp.arange(len(same))
+            carry, each = jax.lax.scan(partial(one, update=same[0]), carry, numbers)
+            latest = jax.tree.map(lambda values: values[-1], each)
+        metrics = latest if function == whole else metrics
+        first = first + len(same)
+    return carry.replace(buffer=buffer), metrics
+
+
+@partial(jax.jit, donate_argnums=0, static_argnames="cycles")
+def _learn(group: Carry, inputs: Inputs, drawn: Array, *, cycles: int) -> tuple[Carry, Metrics]:
+    """Take a group through `cycles` cycles of updates, `drawn` the number of the first update."""
+    updates = inputs.agent.cycle()
+
+    def train(carry: Carry, key: Array) -> tuple[Carry, Metrics]:
+        buffer = carry.buffer  # it does not change: keep it out of the scan
+
+        def one_cycle(carry: Carry, first: Array) -> tuple[Carry, Metrics]:
+            carry, metrics = _updates(carry.replace(buffer=buffer), inputs, key, first, updates)
+            return carry.replace(buffer=None), metrics
+
+        firsts = drawn + len(updates) * jnp.arange(cycles)
+        carry, metrics = jax.lax.scan(one_cycle, carry.replace(buffer=None), firsts)
+        return carry.replace(buffer=buffer), jax.tree.map(lambda values: values.mean(axis=0), metrics)
+
+    return _over_seeds(train, group, inputs.update_key)
+
+
+@partial(jax.jit, donate_argnums=0, static_argnames=("turn", "utd", "random", "delayed"))
+def _env_step(
+    group: Carry,
+    inputs: Inputs,
+    transitions: Transitions,
+    observations: Array,
+    step: Array,
+    drawn: Array,
+    *,
+    turn: int,
+    utd: int,
+    random: bool,
+    delayed: bool,
+) -> tuple[Carry, Array]:
+    """Store a transition of each seed, perform `utd` updates from `turn` of the cycle on, choose the next actions.
+
+    `delayed`, the transition may be drawn only once its episode is over and its return known.
+    """
+    cycle = inputs.agent.cycle()
+    updates = tuple(cycle[(turn + number) % len(cycle)] for number in range(utd))
+
+    def one(
+        carry: Carry, update_key: Array, action_key: Array, transition: Transitions, observation: Array
+    ) -> tuple[Carry, Array]:
+        if delayed:
+            transition = transition.replace(mc_returns=jnp.zeros(()))
+        carry = carry.replace(buffer=carry.buffer.store(transition, finished=not delayed))
+        if inputs.sampling is not None:
+            memory = inputs.sampling.stored(carry.memory, Experience(inputs.data, carry.buffer))
+            carry = carry.replace(memory=memory)
+        if utd:
+            carry, metrics = _updates(carry, inputs, update_key, drawn, updates)
+            if turn + utd >= len(cycle):
+                carry = carry.replace(totals=jax.tree.map(jnp.add, carry.totals, metrics))
+        return carry, _act(carry.state, inputs.agent, action_key, observation, step, random)
+
+    return _over_seeds(one, group, inputs.update_key, inputs.action_key, transitions, observations)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _finish_episodes(group: Carry, returns: Array, lengths: Array) -> Carry:
+    """Give the transitions of the episodes that ended their returns to go."""
+
+    def one(carry: Carry, returns: Array, length: Array) -> Carry:
+        return carry.replace(buffer=carry.buffer.finish(returns, length))
+
+    return _over_seeds(one, group, returns, lengths)
+
+
+@partial(jax.jit, static_argnames="random")
+def _first_actions(state: State, inputs: Inputs, observations: Array, step: Array, *, random: bool) -> Array:
+    """Choose the actions of a phase's first env step."""
+
+    def one(state: State, key: Array, observation: Array) -> Array:
+        return _act(state, inputs.agent, key, observation, step, random)
+
+    return _over_seeds(one, state, inputs.action_key, observations)
+
+
+def _act(state: State, agent: Agent, key: Array, observation: Array, step: Array, random: bool) -> Array:
+    key = jax.random.fold_in(key, step)
+    actions = agent.act(agent.policy(state), observation[None], key)[0]
+    return jax.random.uniform(key, actions.shape, actions.dtype, -1.0, 1.0) if random else actions
+
+
+def _last_metrics(group: Carry, inputs: Inputs) -> Metrics:
+    """Return the metrics of a cycle's last update, for their names and types."""
+    last = inputs.agent.cycle()[-1]
+
+    def one(carry: Carry, key: Array) -> Metrics:
+        return _updates(carry, inputs, key, jnp.int32(0), (last,))[1]
+
+    return _over_seeds(one, group, inputs.update_key)

@@ -1,0 +1,7 @@
+"""Experience on the device: buffers of online transitions, and the rules by which batches are drawn."""
+
+from moorl_jax.replay.balanced import Balanced
+from moorl_jax.replay.buffer import Buffer, Experience
+from moorl_jax.replay.sampling import Both, FromBuffer, FromDataset, Mixed, Sampling, Union
+
+__all__ = ["Balanced", "Both", "Buffer", "Experience", "FromBuffer", "FromDataset", "Mixed", "Sampling", "Union"]

@@ -1,0 +1,163 @@
+"""Balanced replay: near-on-policy transitions of the dataset are drawn more often.
+
+Lee, Seo, Lee, Abbeel and Shin 2021, "Offline-to-Online Reinforcement Learning via Balanced Replay and Pessimistic
+Q-Ensemble", arXiv 2107.00591, section 3.1; details of shlee94/Off2OnRL `rlkit/torch/sac/ours.py` and
+`prioritized_replay_buffer.py`.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from moorl_jax.nets import MLP, Learner, init_mlp, mlp
+from moorl_jax.replay.buffer import Experience, take
+from moorl_jax.replay.sampling import Sampling
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+EPSILON = 1e-10
+
+
+class SumTree(struct.PyTreeNode):
+    """A complete binary tree whose nodes hold the sum of their children; node 1 is the root.
+
+    Setting and finding leaves costs the depth of the tree, 21 for two million.
+    """
+
+    nodes: Array  #: (2 * leaves,), node n's children are 2n and 2n + 1, leaf i is node leaves + i
+
+    @classmethod
+    def create(cls, priorities: Array, capacity: int) -> "SumTree":
+        """Build the tree over `priorities` and as many zeros as fill `capacity` leaves, or a power of two above."""
+        leaves = 1 << max(capacity - 1, 1).bit_length()
+        level = jnp.zeros(leaves, priorities.dtype).at[: len(priorities)].set(priorities)
+        levels = [level]
+        while len(level) > 1:
+            level = level[0::2] + level[1::2]
+            levels.append(level)
+        return cls(jnp.concatenate([jnp.zeros(1, level.dtype), *reversed(levels)]))
+
+    @property
+    def depth(self) -> int:
+        """Steps from the root to a leaf."""
+        return int(math.log2(len(self.nodes))) - 1
+
+    @property
+    def leaves(self) -> Array:
+        """All leaves."""
+        return self.nodes[len(self.nodes) // 2 :]
+
+    def set(self, rows: Array, priorities: Array) -> "SumTree":
+        """Give leaves `rows` new priorities and mend the sums above; equal rows must be given equal priorities."""
+        at = rows + len(self.nodes) // 2
+        nodes = self.nodes.at[at].set(priorities)
+        for _ in range(self.depth):
+            at = at // 2
+            nodes = nodes.at[at].set(nodes[2 * at] + nodes[2 * at + 1])
+        return SumTree(nodes)
+
+    def find(self, mass: Array) -> Array:
+        """Return the leaf where the running sum of priorities reaches `mass`, (count,) in [0, total]."""
+        at = jnp.ones(mass.shape, jnp.int32)
+        for _ in range(self.depth):
+            left = self.nodes[2 * at]
+            goes_left = mass <= left
+            mass = jnp.where(goes_left, mass, mass - left)
+            at = 2 * at + jnp.where(goes_left, 0, 1)
+        return at - len(self.nodes) // 2
+
+
+class BalancedState(struct.PyTreeNode):
+    """What balanced replay learns and remembers."""
+
+    density: Learner  #: the network w(s, a) that estimates d_online / d_offline
+    tree: SumTree  #: a priority per row of the dataset, then per slot of the buffer
+    largest: Array  #: (), with which new transitions enter
+
+
+class Balanced(Sampling):
+    """Sampling in proportion to a learned density ratio, with the defaults of Off2OnRL.
+
+    The tree has a leaf per dataset row and per buffer slot. Each draw first takes a step of the density network, then
+    gives the drawn rows new priorities. A buffer whose transitions wait for their episode's end is not supported.
+    """
+
+    hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(256, 256))
+    density_batch: int = struct.field(pytree_node=False, default=256)  #: rows of each kind in a density step
+    updated_numerator: bool = struct.field(pytree_node=False, default=False)  #: as OPT and OEMA, not Off2OnRL
+    learning_rate: float = 3e-4
+    temperature: float = 5.0  #: T, the priorities are w^(1/T)
+    smallest: float = 1e-3  #: bounds of a priority
+    greatest: float = 1e3
+    online_fraction: float | None = 0.5  #: f: new rows enter with M f / ((1 - f) 1000), M rows; None: with 1
+
+    def init(self, key: Array, experience: Experience) -> BalancedState:
+        """Give all rows of the dataset priority 1, rows that are in the buffer already the priority of new ones."""
+        data, buffer = experience.offline, experience.online
+        inputs = jnp.concatenate([data.observations[:1], data.actions[:1]], axis=-1)
+        density = init_mlp(key, MLP((*self.hidden, 1)), inputs)
+        density[f"layer{len(self.hidden)}"]["bias"] = jnp.ones(1, inputs.dtype)
+        count = len(data)
+        entering = jnp.ones(())
+        if self.online_fraction is not None:
+            entering = count * self.online_fraction / ((1.0 - self.online_fraction) * 1000.0) * entering
+        there = jnp.where(jnp.arange(buffer.capacity) < buffer.written, entering, 0.0)
+        tree = SumTree.create(jnp.concatenate([jnp.ones(count), there]), count + buffer.capacity)
+        return BalancedState(Learner.create(density), tree, entering)
+
+    def stored(self, state: BalancedState, experience: Experience) -> BalancedState:
+        """Enter the newest transition with the largest priority so far."""
+        buffer = experience.online
+        slot = len(experience.offline) + (buffer.written - 1) % buffer.capacity
+        return state.replace(tree=state.tree.set(slot[None], state.largest[None]))
+
+    def sample(
+        self, state: BalancedState, key: Array, experience: Experience, size: int
+    ) -> tuple[BalancedState, Transitions]:
+        """Return a batch drawn by priority, one row of each of `size` equal parts of the whole."""
+        offline_key, online_key, part_key = jax.random.split(key, 3)
+        data, buffer = experience.offline, experience.online
+        offline = take(data, jax.random.randint(offline_key, (self.density_batch,), 0, len(data)))
+        online = take(buffer.rows, buffer.slots(online_key, self.density_batch))
+        uniform = jax.random.uniform(part_key, (size,))
+        state, batch, _, _ = self.draw(state, experience, offline, online, uniform)
+        return state, batch
+
+    def draw(
+        self, state: BalancedState, experience: Experience, offline: Transitions, online: Transitions, uniform: Array
+    ) -> tuple[BalancedState, Transitions, Array, Metrics]:
+        """Draw a batch, renew its rows' priorities, and step the density network.
+
+        `offline` and `online` are the density network's batches, `uniform` (size,) the place within each part, in
+        [0, 1). Returns state, batch, the batch's rows and the scalars.
+        """
+        before = state.density.params
+        (_, metrics), gradients = jax.value_and_grad(self.density_loss, has_aux=True)(before, offline, online)
+        density = state.density.descend(gradients, self.learning_rate)
+
+        size = len(uniform)
+        mass = (jnp.arange(size) + uniform) * (state.tree.nodes[1] / size)
+        # Rounding may carry the last part's place beyond the last row there is.
+        last = len(experience.offline) + jnp.clip(experience.online.written, 1, experience.online.capacity) - 1
+        rows = jnp.minimum(state.tree.find(mass.astype(state.tree.nodes.dtype)), last)
+        batch = experience.take(rows)
+
+        weights = density_ratio(density.params if self.updated_numerator else before, batch)
+        normalizer = jnp.mean(density_ratio(before, offline) ** (1.0 / self.temperature)) + EPSILON
+        priorities = jnp.clip(weights ** (1.0 / self.temperature) / normalizer, self.smallest, self.greatest)
+        tree = state.tree.set(rows, priorities.astype(state.tree.nodes.dtype))
+        largest = jnp.maximum(state.largest, priorities.max()).astype(state.largest.dtype)
+        metrics |= {"batch_density": weights.mean(), "priority": priorities.mean()}
+        return BalancedState(density, tree, largest), batch, rows, metrics
+
+    def density_loss(self, density: Params, offline: Transitions, online: Transitions) -> tuple[Array, Metrics]:
+        """Return mean [-log 2/(w_offline + 1) - log 2 w_online/(w_online + 1)]: the Jensen-Shannon bound (eq. 3)."""
+        off, on = density_ratio(density, offline), density_ratio(density, online)
+        loss = jnp.mean(-jnp.log(2.0 / (off + 1.0) + EPSILON) - jnp.log(2.0 * on / (on + 1.0) + EPSILON))
+        return loss, {"density_loss": loss, "offline_density": off.mean(), "online_density": on.mean()}
+
+
+def density_ratio(density: Params, batch: Transitions) -> Array:
+    """Return w(s, a) = relu(net(s, a)), (batch,)."""
+    return jax.nn.relu(mlp(density, jnp.concatenate([batch.observations, batch.actions], axis=-1))[..., 0])

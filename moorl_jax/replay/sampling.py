@@ -1,0 +1,93 @@
+"""The rules by which an update's batch is drawn from a dataset and a buffer."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from moorl_jax.replay.buffer import Experience, choose, take
+from moorl_jax.types import Array, Transitions
+
+
+class Sampling(struct.PyTreeNode):
+    """A rule. Its numbers are leaves, so sweeping them is a `vmap`; what it remembers between draws is its state.
+
+    While the buffer is empty, rules that mix draw all of a batch from the dataset.
+    """
+
+    needs_dataset: ClassVar[bool] = True
+
+    def init(self, key: Array, experience: Experience) -> Any:  # noqa: ARG002
+        """Return the rule's state before its first draw; None by default."""
+        return None
+
+    def stored(self, state: Any, experience: Experience) -> Any:  # noqa: ARG002
+        """Take notice of the transition that was just written to the buffer; return the new state."""
+        return state
+
+    def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Any]:
+        """Return the new state and a batch of `size` transitions."""
+        raise NotImplementedError
+
+
+class FromDataset(Sampling):
+    """Uniform over the dataset."""
+
+    def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Transitions]:
+        """Return a batch of the dataset."""
+        data = experience.offline
+        return state, take(data, jax.random.randint(key, (size,), 0, len(data)))
+
+
+class FromBuffer(Sampling):
+    """Uniform over the buffer: online experience only."""
+
+    needs_dataset: ClassVar[bool] = False
+
+    def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Transitions]:
+        """Return a batch of the buffer."""
+        return state, take(experience.online.rows, experience.online.slots(key, size))
+
+
+class Union(Sampling):
+    """Uniform over dataset and buffer together, as one replay memory that starts out holding the dataset."""
+
+    def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Transitions]:
+        """Return a batch of both, each transition as likely as any other."""
+        data, buffer = experience.offline, experience.online
+        row = jax.random.randint(key, (size,), 0, len(data) + buffer.size)
+        slots = (buffer.oldest + row - len(data)) % buffer.capacity
+        return state, choose(row < len(data), take(data, row), take(buffer.rows, slots))
+
+
+class Mixed(Sampling):
+    """A fixed share of each batch from the dataset, the rest from the buffer; 0.5 is symmetric sampling (RLPD).
+
+    Where share times size is no whole number the count is that number rounded down or up at random, so that the
+    expected share is exact.
+    """
+
+    offline: float = 0.5  #: share of the dataset, in [0, 1]
+
+    def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Transitions]:
+        """Return a batch of both in the fixed proportion."""
+        offline_key, online_key, rounding_key = jax.random.split(key, 3)
+        data, buffer = experience.offline, experience.online
+        count = jnp.floor(self.offline * size + jax.random.uniform(rounding_key))
+        from_data = (jnp.arange(size) < count) | (buffer.size == 0)
+        rows = jax.random.randint(offline_key, (size,), 0, len(data))
+        return state, choose(from_data, take(data, rows), take(buffer.rows, buffer.slots(online_key, size)))
+
+
+class Both(Sampling):
+    """A pair of full batches, (the dataset's, the buffer's), for updates that treat them apart."""
+
+    def sample(
+        self, state: Any, key: Array, experience: Experience, size: int
+    ) -> tuple[Any, tuple[Transitions, Transitions]]:
+        """Return the two batches."""
+        offline_key, online_key = jax.random.split(key)
+        _, offline = FromDataset().sample(None, offline_key, experience, size)
+        _, online = FromBuffer().sample(None, online_key, experience, size)
+        return state, (offline, online)
