@@ -29,10 +29,9 @@ ACTIONS, SWITCHES, RULES = 1, 2, 3
 
 
 class Carry(struct.PyTreeNode):
-    """All of a seed that training changes. On a device every leaf has a leading axis over a group of seeds."""
+    """What an update changes of a seed. On a device every leaf has a leading axis over a group of seeds."""
 
     state: State  #: the agent's
-    buffer: Any  #: a Buffer; None in a recipe without env steps
     memory: Any  #: the sampling rule's state
     totals: Metrics  #: sums of an online phase's metrics since they were last read
 
@@ -53,6 +52,7 @@ class Group:
 
     positions: tuple[int, ...]
     carry: Carry
+    buffer: Any  #: a Buffer with a leading axis too; None in a recipe without env steps
     inputs: Inputs
     simulators: Any  #: Simulators; None in a recipe without env steps
     actions: Any = None  #: (group, action size), chosen and not taken yet
@@ -113,7 +113,7 @@ class Trainer:
             self._groups.append([])
             for positions in lane.groups:
                 group_seeds = tuple(seeds[position] for position in positions)
-                carry = Carry(_stack([states[p] for p in positions]), self._empty_buffer(len(positions)), None, {})
+                carry = Carry(_stack([states[p] for p in positions]), None, {})
                 inputs = Inputs(
                     agent=first,
                     sampling=None,
@@ -122,8 +122,9 @@ class Trainer:
                     action_key=jnp.stack([jax.random.fold_in(self._keys[p], ACTIONS) for p in positions]),
                 )
                 simulators = Simulators(task, prepared, group_seeds, self._returns) if env_steps else None
-                carry, inputs = jax.device_put((carry, inputs), lane.device)
-                self._groups[-1].append(Group(positions, carry, inputs, simulators))
+                buffer = _stack([Buffer.create(self._capacity, self._example)] * len(positions)) if env_steps else None
+                carry, buffer, inputs = jax.device_put((carry, buffer, inputs), lane.device)
+                self._groups[-1].append(Group(positions, carry, buffer, inputs, simulators))
         self._enter()
 
     @property
@@ -199,9 +200,9 @@ class Trainer:
 
     def save(self) -> dict[str, np.ndarray]:
         """Return all that decides how training goes on, by name; leaves have a leading seed axis."""
-        carries = self.gather([[group.carry for group in groups] for groups in self._groups])
+        changed = self.gather([[(group.carry, group.buffer) for group in groups] for groups in self._groups])
         saved = {
-            f"carry{jax.tree_util.keystr(path)}": leaf for path, leaf in jax.tree_util.tree_leaves_with_path(carries)
+            f"changed{jax.tree_util.keystr(path)}": leaf for path, leaf in jax.tree_util.tree_leaves_with_path(changed)
         }
         for name in ("phase", "done", "updates", "env_steps", "_drawn"):
             saved[name] = np.array(getattr(self, name))
@@ -224,9 +225,9 @@ class Trainer:
         for lane, groups in zip(self._lanes, self._groups, strict=True):
             for group in groups:
                 rows = np.array(group.positions)
-                paths, structure = jax.tree_util.tree_flatten_with_path(group.carry)
-                leaves = [saved[f"carry{jax.tree_util.keystr(path)}"][rows] for path, _ in paths]
-                group.carry = jax.device_put(jax.tree.unflatten(structure, leaves), lane.device)
+                paths, structure = jax.tree_util.tree_flatten_with_path((group.carry, group.buffer))
+                leaves = [saved[f"changed{jax.tree_util.keystr(path)}"][rows] for path, _ in paths]
+                group.carry, group.buffer = jax.device_put(jax.tree.unflatten(structure, leaves), lane.device)
                 if group.simulators:
                     names = [name for name in saved if name.startswith("simulator.")]
                     group.simulators.restore([{n.removeprefix("simulator."): saved[n][p] for n in names} for p in rows])
@@ -242,11 +243,6 @@ class Trainer:
 
     def _all_groups(self) -> list[Group]:
         return list(itertools.chain.from_iterable(self._groups))
-
-    def _empty_buffer(self, seeds: int) -> Buffer | None:
-        if not self._capacity:
-            return None
-        return _stack([Buffer.create(self._capacity, self._example)] * seeds)
 
     def _enter(self) -> None:
         """Make ready for the current phase; a switch is over at once."""
@@ -277,9 +273,10 @@ class Trainer:
         memory = None
         if sampling is not None:
             keys = [jax.random.fold_in(jax.random.fold_in(self._keys[p], RULES), self.phase) for p in group.positions]
-            buffers = [jax.tree.map(lambda leaf, i=i: leaf[i], group.carry.buffer) for i in range(len(keys))]
+            buffers = [jax.tree.map(lambda leaf, i=i: leaf[i], group.buffer) for i in range(len(keys))]
             experiences = [Experience(group.inputs.data, buffer) for buffer in buffers]
-            memory = _stack([sampling.init(*each) for each in zip(keys, experiences, strict=True)])
+            size = phase.agent.batch_size
+            memory = _stack([sampling.init(*each, size) for each in zip(keys, experiences, strict=True)])
         group.carry = group.carry.replace(memory=memory, totals={})
         if isinstance(phase, Collect | Online):
             observations = jax.device_put(group.simulators.observations, lane.device)
@@ -288,7 +285,7 @@ class Trainer:
                 group.carry.state, group.inputs, observations, np.int32(self.env_steps), random=random
             )
         if isinstance(phase, Online):
-            metrics = jax.eval_shape(_last_metrics, group.carry, group.inputs)
+            metrics = jax.eval_shape(_last_metrics, group.carry, group.buffer, group.inputs)
             totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
             group.carry = group.carry.replace(totals=jax.device_put(totals, lane.device))
 
@@ -299,7 +296,7 @@ class Trainer:
 
             def compile_lane(lane: int) -> Any:
                 group = self._groups[lane][0]
-                return _learn.lower(group.carry, group.inputs, np.int32(0), cycles=cycles).compile()
+                return _learn.lower(group.carry, group.buffer, group.inputs, np.int32(0), cycles=cycles).compile()
 
             self._compiled[key] = list(self._pool.map(compile_lane, range(len(self._lanes))))
             for clock in self.clocks:
@@ -311,7 +308,7 @@ class Trainer:
         """Take one lane through updates without env steps."""
         started = time.perf_counter()
         for group in self._groups[lane]:
-            group.carry, group.metrics = programs[lane](group.carry, group.inputs, np.int32(drawn))
+            group.carry, group.metrics = programs[lane](group.carry, group.buffer, group.inputs, np.int32(drawn))
             jax.block_until_ready(group.metrics)
         self.clocks[lane].add("update", time.perf_counter() - started)
         self.clocks[lane].add("total", time.perf_counter() - started)
@@ -334,7 +331,6 @@ class Trainer:
                 "turn": (drawn + number * utd) % cycle,
                 "utd": utd,
                 "random": random,
-                "delayed": bool(self._returns),
             }
             for group in groups:
                 mark = time.perf_counter()
@@ -342,11 +338,12 @@ class Trainer:
                 waited = time.perf_counter()
                 outcome = group.simulators.step(actions)
                 stepped = time.perf_counter()
-                group.carry, group.actions = _env_step(
-                    group.carry, group.inputs, outcome.transitions, outcome.observations, **scalars, **form
-                )
+                group.buffer = _store(group.buffer, outcome.transitions, delayed=bool(self._returns))
                 if outcome.lengths.any():
-                    group.carry = _finish_episodes(group.carry, outcome.returns, outcome.lengths)
+                    group.buffer = _finish_episodes(group.buffer, outcome.returns, outcome.lengths)
+                group.carry, group.actions = _env_step(
+                    group.carry, group.buffer, group.inputs, outcome.observations, **scalars, **form
+                )
                 use = "update"
                 if (self.phase, lane, form["turn"]) not in self._warm:
                     self._warm.add((self.phase, lane, form["turn"]))
@@ -421,8 +418,9 @@ def _stack(trees: list[Any]) -> Any:
 def _over_seeds(function: Callable[..., Any], *grouped: Any) -> Any:
     """Apply a function of one seed to a group: as it is to a single one, batched to several."""
     if jax.tree.leaves(grouped)[0].shape[0] == 1:
-        alone = function(*jax.tree.map(lambda leaf: leaf[0], grouped))
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], alone)
+        # By reshaping, which is free: an index would copy the buffer at every step.
+        alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), grouped))
+        return jax.tree.map(lambda leaf: jnp.reshape(leaf, (1, *jnp.shape(leaf))), alone)
     return jax.vmap(function)(*grouped)
 
 
@@ -432,14 +430,14 @@ def _function(update: Update) -> Any:
 
 
 def _updates(
-    carry: Carry, inputs: Inputs, key: Array, first: Array, updates: tuple[Update, ...]
+    carry: Carry, buffer: Any, inputs: Inputs, key: Array, first: Array, updates: tuple[Update, ...]
 ) -> tuple[Carry, Metrics]:
     """Perform updates in turn, `first` the number of the first, each on a batch of its own.
 
     The metrics are those of the latest update that is the last of the agent's cycle, none if there is none.
     """
     whole = _function(inputs.agent.cycle()[-1])
-    experience = Experience(inputs.data, carry.buffer)
+    experience = Experience(inputs.data, buffer)
 
     def one(carry: Carry, number: Array, update: Update) -> tuple[Carry, Metrics]:
         sample_key, draw_key = jax.random.split(jax.random.fold_in(key, number))
@@ -447,7 +445,6 @@ def _updates(
         state, metrics = update(carry.state, batch, inputs.agent.draw(draw_key, batch))
         return carry.replace(state=state, memory=memory), metrics
 
-    buffer, carry = carry.buffer, carry.replace(buffer=None)  # it does not change: keep it out of the scan
     metrics: Metrics = {}
     # Equal updates in a row are scanned: unrolled, twenty of them would take a minute to compile.
     for function, run in itertools.groupby(updates, key=_function):
@@ -460,33 +457,49 @@ def _updates(
             latest = jax.tree.map(lambda values: values[-1], each)
         metrics = latest if function == whole else metrics
         first = first + len(same)
-    return carry.replace(buffer=buffer), metrics
+    return carry, metrics
 
 
 @partial(jax.jit, donate_argnums=0, static_argnames="cycles")
-def _learn(group: Carry, inputs: Inputs, drawn: Array, *, cycles: int) -> tuple[Carry, Metrics]:
+def _learn(group: Carry, buffer: Any, inputs: Inputs, drawn: Array, *, cycles: int) -> tuple[Carry, Metrics]:
     """Take a group through `cycles` cycles of updates, `drawn` the number of the first update."""
     updates = inputs.agent.cycle()
 
-    def train(carry: Carry, key: Array) -> tuple[Carry, Metrics]:
-        buffer = carry.buffer  # it does not change: keep it out of the scan
-
+    def train(carry: Carry, buffer: Any, key: Array) -> tuple[Carry, Metrics]:
         def one_cycle(carry: Carry, first: Array) -> tuple[Carry, Metrics]:
-            carry, metrics = _updates(carry.replace(buffer=buffer), inputs, key, first, updates)
-            return carry.replace(buffer=None), metrics
+            return _updates(carry, buffer, inputs, key, first, updates)
 
-        firsts = drawn + len(updates) * jnp.arange(cycles)
-        carry, metrics = jax.lax.scan(one_cycle, carry.replace(buffer=None), firsts)
-        return carry.replace(buffer=buffer), jax.tree.map(lambda values: values.mean(axis=0), metrics)
+        carry, metrics = jax.lax.scan(one_cycle, carry, drawn + len(updates) * jnp.arange(cycles))
+        return carry, jax.tree.map(lambda values: values.mean(axis=0), metrics)
 
-    return _over_seeds(train, group, inputs.update_key)
+    return _over_seeds(train, group, buffer, inputs.update_key)
 
 
-@partial(jax.jit, donate_argnums=0, static_argnames=("turn", "utd", "random", "delayed"))
+# Storing has a program of its own. In one with the draws, the CPU's gather is a loop that carries the whole buffer, and
+# the buffer would be copied at every env step because it is written too.
+@partial(jax.jit, donate_argnums=0, static_argnames="delayed")
+def _store(buffer: Buffer, transitions: Transitions, *, delayed: bool) -> Buffer:
+    """Store a transition of each seed; `delayed`, it may be drawn once its episode is over and its return known."""
+
+    def one(buffer: Buffer, transition: Transitions) -> Buffer:
+        if delayed:
+            transition = transition.replace(mc_returns=jnp.zeros(()))
+        return buffer.store(transition, finished=not delayed)
+
+    return _over_seeds(one, buffer, transitions)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _finish_episodes(buffer: Buffer, returns: Array, lengths: Array) -> Buffer:
+    """Give the transitions of the episodes that ended their returns to go."""
+    return _over_seeds(Buffer.finish, buffer, returns, lengths)
+
+
+@partial(jax.jit, donate_argnums=0, static_argnames=("turn", "utd", "random"))
 def _env_step(
     group: Carry,
+    buffer: Buffer,
     inputs: Inputs,
-    transitions: Transitions,
     observations: Array,
     step: Array,
     drawn: Array,
@@ -494,41 +507,22 @@ def _env_step(
     turn: int,
     utd: int,
     random: bool,
-    delayed: bool,
 ) -> tuple[Carry, Array]:
-    """Store a transition of each seed, perform `utd` updates from `turn` of the cycle on, choose the next actions.
-
-    `delayed`, the transition may be drawn only once its episode is over and its return known.
-    """
+    """Perform `utd` updates from `turn` of the agent's cycle on, and choose the next actions."""
     cycle = inputs.agent.cycle()
     updates = tuple(cycle[(turn + number) % len(cycle)] for number in range(utd))
 
     def one(
-        carry: Carry, update_key: Array, action_key: Array, transition: Transitions, observation: Array
+        carry: Carry, buffer: Buffer, update_key: Array, action_key: Array, observation: Array
     ) -> tuple[Carry, Array]:
-        if delayed:
-            transition = transition.replace(mc_returns=jnp.zeros(()))
-        carry = carry.replace(buffer=carry.buffer.store(transition, finished=not delayed))
-        if inputs.sampling is not None:
-            memory = inputs.sampling.stored(carry.memory, Experience(inputs.data, carry.buffer))
-            carry = carry.replace(memory=memory)
         if utd:
-            carry, metrics = _updates(carry, inputs, update_key, drawn, updates)
+            memory = inputs.sampling.stored(carry.memory, Experience(inputs.data, buffer))
+            carry, metrics = _updates(carry.replace(memory=memory), buffer, inputs, update_key, drawn, updates)
             if turn + utd >= len(cycle):
                 carry = carry.replace(totals=jax.tree.map(jnp.add, carry.totals, metrics))
         return carry, _act(carry.state, inputs.agent, action_key, observation, step, random)
 
-    return _over_seeds(one, group, inputs.update_key, inputs.action_key, transitions, observations)
-
-
-@partial(jax.jit, donate_argnums=0)
-def _finish_episodes(group: Carry, returns: Array, lengths: Array) -> Carry:
-    """Give the transitions of the episodes that ended their returns to go."""
-
-    def one(carry: Carry, returns: Array, length: Array) -> Carry:
-        return carry.replace(buffer=carry.buffer.finish(returns, length))
-
-    return _over_seeds(one, group, returns, lengths)
+    return _over_seeds(one, group, buffer, inputs.update_key, inputs.action_key, observations)
 
 
 @partial(jax.jit, static_argnames="random")
@@ -547,11 +541,11 @@ def _act(state: State, agent: Agent, key: Array, observation: Array, step: Array
     return jax.random.uniform(key, actions.shape, actions.dtype, -1.0, 1.0) if random else actions
 
 
-def _last_metrics(group: Carry, inputs: Inputs) -> Metrics:
+def _last_metrics(group: Carry, buffer: Buffer, inputs: Inputs) -> Metrics:
     """Return the metrics of a cycle's last update, for their names and types."""
     last = inputs.agent.cycle()[-1]
 
-    def one(carry: Carry, key: Array) -> Metrics:
-        return _updates(carry, inputs, key, jnp.int32(0), (last,))[1]
+    def one(carry: Carry, buffer: Buffer, key: Array) -> Metrics:
+        return _updates(carry, buffer, inputs, key, jnp.int32(0), (last,))[1]
 
-    return _over_seeds(one, group, inputs.update_key)
+    return _over_seeds(one, group, buffer, inputs.update_key)

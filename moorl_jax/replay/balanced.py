@@ -74,6 +74,17 @@ class BalancedState(struct.PyTreeNode):
     density: Learner  #: the network w(s, a) that estimates d_online / d_offline
     tree: SumTree  #: a priority per row of the dataset, then per slot of the buffer
     largest: Array  #: (), with which new transitions enter
+    rows: Array  #: (batch,), of the latest draw
+    priorities: Array  #: (batch,), which they are to be given
+
+    def settled(self) -> SumTree:
+        """Return the tree with the latest draw's priorities entered.
+
+        They are entered right before the tree is read again: in this order XLA changes it in place, while a tree that
+        is read and then changed in one program is copied, at ten times the cost of the draw.
+        """
+        tree = self.tree.set(self.rows, self.priorities)
+        return jax.lax.optimization_barrier(tree)  # or the change would be computed again inside each read
 
 
 class Balanced(Sampling):
@@ -92,7 +103,7 @@ class Balanced(Sampling):
     greatest: float = 1e3
     online_fraction: float | None = 0.5  #: f: new rows enter with M f / ((1 - f) 1000), M rows; None: with 1
 
-    def init(self, key: Array, experience: Experience) -> BalancedState:
+    def init(self, key: Array, experience: Experience, size: int) -> BalancedState:
         """Give all rows of the dataset priority 1, rows that are in the buffer already the priority of new ones."""
         data, buffer = experience.offline, experience.online
         inputs = jnp.concatenate([data.observations[:1], data.actions[:1]], axis=-1)
@@ -104,13 +115,15 @@ class Balanced(Sampling):
             entering = count * self.online_fraction / ((1.0 - self.online_fraction) * 1000.0) * entering
         there = jnp.where(jnp.arange(buffer.capacity) < buffer.written, entering, 0.0)
         tree = SumTree.create(jnp.concatenate([jnp.ones(count), there]), count + buffer.capacity)
-        return BalancedState(Learner.create(density), tree, entering)
+        rows = jnp.zeros(size, jnp.int32)
+        return BalancedState(Learner.create(density), tree, entering, rows, jnp.ones(size))
 
     def stored(self, state: BalancedState, experience: Experience) -> BalancedState:
         """Enter the newest transition with the largest priority so far."""
         buffer = experience.online
         slot = len(experience.offline) + (buffer.written - 1) % buffer.capacity
-        return state.replace(tree=state.tree.set(slot[None], state.largest[None]))
+        rows, priorities = jnp.full_like(state.rows, slot), jnp.full_like(state.priorities, state.largest)
+        return state.replace(tree=state.settled(), rows=rows, priorities=priorities)
 
     def sample(
         self, state: BalancedState, key: Array, experience: Experience, size: int
@@ -121,35 +134,35 @@ class Balanced(Sampling):
         offline = take(data, jax.random.randint(offline_key, (self.density_batch,), 0, len(data)))
         online = take(buffer.rows, buffer.slots(online_key, self.density_batch))
         uniform = jax.random.uniform(part_key, (size,))
-        state, batch, _, _ = self.draw(state, experience, offline, online, uniform)
+        state, batch, _ = self.draw(state, experience, offline, online, uniform)
         return state, batch
 
     def draw(
         self, state: BalancedState, experience: Experience, offline: Transitions, online: Transitions, uniform: Array
-    ) -> tuple[BalancedState, Transitions, Array, Metrics]:
+    ) -> tuple[BalancedState, Transitions, Metrics]:
         """Draw a batch, renew its rows' priorities, and step the density network.
 
         `offline` and `online` are the density network's batches, `uniform` (size,) the place within each part, in
-        [0, 1). Returns state, batch, the batch's rows and the scalars.
+        [0, 1). Returns state, batch and scalars.
         """
         before = state.density.params
         (_, metrics), gradients = jax.value_and_grad(self.density_loss, has_aux=True)(before, offline, online)
         density = state.density.descend(gradients, self.learning_rate)
 
-        size = len(uniform)
-        mass = (jnp.arange(size) + uniform) * (state.tree.nodes[1] / size)
+        tree, size = state.settled(), len(uniform)
+        mass = (jnp.arange(size) + uniform) * (tree.nodes[1] / size)
         # Rounding may carry the last part's place beyond the last row there is.
         last = len(experience.offline) + jnp.clip(experience.online.written, 1, experience.online.capacity) - 1
-        rows = jnp.minimum(state.tree.find(mass.astype(state.tree.nodes.dtype)), last)
+        rows = jnp.minimum(tree.find(mass.astype(tree.nodes.dtype)), last)
         batch = experience.take(rows)
 
         weights = density_ratio(density.params if self.updated_numerator else before, batch)
         normalizer = jnp.mean(density_ratio(before, offline) ** (1.0 / self.temperature)) + EPSILON
         priorities = jnp.clip(weights ** (1.0 / self.temperature) / normalizer, self.smallest, self.greatest)
-        tree = state.tree.set(rows, priorities.astype(state.tree.nodes.dtype))
         largest = jnp.maximum(state.largest, priorities.max()).astype(state.largest.dtype)
         metrics |= {"batch_density": weights.mean(), "priority": priorities.mean()}
-        return BalancedState(density, tree, largest), batch, rows, metrics
+        priorities = priorities.astype(tree.nodes.dtype)
+        return BalancedState(density, tree, largest, rows, priorities), batch, metrics
 
     def density_loss(self, density: Params, offline: Transitions, online: Transitions) -> tuple[Array, Metrics]:
         """Return mean [-log 2/(w_offline + 1) - log 2 w_online/(w_online + 1)]: the Jensen-Shannon bound (eq. 3)."""

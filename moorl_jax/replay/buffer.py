@@ -45,7 +45,9 @@ class Buffer(struct.PyTreeNode):
     def store(self, transition: Transitions, *, finished: bool = True) -> "Buffer":
         """Write one transition, fields without a leading axis."""
         slot = self.written % self.capacity
-        rows = jax.tree.map(lambda ring, new: ring.at[slot].set(new), self.rows, transition)
+        rows = jax.tree.map(
+            lambda ring, new: jax.lax.dynamic_update_index_in_dim(ring, new, slot, axis=0), self.rows, transition
+        )
         written = self.written + 1
         return Buffer(rows, written, written if finished else self.finished)
 
