@@ -218,7 +218,7 @@ class Trainer:
 
     def restore(self, saved: dict[str, np.ndarray]) -> None:
         """Go on from where `save` was called on a trainer made like this one, which has not begun yet."""
-        for _ in range(int(saved["phase"])):
+        while self.phase < saved["phase"]:
             self.next_phase()  # the states take on their later shape; their values come next
         for name in ("done", "updates", "env_steps", "_drawn"):
             setattr(self, name, int(saved[name]))
@@ -253,7 +253,7 @@ class Trainer:
                     self._switch(phase, lane, group)
                 else:
                     self._prepare(phase, lane, group)
-        if isinstance(phase, Switch):
+        if isinstance(phase, Switch) and self.phase < len(self.phases) - 1:
             self.next_phase()
 
     def _switch(self, phase: Switch, lane: Lane, group: Group) -> None:

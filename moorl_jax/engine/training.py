@@ -206,6 +206,8 @@ class _Course:
         trainer = self.trainer
         if trainer.done >= length(trainer.current):
             trainer.next_phase()
+            if trainer.finished:  # by a switch
+                return
         phase = trainer.current
         if isinstance(phase, Collect | Online):
             every = self._plan.evaluate_every_steps

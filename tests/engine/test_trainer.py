@@ -1,0 +1,287 @@
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moorl_jax.agents import BC, CQL, IQL, PEX, RLPD, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.data import Normalizer, Preparation, Prepared
+from moorl_jax.engine import trainer as engine
+from moorl_jax.engine.devices import lanes
+from moorl_jax.engine.trainer import Trainer, needs_data, returns_rule
+from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Collect, Offline, Online, Pretrain, Switch
+from moorl_jax.replay import Balanced, Both, FromBuffer, Mixed, Union
+
+SMALL = {"hidden": (16, 16), "batch_size": 32}
+FEW = {"actions_per_state": 2, "blocks": 2}
+OFFLINE = {
+    "bc": BC(**SMALL),
+    "td3_bc": TD3BC(**SMALL),
+    "iql": IQL(**SMALL),
+    "cql": CQL(**SMALL, **FEW),
+}
+# Every agent through all of its phases; 20 updates, 40 env steps.
+RECIPES = {
+    "td3_bc": OFFLINE["td3_bc"].phases(20, 40),
+    "spot": SPOT(**SMALL, vae_hidden=(16,), vae_updates=4, dropout=0.1).phases(20, 40),
+    "iql": OFFLINE["iql"].phases(20, 40),
+    "pex": PEX(**SMALL, collect_steps=10).phases(20, 40),
+    "cql": OFFLINE["cql"].phases(20, 40),
+    "cal_ql": CalQL(**SMALL, **FEW).phases(20, 40),
+    "sac": SAC(**SMALL, random_steps=10).phases(20, 40),
+    "rlpd": RLPD(**SMALL, members=3, utd=3, random_steps=10).phases(20, 40),
+    "balanced": (
+        Collect(OFFLINE["td3_bc"], 10, random=True),
+        Pretrain(OFFLINE["td3_bc"], 6, FromBuffer()),
+        Online(OFFLINE["td3_bc"], 30, Balanced(hidden=(8,), density_batch=16), utd=2),
+    ),
+}
+
+
+@pytest.fixture
+def make(hopper, hopper_data):
+    """Make a trainer of a recipe on the small dataset."""
+    made = []
+
+    def one(phases, seeds=(0,)):
+        prepared = Preparation().apply(hopper_data, returns_rule(phases))
+        if not needs_data(phases):
+            prepared = Prepared(None, Normalizer.identity((11,)))
+        made.append(Trainer(phases, hopper, prepared, seeds))
+        return made[-1]
+
+    yield one
+    for trainer in made:
+        trainer.close()
+
+
+def walk(trainer, *calls):
+    """Go through all phases, each cut into calls of the given lengths, repeated as needed."""
+    metrics, calls = [], calls or (10**6,)
+    while True:
+        for number in range(10**6):
+            left = engine.length(trainer.current) - trainer.done
+            if left <= 0:
+                break
+            metrics.append(trainer.start(min(left, calls[number % len(calls)]))())
+        if trainer.finished:
+            return trainer.states(), metrics
+        trainer.next_phase()
+
+
+def assert_same(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_seeds_result_is_the_same_in_any_company(name, make):
+    """Bit for bit, offline and online: alone, beside others, first or last, on this device or that."""
+    seeds = (5, 0, 7)
+    states, metrics = walk(make(RECIPES[name], seeds))
+    for position, seed in ((0, 5), (2, 7)):
+        alone, metrics_alone = walk(make(RECIPES[name], (seed,)))
+        assert_same(jax.tree.map(lambda leaf, p=position: leaf[p], states), jax.tree.map(lambda leaf: leaf[0], alone))
+        for together, apart in zip(metrics, metrics_alone, strict=True):
+            assert_same({key: value[position] for key, value in together.items()}, {k: v[0] for k, v in apart.items()})
+
+
+def test_seeds_differ(make):
+    states, _ = walk(make((Offline(OFFLINE["bc"], 5),), (0, 1)))
+    kernel = states.actor.params["layer0"]["kernel"]
+    assert np.abs(kernel[0] - kernel[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_cut_into_calls_or_resumed_it_ends_the_same(name, make):
+    """Bit for bit the same end, in one call a phase, in several, or restored into a new trainer in between."""
+    straight, _ = walk(make(RECIPES[name], (3, 1)))
+    saves, trainer = [], make(RECIPES[name], (3, 1))
+    while True:
+        while (left := engine.length(trainer.current) - trainer.done) > 0:
+            trainer.start(min(left, 16))()
+            saves.append(trainer.save())
+        if trainer.finished:
+            break
+        trainer.next_phase()
+    assert_same(trainer.states(), straight)
+    for saved in saves[:: max(1, len(saves) // 3)]:
+        resumed = make(RECIPES[name], (3, 1))
+        resumed.restore(saved)
+        states, _ = walk(resumed, 16)
+        assert_same(states, straight)
+        assert (resumed.updates, resumed.env_steps) == (trainer.updates, trainer.env_steps)
+
+
+def test_updates_are_rounded_up_to_whole_cycles(make):
+    trainer = make((Offline(OFFLINE["td3_bc"], 4),))
+    trainer.start(3)()
+    assert trainer.updates == 4
+    state = trainer.states()
+    assert state.critic.moments.count == 4
+    assert state.actor.moments.count == 2
+
+
+class TestOnline:
+    def test_counts_and_metrics(self, make):
+        """utd 3 with a cycle of 2: of five env steps' 15 updates, 7 move the actor."""
+        agent = OFFLINE["td3_bc"]
+        trainer = make((Collect(agent, 6), Online(agent, 5, Union(), utd=3)))
+        _, metrics = walk(trainer)
+        assert (trainer.updates, trainer.env_steps) == (15, 11)
+        assert metrics[0] == {}
+        assert np.isfinite(metrics[1]["actor_loss"]).all()
+        state = trainer.states()
+        assert state.critic.moments.count == 15
+        assert state.actor.moments.count == 7
+
+    def test_time_outs_bootstrap_and_are_kept(self, make, monkeypatch, hopper):
+        """Every episode of a simulator that only times out: no terminal is stored, and no transition is lost."""
+        monkeypatch.setattr(hopper.__class__, "horizon", 5, raising=False)
+        trainer = make((Collect(OFFLINE["td3_bc"], 23, random=True),))
+        trainer._groups[0][0].simulators._environments[0] = timing_out(5)
+        walk(trainer)
+        buffer = jax.tree.map(lambda leaf: leaf[0], trainer._groups[0][0].buffer)
+        assert int(buffer.size) == 23
+        assert (buffer.rows.terminals == 0).all()
+        clock = np.asarray(buffer.rows.observations)[:23, 0]
+        np.testing.assert_array_equal(clock[1:], [step % 5 for step in range(1, 23)])
+        np.testing.assert_array_equal(np.asarray(buffer.rows.next_observations)[:23, 0], [s % 5 + 1 for s in range(23)])
+
+    def test_terminals_are_stored(self, make):
+        trainer = make((Collect(OFFLINE["td3_bc"], 200, random=True),))
+        walk(trainer)
+        buffer = jax.tree.map(lambda leaf: np.asarray(leaf[0]), trainer._groups[0][0].buffer)
+        ends = np.flatnonzero(buffer.rows.terminals[:200])
+        assert len(ends) > 3, "random Hopper falls within 200 steps"
+        jumps = np.abs(buffer.rows.observations[1:200] - buffer.rows.next_observations[:199]).max(axis=1) > 0
+        np.testing.assert_array_equal(np.flatnonzero(jumps), ends[ends < 199])
+
+    def test_nothing_is_compiled_again_when_episodes_end(self, make):
+        trainer = make((Collect(OFFLINE["td3_bc"], 20), Online(OFFLINE["td3_bc"], 300, Mixed(0.5))), (0, 1))
+        trainer.start(20)()
+        trainer.next_phase()
+        trainer.start(4)()  # both turns of the cycle
+        before = engine._env_step._cache_size(), engine._store._cache_size()
+        trainer.start(290)()
+        assert (engine._env_step._cache_size(), engine._store._cache_size()) == before
+        assert sum(simulators._episodes[0] for simulators in (g.simulators for g in trainer._all_groups())) > 4
+
+    def test_cal_ql_gets_the_returns_of_finished_episodes(self, make):
+        agent = CalQL(**SMALL, **FEW)
+        trainer = make((Collect(agent, 150, random=True),))
+        walk(trainer)
+        buffer = jax.tree.map(lambda leaf: np.asarray(leaf[0]), trainer._groups[0][0].buffer)
+        ends = np.flatnonzero(buffer.rows.terminals[:150])
+        assert buffer.finished == ends[-1] + 1 <= 150
+        following = 0.0
+        for step in reversed(range(ends[-1] + 1)):
+            following = buffer.rows.rewards[step] + 0.99 * (0 if step in ends else following)
+            assert buffer.rows.mc_returns[step] == pytest.approx(following, rel=1e-5)
+
+    def test_random_steps_are_uniform_and_then_the_policy_acts(self, make):
+        trainer = make((Collect(OFFLINE["td3_bc"], 300, random=True), Collect(OFFLINE["td3_bc"], 50)))
+        walk(trainer)
+        actions = np.asarray(trainer._groups[0][0].buffer.rows.actions)[0]
+        assert np.abs(actions[:300]).mean() == pytest.approx(0.5, abs=0.05)
+        policy = OFFLINE["td3_bc"].greedy(
+            jax.tree.map(lambda leaf: leaf[0], trainer.policies()),
+            trainer._groups[0][0].buffer.rows.observations[0, 300:350],
+        )
+        assert (actions[300:350] - policy).std() == pytest.approx(0.1, abs=0.03)  # exploration noise
+
+    def test_a_switch_changes_the_state_and_nothing_else(self, make):
+        agent = OFFLINE["iql"]
+        halve = Switch(lambda state, key, example: jax.tree.map(lambda leaf: leaf / 2, state))
+        before, _ = walk(make((Offline(agent, 6),)))
+        after, _ = walk(make((Offline(agent, 6), halve)))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a / 2, b), before, after)
+
+    def test_what_cannot_be_combined_is_named(self, make):
+        with pytest.raises(MoorlError, match="cannot be combined"):
+            make((Online(CalQL(**SMALL), 5, Balanced()),))
+        with pytest.raises(MoorlError, match="needs a buffer"):
+            make((Pretrain(OFFLINE["iql"], 5, Both()),)).start(5)
+
+
+def timing_out(horizon):
+    """A simulator whose observation is its clock, and whose episodes only ever time out."""
+
+    class Clock:
+        clock = 0
+
+        def reset(self, seed):
+            self.clock = 0
+            return np.zeros(11), {}
+
+        def step(self, action):
+            self.clock += 1
+            return np.full(11, self.clock), 1.0, False, self.clock == horizon, {}
+
+        def close(self):
+            pass
+
+    return Clock()
+
+
+def test_seeds_are_dealt_over_devices_evenly():
+    assert [lane.positions for lane in lanes(1)] == [(0,)]
+    assert [lane.positions for lane in lanes(3)] == [(0, 2), (1,)]
+    assert len({lane.device for lane in lanes(3)}) == 2
+
+
+def test_one_device_gives_what_two_give(make, hopper_data, tmp_path):
+    """The same seeds in a process of one device; float32 rounding is the same, for each seed is its own program."""
+    states, _ = walk(make((Offline(OFFLINE["iql"], 10),), (0, 1)))
+    arrays = {name: value for name, value in vars(hopper_data.transitions).items() if value is not None}
+    np.savez(tmp_path / "data.npz", **arrays)
+    script = f"""
+import jax, numpy as np
+from moorl_jax.agents import IQL
+from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.engine.trainer import Trainer
+from moorl_jax.phases import Offline
+from moorl_jax.tasks import find
+from moorl_jax.types import Transitions
+assert len(jax.local_devices()) == 1
+prepared = Prepared(Transitions(**np.load({str(tmp_path / "data.npz")!r})), Normalizer.identity((11,)))
+phases = (Offline(IQL(hidden=(16, 16), batch_size=32), 10),)
+trainer = Trainer(phases, find("hopper-medium-v2"), prepared, (0, 1))
+trainer.start(10)()
+np.savez({str(tmp_path / "states.npz")!r}, *jax.tree.leaves(trainer.states()))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    with np.load(tmp_path / "states.npz") as other:
+        assert_same([other[name] for name in other.files], jax.tree.leaves(states))
+
+
+def test_config_leaves_can_be_swept_by_vmap(hopper_data):
+    """Numbers in a config are leaves: two learning rates in one program equal the runs one by one."""
+    data = hopper_data.transitions
+    batch = jax.tree.map(lambda leaf: leaf[:32], data)
+    rates = np.array([1e-3, 1e-2], np.float32)
+    agents = OFFLINE["iql"].replace(actor_learning_rate=rates)
+    axes = jax.tree.map(lambda _: None, OFFLINE["iql"]).replace(actor_learning_rate=0)
+    state = OFFLINE["iql"].init(jax.random.key(0), batch)
+    swept, _ = jax.vmap(lambda agent: agent.update(state, batch, None), in_axes=(axes,))(agents)
+    for position, rate in enumerate(rates):
+        single, _ = OFFLINE["iql"].replace(actor_learning_rate=rate).update(state, batch, None)
+        jax.tree.map(
+            lambda many, one, p=position: np.testing.assert_allclose(many[p], one, rtol=1e-5, atol=1e-6), swept, single
+        )
+
+
+def test_blocks_only_change_the_rounding(hopper_data):
+    batch = jax.tree.map(lambda leaf: leaf[:32], hopper_data.transitions)
+    whole, parts = (OFFLINE["cql"].replace(blocks=blocks) for blocks in (1, 8))
+    state = whole.init(jax.random.key(0), batch)
+    draws = whole.draw(jax.random.key(1), batch)
+    (one, metrics), (many, metrics_many) = (agent.update(state, batch, draws) for agent in (whole, parts))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-6), one.critic.params, many.critic.params
+    )
+    for key, value in metrics.items():
+        assert float(metrics_many[key]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), key

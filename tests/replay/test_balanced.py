@@ -1,0 +1,178 @@
+"""Balanced replay against the numbers of Off2OnRL, and against a plain NumPy rendering of its rule."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from moorl_jax.nets import Learner
+from moorl_jax.replay import Balanced, Buffer, Experience
+from moorl_jax.replay.balanced import BalancedState, SumTree
+from moorl_jax.types import Transitions
+
+PARITY = Path(__file__).parents[1] / "parity" / "balanced_replay.npz"
+
+
+class TestSumTree:
+    @pytest.mark.parametrize("count", [1, 2, 5, 64, 100])
+    def test_every_node_is_the_sum_of_its_children(self, count, rng):
+        tree = SumTree.create(jnp.asarray(rng.random(count), jnp.float32), count + 3)
+        tree = tree.set(jnp.array([0, count - 1]), jnp.array([2.5, 2.5], jnp.float32))
+        nodes = np.asarray(tree.nodes)
+        for node in range(1, len(nodes) // 2):
+            assert nodes[node] == nodes[2 * node] + nodes[2 * node + 1]
+        assert nodes[1] == pytest.approx(float(tree.leaves.sum()), rel=1e-6)
+
+    def test_a_leaf_is_found_where_the_running_sum_reaches_the_mass(self, rng):
+        priorities = rng.integers(1, 9, 50).astype(np.float32)
+        priorities[[3, 17]] = 0.0
+        tree = SumTree.create(jnp.asarray(priorities), 50)
+        mass = np.linspace(0.5, priorities.sum() - 0.25, 200).astype(np.float32)
+        np.testing.assert_array_equal(tree.find(jnp.asarray(mass)), np.searchsorted(np.cumsum(priorities), mass))
+
+
+def density(z, k, root="init/density"):
+    return {
+        f"layer{i}": {leaf: jnp.asarray(z[f"{root}/layer{i}/{leaf}"]) for leaf in ("kernel", "bias")} for i in range(3)
+    }
+
+
+def test_parity_with_off2onrl():
+    """Five consecutive draws: density losses and gradients, the rows drawn, their priorities, the tree."""
+    with jax.enable_x64(True):
+        z = np.load(PARITY, allow_pickle=False)
+        h = json.loads(str(z["hparams"]))
+        wide = {
+            name: jnp.asarray(z[f"data/{name}"], float)
+            for name in Transitions.__dataclass_fields__
+            if f"data/{name}" in z
+        }
+        offline, online = h["offline_size"], h["online_size"]
+        data = jax.tree.map(lambda leaf: leaf[:offline], Transitions(**wide))
+        rows = jax.tree.map(lambda leaf: leaf[offline:], Transitions(**wide))
+        experience = Experience(data, Buffer(rows, jnp.int32(online), jnp.int32(online)))
+        rule = Balanced(
+            hidden=(h["density_hidden"],) * 2,
+            learning_rate=h["weight_net_lr"],
+            temperature=h["temperature"],
+            online_fraction=h["init_online_fraction"],
+        )
+        state = rule.init(jax.random.key(0), experience, h["batch"])
+        np.testing.assert_allclose(state.largest, z["tree/max_after_init"], rtol=1e-6)
+        leaves = jnp.asarray(z["tree/leaves_before_update_0"], jnp.float32)
+        np.testing.assert_allclose(state.tree.leaves[: offline + online], leaves, rtol=1e-6)
+        params = jax.tree.map(lambda leaf: leaf.astype(float), density(z, 0))
+        # The reference's tree is float32 even where all else is float64.
+        tree = SumTree.create(leaves, offline + online)
+        state = BalancedState(Learner.create(params), tree, jnp.float32(z["tree/max_after_init"]), state.rows,
+                              jnp.full(h["batch"], leaves[0]))  # fmt: skip
+        names = {"weight_loss": "density_loss", "offline_weights_mean": "offline_density",
+                 "online_weights_mean": "online_density", "rl_samples_weights_mean": "batch_density"}  # fmt: skip
+        for k in range(5):
+            take = lambda name, source, shift=0, k=k: jax.tree.map(  # noqa: E731
+                lambda leaf: leaf[z[f"batch_{k}/{name}"].astype(int) - shift], source
+            )
+            batches = [take("offline_indices", data), take("online_indices", rows, offline)]
+            before = state.density
+            state, batch, metrics = rule.draw(
+                state, experience, *batches, jnp.asarray(z[f"draws_{k}/uniform_in_segment"])
+            )
+            np.testing.assert_array_equal(state.rows, z[f"batch_{k}/indices"])
+            np.testing.assert_allclose(batch.observations, z[f"batch_{k}/observations"])
+            np.testing.assert_allclose(state.priorities, z[f"out_{k}/aux/new_priorities"], rtol=1e-6)
+            np.testing.assert_allclose(
+                state.settled().leaves[: offline + online], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-6
+            )
+            np.testing.assert_allclose(state.settled().nodes[1], z[f"out_{k}/aux/tree_total_after"], rtol=1e-6)
+            np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/tree_max_after"], rtol=1e-6)
+            for theirs, ours in names.items():
+                assert float(metrics[ours]) == pytest.approx(float(z[f"out_{k}/losses/{theirs}"]), rel=1e-10), theirs
+            gradient = jax.tree.map(
+                lambda new, old: (new - 0.9 * old) / 0.1, state.density.moments.mu, before.moments.mu
+            )
+            for position, name in enumerate(h["grad_norm_names"]):
+                if name.startswith("density/"):
+                    _, layer, leaf = name.split("/")
+                    norm = float(jnp.linalg.norm(gradient[layer][leaf]))
+                    assert norm == pytest.approx(z["grad_norms"][k, position], rel=1e-10, abs=1e-13), name
+            if k in (0, 4):
+                after = density(z, k, f"out_{k}/params/density")
+                jax.tree.map(
+                    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10, rtol=0), state.density.params, after
+                )
+
+
+@pytest.mark.parametrize("updated", [False, True], ids=["Off2OnRL", "OPT"])
+def test_against_plain_numpy(updated, rng):
+    """Rows and priorities of several draws, with a row stored in between, by loops and a running sum."""
+    count, capacity, size, dense = 40, 8, 16, 12
+    data = transitions(rng, count)
+    buffer = Buffer.create(capacity, data)
+    rule = Balanced(hidden=(8,), temperature=2.0, updated_numerator=updated, density_batch=dense, online_fraction=None)
+    state = rule.init(jax.random.key(0), Experience(data, buffer), size)
+    priorities, largest = np.concatenate([np.ones(count), np.zeros(capacity)]), 1.0
+    for draw in range(12):
+        new = transitions(rng, 1)
+        buffer = buffer.store(jax.tree.map(lambda leaf: leaf[0], new))
+        experience = Experience(data, buffer)
+        state = rule.stored(state, experience)
+        priorities[count + draw % capacity] = largest
+
+        offline, online, uniform = transitions(rng, dense), transitions(rng, dense), rng.random(size)
+        before = weights_of(state.density.params)
+        state, batch, metrics = rule.draw(state, experience, offline, online, jnp.asarray(uniform, jnp.float32))
+        after = weights_of(state.density.params)
+
+        mass = (np.arange(size) + uniform) * priorities.sum() / size
+        rows = [next(i for i, total in enumerate(np.cumsum(priorities)) if total >= m - 1e-9) for m in mass]
+        assert (np.asarray(state.rows) == rows).mean() > 0.9, "float32 may part from float64 at an edge, not more"
+        rows = np.asarray(state.rows)
+        ratio = (after if updated else before)(batch)
+        normalizer = np.mean(before(offline) ** 0.5) + 1e-10
+        expected = np.clip(ratio**0.5 / normalizer, 1e-3, 1e3)
+        np.testing.assert_allclose(state.priorities, expected, rtol=1e-4)
+        priorities[rows] = expected
+        largest = max(largest, expected.max())
+        assert float(state.largest) == pytest.approx(largest, rel=1e-5)
+        np.testing.assert_allclose(state.settled().leaves[: count + capacity], priorities, rtol=1e-4)
+        off, on = before(offline), before(online)
+        loss = np.mean(-np.log(2 / (off + 1) + 1e-10) - np.log(2 * on / (on + 1) + 1e-10))
+        assert float(metrics["density_loss"]) == pytest.approx(loss, rel=1e-4)
+
+
+def transitions(rng, count):
+    shapes = ((count, 3), (count, 2), count, (count, 3))
+    return Transitions(*(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes), jnp.zeros(count))
+
+
+def weights_of(params):
+    layers = jax.tree.map(np.asarray, params)
+
+    def weights(batch):
+        x = np.concatenate([batch.observations, batch.actions], axis=1)
+        x = np.maximum(x @ layers["layer0"]["kernel"] + layers["layer0"]["bias"], 0)
+        return np.maximum(x @ layers["layer1"]["kernel"] + layers["layer1"]["bias"], 0)[:, 0]
+
+    return weights
+
+
+def test_rows_are_drawn_in_proportion_to_their_priorities(rng):
+    count, size, rounds = 20, 32, 600
+    data = transitions(rng, count)
+    buffer = Buffer.create(4, data)
+    rule = Balanced(hidden=(8,), learning_rate=0.0)
+    state = rule.init(jax.random.key(0), Experience(data, buffer), size)
+    priorities = np.append(rng.uniform(0.5, 3.0, count), np.zeros(4)).astype(np.float32)
+    state = state.replace(
+        tree=SumTree.create(jnp.asarray(priorities), count + 4), priorities=jnp.full(size, priorities[0])
+    )
+    keys = jax.random.split(jax.random.key(1), rounds)
+    rows = jax.vmap(lambda key: rule.sample(state, key, Experience(data, buffer), size)[0].rows)(keys)
+    counts = np.bincount(np.asarray(rows).ravel(), minlength=count)[:count]
+    expected = priorities[:count] / priorities.sum() * counts.sum()
+    assert counts.sum() == rounds * size
+    assert stats.chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > 1e-4
