@@ -194,6 +194,9 @@ def train_command(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a field of the agent's config."),
     ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds between checkpoints, which are written after evaluations.")
+    ] = 60.0,
     out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
 ) -> None:
@@ -227,6 +230,7 @@ def train_command(
             dataset=dataset,
             preparation=setting.preparation,
             checkpoints=results.running(directory),
+            checkpoint_seconds=checkpoint_seconds,
             report=display.training(f"{chosen.name} {agent}"),
             warn=display.warn,
         )

@@ -236,7 +236,8 @@ class _Course:
             "env_steps": trainer.env_steps,
             "seconds": self._elapsed(),
         }
-        self._judge(pd.DataFrame(leading | metrics), news)
+        scalars = {metric: np.asarray(value, float) for metric, value in metrics.items()}
+        self._judge(pd.DataFrame(leading | scalars), news)
 
     def save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and record of a checkpoint."""

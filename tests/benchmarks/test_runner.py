@@ -20,7 +20,7 @@ from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
 
 NOTES = {"metadata/version": str(recipe.VERSION)}
-TINY = Budget("tiny", updates=6, seeds=1, evaluations=2)
+TINY = Budget("tiny", updates=6, updates_before=6, env_steps=20, env_steps_alone=20, seeds=1, evaluations=2)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def cells(hopper, hopper_rows, monkeypatch):
     """Two cells on the small dataset, with one evaluation episode."""
     hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
     hopper = dataclasses.replace(hopper, evaluation_episodes=1)
-    return plan((hopper,), ["bc", "iql"], "embedded", None, 1, TINY)
+    return plan((hopper,), ["bc", "iql"], "embedded", None, 1, TINY, "offline")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_sweep_leaves_a_result_a_cell(cells, run_sweep, tmp_path):
     assert [outcome.fault for outcome in outcomes] == ["", ""]
     for outcome in outcomes:
         result = results.read(tmp_path / outcome.cell.name)
-        assert result.config["updates"] == 6
+        assert result.plan.updates == 6
         assert result.config["command"].startswith(f"moorl-jax train --agent {outcome.cell.agent} --task hopper")
 
 
@@ -63,6 +63,27 @@ def test_a_damaged_cell_is_named_and_run_again(cells, run_sweep, tmp_path, capsy
     outcomes = run_sweep(cells)
     assert "hopper-medium-v2 bc: running again" in capsys.readouterr().out
     assert outcomes[0].result is not None
+
+
+def test_offline_to_online(hopper, run_sweep, cells, tmp_path):
+    """SAC joins without data; the recorded command says all that is needed."""
+    outcomes = run_sweep(plan((cells[0].task,), ["iql", "sac"], "embedded", None, 1, TINY, "offline-to-online"))
+    assert [outcome.fault for outcome in outcomes] == ["", ""]
+    iql, sac = (outcome.result for outcome in outcomes)
+    assert (iql.plan.updates, iql.plan.env_steps) == (6, 20)
+    assert len(iql.offline_scores()) == 1
+    assert len(sac.offline_scores()) == 0
+    assert (sac.config["source"], outcomes[1].cell.source) == ("none", "none")
+    assert "--updates 6 --evaluate-every 3 --env-steps 20 --evaluate-every-steps 10" in iql.config["command"]
+    assert "--source" not in sac.config["command"]
+    assert not list(tmp_path.glob("*/*.running"))
+
+
+def test_an_agent_that_cannot_follow_the_protocol_is_named_before_anything_runs(hopper):
+    with pytest.raises(MoorlError, match="BC does not learn online"):
+        plan((hopper,), ["bc"], "embedded", None, 1, TINY, "offline-to-online")
+    with pytest.raises(MoorlError, match="RLPD learns online"):
+        plan((hopper,), ["rlpd"], "embedded", None, 1, TINY, "offline")
 
 
 def test_a_failing_cell_is_named_and_the_sweep_goes_on(cells, run_sweep, monkeypatch, capsys):
@@ -87,16 +108,17 @@ def test_faulty_data_fails_its_cells_only(cells, run_sweep, hopper):
 
 
 def test_names_differ_with_all_that_decides_a_result(hopper):
-    base = Cell(hopper, "iql", "recipe", (0, 1), BUDGETS["short"])
+    base = Cell(hopper, "iql", "recipe", (0, 1), BUDGETS["short"], "offline")
     others = [
         dataclasses.replace(base, agent="bc"),
         dataclasses.replace(base, source="d4rl"),
         dataclasses.replace(base, seeds=(0, 1, 2)),
         dataclasses.replace(base, seeds=(0, 2)),
         dataclasses.replace(base, budget=BUDGETS["paper"]),
-        dataclasses.replace(base, budget=Budget("short", 100_000, 3, 10)),
+        dataclasses.replace(base, budget=dataclasses.replace(BUDGETS["short"], evaluations=10)),
+        dataclasses.replace(base, protocol="offline-to-online"),
     ]
-    assert len({cell.name for cell in (base, *others)}) == 7
+    assert len({cell.name for cell in (base, *others)}) == 8
     assert base.name.startswith("hopper-medium-v2/iql-recipe-short-2seeds-")
 
 
@@ -111,7 +133,7 @@ def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows
 
 def test_the_recorded_command_names_the_same_seeds(hopper):
     for seeds in ((0,), (0, 1), (4, 2)):
-        words = Cell(hopper, "iql", "recipe", seeds, TINY).command.split()
+        words = Cell(hopper, "iql", "recipe", seeds, TINY, "offline").command.split()
         given = _seeds(words[words.index("--seeds") + 1])
         assert tuple(range(given) if isinstance(given, int) else given) == seeds
 
@@ -122,7 +144,7 @@ def test_users_agents_differ_by_file_and_by_content(hopper, tmp_path):
         file = tmp_path / folder / "mine.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"from moorl_jax.agents import BC\n\n\nclass Mine(BC):\n    width: int = {width}\n")
-        names.append(Cell(hopper, f"{file}:Mine", "recipe", (0,), TINY).name)
+        names.append(Cell(hopper, f"{file}:Mine", "recipe", (0,), TINY, "offline").name)
     assert len(set(names)) == 3
     assert all(name.startswith("hopper-medium-v2/mine.py-Mine-recipe") for name in names)
 
@@ -131,7 +153,7 @@ def test_an_agent_that_cannot_be_saved_is_named_before_anything_runs(hopper, tmp
     file = tmp_path / "mine.py"
     file.write_text("from moorl_jax.agents import BC, static\n\n\nclass Mine(BC):\n    f: object = static(print)\n")
     with pytest.raises(MoorlError, match=r"Mine\.f cannot be written to a result"):
-        plan((hopper,), [f"{file}:Mine"], "embedded", None, 1, TINY)
+        plan((hopper,), [f"{file}:Mine"], "embedded", None, 1, TINY, "offline")
 
 
 class TestCommand:
@@ -163,7 +185,11 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("words", "message"),
-        [(["--task", "quik"], "did you mean quick"), (["--budget", "shrt"], "did you mean short")],
+        [
+            (["--task", "quik"], "did you mean quick"),
+            (["--budget", "shrt"], "did you mean short"),
+            (["--protocol", "onlin"], "did you mean online"),
+        ],
     )
     def test_a_mistake_is_one_line(self, bench, words, message):
         result = bench(*words)
@@ -173,9 +199,9 @@ class TestCommand:
 
 def test_unknown_agents_are_named_before_anything_runs(hopper):
     with pytest.raises(UnknownNameError, match="did you mean td3_bc"):
-        plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY)
+        plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY, "offline")
     with pytest.raises(MoorlError, match="not available yet"):
-        plan(expand("adroit"), ["bc"], "auto", None, 1, TINY)
+        plan(expand("adroit"), ["bc"], "auto", None, 1, TINY, "offline")
 
 
 def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hopper_rows):
@@ -183,7 +209,7 @@ def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hoppe
     command = [sys.executable, "-m", "benchmarks", "--agents", "bc,td3_bc", "--seeds", "1", "--results", str(tmp_path)]
     sweep_process = subprocess.Popen(command, env=os.environ)
     deadline = time.monotonic() + 300
-    while not [path for path in tmp_path.glob("cells/*/bc-*") if path.suffix != ".partial"]:
+    while not [path for path in tmp_path.glob("cells/*/bc-*") if path.suffix not in (".partial", ".running")]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     sweep_process.send_signal(signal.SIGKILL)

@@ -15,16 +15,19 @@ NAMES = ("hopper-medium-v2", "walker2d-medium-v2")
 AGENTS = ("bc", "iql")
 
 
-def outcome(task, agent, scores, fault=""):
-    cell = Cell(find(task), agent, "recipe", tuple(range(len(scores))), BUDGETS["quick"])
+def outcome(task, agent, scores, fault="", protocol="offline"):
+    cell = Cell(find(task), agent, "recipe", tuple(range(len(scores))), BUDGETS["quick"], protocol)
     if fault:
         return Outcome(cell, None, fault)
+    updates, env_steps = cell.spend
+    moments = [(updates // 2, 0), (updates, 0)] if updates else []
+    moments += [(updates + steps, steps) for steps in (env_steps // 2, env_steps)] if env_steps else []
     rows = [
-        {"seed": seed, "updates": updates, "score": score * updates / 4000, "return": 0.0}
-        for updates in (2000, 4000)
+        {"seed": seed, "updates": done, "env_steps": steps, "score": score * (number + 1) / len(moments), "return": 0.0}
+        for number, (done, steps) in enumerate(moments)
         for seed, score in enumerate(scores)
     ]
-    config = {"task": task, "seeds": list(cell.seeds), "updates": 4000}
+    config = {"task": task, "seeds": list(cell.seeds)}
     return Outcome(cell, Result(None, config, {"dataset_mean_return": 1000.0}, pd.DataFrame(rows)))
 
 
@@ -81,6 +84,32 @@ def test_the_caption_calls_only_regenerated_data_so(outcomes):
 def test_one_seed_has_no_spread():
     frame = tables.text_frame([outcome(NAMES[0], "bc", [12.0])])
     assert frame.loc[0, "bc"].startswith("12.0 (")
+
+
+class TestOfflineToOnline:
+    @pytest.fixture
+    def outcomes(self):
+        rlpd = outcome(NAMES[0], "rlpd", [40.0, 60.0], protocol="offline-to-online")
+        online = rlpd.result.curves[rlpd.result.curves["env_steps"] > 0]
+        rlpd = dataclasses.replace(rlpd, result=dataclasses.replace(rlpd.result, curves=online))
+        return [outcome(NAMES[0], "iql", [20.0, 40.0], protocol="offline-to-online"), rlpd]
+
+    def test_the_table_shows_both_ends(self, outcomes):
+        frame = tables.text_frame(outcomes)
+        assert frame.loc[0, "iql"] == "15.0 ± 5.0 → 30.0 ± 10.0"
+        assert frame.loc[0, "rlpd"] == "– → 50.0 ± 10.0"
+        numbers = tables.score_frame(outcomes)
+        assert numbers.loc[0, "iql offline"] == 15.0
+        assert np.isnan(numbers.loc[0, "rlpd offline"])
+
+    def test_the_caption_names_both_counts_and_no_published_figures(self, outcomes):
+        caption = tables.caption(outcomes)
+        assert "2,000 updates, → at the end, 1,000 env steps later" in caption
+        assert "published" not in caption
+
+    def test_the_picture_is_drawn(self, outcomes, tmp_path):
+        plots.curves(outcomes, tmp_path / "curves.png")
+        assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_files_are_written(outcomes, tmp_path):

@@ -1,41 +1,64 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from moorl_jax.data import Preparation
+from moorl_jax.data import Dataset, Preparation, Rows
 from moorl_jax.data.preparation import return_scale
 from moorl_jax.errors import DatasetError
-from moorl_jax.types import Transitions
+from moorl_jax.tasks import find
+from moorl_jax.types import ReturnsToGo
 
 CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
 
 
+HORIZON = 8
+
+
 @pytest.fixture
-def data():
-    fields = Transitions.__dataclass_fields__
-    return Transitions(**{field: CONVENTIONS[f"d4rl/qlearning/{field}"].astype(np.float32) for field in fields})
+def dataset():
+    raw = {name: CONVENTIONS[f"raw/dense/{name}"] for name in ("observations", "actions", "rewards")}
+    flags = {name: CONVENTIONS[f"raw/dense/{name}"].astype(bool) for name in ("terminals", "timeouts")}
+    rows = Rows(**{name: value.astype(np.float32) for name, value in raw.items()}, **flags)
+    return Dataset(dataclasses.replace(find("hopper-medium-v2"), horizon=HORIZON), "d4rl", rows, "")
 
 
-def test_nothing_by_default(data):
-    prepared, normalizer = Preparation().apply(data)
-    for field in Transitions.__dataclass_fields__:
-        np.testing.assert_array_equal(getattr(prepared, field), getattr(data, field))
-    np.testing.assert_array_equal(normalizer(data.observations), data.observations)
+@pytest.fixture
+def data(dataset):
+    return dataset.transitions
 
 
-def test_observations_are_normalized_as_td3_bc_does(data):
-    prepared, normalizer = Preparation(normalize_observations=True).apply(data)
+def test_nothing_by_default(dataset, data):
+    prepared = Preparation().apply(dataset)
+    for field in ("observations", "actions", "rewards", "next_observations", "terminals"):
+        np.testing.assert_array_equal(getattr(prepared.transitions, field), getattr(data, field))
+    np.testing.assert_array_equal(prepared.normalizer(data.observations), data.observations)
+    assert prepared.reward_scale == 1.0
+    assert prepared.transitions.mc_returns is None
+
+
+def test_observations_are_normalized_as_td3_bc_does(dataset):
+    done = Preparation(normalize_observations=True).apply(dataset)
+    prepared, normalizer = done.transitions, done.normalizer
     np.testing.assert_allclose(normalizer.mean, CONVENTIONS["td3bc/mean"][0], rtol=1e-6)
     np.testing.assert_allclose(normalizer.std, CONVENTIONS["td3bc/std"][0], rtol=1e-6)
     np.testing.assert_allclose(prepared.observations, CONVENTIONS["td3bc/observations"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(prepared.next_observations, CONVENTIONS["td3bc/next_observations"], rtol=1e-5, atol=1e-6)
 
 
-def test_rewards_are_scaled_and_actions_clipped_as_iql_does(data):
-    prepared, _ = Preparation(normalize_returns=True, action_limit=1 - 1e-5).apply(data)
+def test_rewards_are_scaled_and_actions_clipped_as_iql_does(dataset, data):
+    done = Preparation(normalize_returns=True, action_limit=1 - 1e-5).apply(dataset)
+    prepared = done.transitions
+    assert done.reward_scale == pytest.approx(return_scale(data))
     np.testing.assert_allclose(prepared.rewards, CONVENTIONS["iql/normalised_rewards"], rtol=1e-6)
     np.testing.assert_array_equal(prepared.actions, CONVENTIONS["iql/dataset/actions"])
+
+
+def test_returns_to_go_are_of_the_prepared_rewards(dataset):
+    done = Preparation(normalize_returns=True).apply(dataset, ReturnsToGo(0.0))
+    np.testing.assert_allclose(done.transitions.mc_returns, done.transitions.rewards, rtol=1e-6)
+    assert len(done.transitions) == len(dataset.transitions) - 1, "the unfinished tail is dropped"
 
 
 def test_equal_returns_cannot_be_scaled(data):

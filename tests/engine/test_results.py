@@ -1,10 +1,11 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import IQL
+from moorl_jax.agents import IQL, PEX
 from moorl_jax.data import Preparation
 from moorl_jax.engine import results
 from moorl_jax.engine.training import evaluate, train
@@ -39,7 +40,7 @@ def test_a_result_is_read_back(saved, run, hopper_data):
     assert result.config["preparation"]["action_limit"] == 0.99
     assert result.provenance["dataset_sha256"] == hopper_data.fingerprint
     assert result.provenance["source"] == "embedded"
-    assert set(result.provenance["seconds"]) == {"compile", "train", "simulate", "evaluate", "total"}
+    assert set(result.provenance["seconds"]) == {"compile", "update", "simulate", "evaluate", "total"}
     assert result.provenance["versions"]["jax"]
     np.testing.assert_allclose(result.last_scores(), run.curves["score"].to_numpy()[-2:], rtol=1e-5)
 
@@ -53,10 +54,25 @@ def test_states_come_back_and_play_the_same(saved, run):
     agent, normalizer, states = results.load_states(results.read(saved))
     assert agent == run.agent
     np.testing.assert_array_equal(normalizer.mean, run.normalizer.mean)
-    for ours, theirs in zip(*(results.jax.tree.leaves(tree) for tree in (states, run.states)), strict=True):
+    for ours, theirs in zip(*(jax.tree.leaves(tree) for tree in (states, run.states)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    returns = evaluate(agent, run.task, normalizer, states, run.seeds, episodes=2, round_=1)
+    policies = jax.vmap(agent.policy)(states)
+    returns = evaluate(agent, run.task, normalizer, policies, run.seeds, episodes=2, round_=1)
     np.testing.assert_allclose(returns.mean(axis=1), run.curves["return"].to_numpy()[-2:], rtol=1e-6)
+
+
+def test_a_recipe_of_several_agents_comes_back_as_the_last_ones(hopper, hopper_data, tmp_path):
+    """PEX trains IQL first; what is saved, and evaluated again, is the expanded set."""
+    agent = PEX(hidden=(16, 16), batch_size=32, collect_steps=10, epsilon=0.0)
+    how = {"updates": 6, "env_steps": 20, "evaluate_every": 3, "evaluate_every_steps": 10, "episodes": 1}
+    run = train(agent, hopper, seeds=1, dataset=hopper_data, **how)
+    results.save(run, tmp_path / "cell", "x")
+    result = results.read(tmp_path / "cell")
+    last, _, states = results.load_states(result)
+    assert type(last) is PEX
+    jax.tree.map(np.testing.assert_array_equal, states, run.states)
+    assert result.offline_scores() == pytest.approx(run.curves["score"][1], rel=1e-5)
+    assert result.last_scores() == pytest.approx(run.curves["score"].iloc[-1], rel=1e-5)
 
 
 def test_saving_again_replaces(saved, run):

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
-from moorl_jax.agents import BC, TD3BC
+from moorl_jax.agents import BC, SAC, SPOT, TD3BC, CalQL
 from moorl_jax.data import Preparation
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.training import train
@@ -28,7 +29,7 @@ def run(hopper, hopper_data):
         report=reports.append,
     )
     assert [report.done for report in reports] == [8, 16, 20]
-    assert all(report.total == 20 and report.rate > 0 for report in reports)
+    assert all(report.total == 20 and report.unit == "updates" and report.rate > 0 for report in reports)
     return run
 
 
@@ -39,11 +40,12 @@ def test_curves_hold_one_row_per_seed_and_evaluation(run):
     assert run.curves["seconds"].is_monotonic_increasing
     np.testing.assert_allclose(run.curves["score"], [run.task.score(value) for value in run.curves["return"]])
     assert {"critic_loss", "actor_loss"} <= set(run.curves)
-    assert np.isfinite(run.curves.to_numpy(float)).all()
+    assert (run.curves["phase"] == "offline").all()
+    assert np.isfinite(run.curves.drop(columns="phase").to_numpy(float)).all()
 
 
 def test_wall_clock_is_accounted_for(run):
-    parts = sum(run.seconds[use] for use in ("compile", "train", "simulate", "evaluate"))
+    parts = sum(run.seconds[use] for use in ("compile", "update", "simulate", "evaluate"))
     assert 0.5 * run.seconds["total"] < parts <= run.seconds["total"]
 
 
@@ -79,9 +81,9 @@ def test_evaluating_more_often_does_not_change_the_training(run, hopper, hopper_
 
 
 def test_evaluation_starts_depend_on_seed_round_and_episode(run):
-    evaluator = Evaluator(run.agent, run.task, run.normalizer, run.seeds, 2)
+    evaluator = Evaluator(run.task, run.normalizer, run.seeds, 2)
     policies = evaluator.snapshot(run.states.actor.params)
-    first, again, other = (evaluator.evaluate(policies, round_) for round_ in (0, 0, 1))
+    first, again, other = (evaluator.evaluate(run.agent, policies, round_) for round_ in (0, 0, 1))
     evaluator.close()
     np.testing.assert_array_equal(first, again)
     assert (first != other).all()
@@ -93,8 +95,8 @@ def test_evaluation_returns_are_those_of_the_environment(hopper, hopper_data):
     agent = BC(hidden=(4,))
     run = train(agent, hopper, seeds=1, updates=1, episodes=1, dataset=hopper_data)
     zeros = {layer: {leaf: 0 * value for leaf, value in net.items()} for layer, net in run.states.actor.params.items()}
-    evaluator = Evaluator(agent, hopper, run.normalizer, (0,), 1)
-    (played,) = evaluator.evaluate(evaluator.snapshot(zeros), 0)
+    evaluator = Evaluator(hopper, run.normalizer, (0,), 1)
+    (played,) = evaluator.evaluate(agent, evaluator.snapshot(zeros), 0)
     evaluator.close()
     environment = evaluator._simulators[0][0]
     start = np.random.SeedSequence([0x6576616C, 0, 0, 0]).generate_state(1)[0]
@@ -104,6 +106,76 @@ def test_evaluation_returns_are_those_of_the_environment(hopper, hopper_data):
         _, reward, terminal, timeout, _ = environment.step(np.zeros(3, np.float32))
         total, ended = total + reward, terminal or timeout
     assert played[0] == pytest.approx(total, rel=1e-9)
+
+
+def online(agent, hopper, hopper_data, **how):
+    return train(
+        agent,
+        hopper,
+        seeds=2,
+        updates=10,
+        env_steps=30,
+        evaluate_every=5,
+        evaluate_every_steps=12,
+        episodes=1,
+        dataset=hopper_data,
+        **how,
+    )
+
+
+def test_online_curves_go_on_after_the_offline_ones(hopper, hopper_data):
+    reports = []
+    run = online(SMALL, hopper, hopper_data, report=reports.append)
+    first = run.curves[run.curves["seed"] == 0]
+    assert list(first["phase"]) == ["offline"] * 2 + ["online"] * 3
+    assert list(first["env_steps"]) == [0, 0, 12, 24, 30]
+    assert list(first["updates"]) == [6, 10, 22, 34, 40]
+    assert [report.unit for report in reports] == ["updates"] * 2 + ["env steps"] * 3
+    assert np.isfinite(run.curves[["critic_loss", "actor_loss", "return"]].to_numpy()).all()
+    assert run.seconds["simulate"] > 0
+
+
+def test_what_only_prepares_is_neither_counted_nor_evaluated(hopper, hopper_data):
+    agent = SPOT(hidden=(16, 16), batch_size=32, vae_hidden=(16,), vae_updates=8)
+    run = online(agent, hopper, hopper_data)
+    assert list(run.curves[run.curves["seed"] == 0]["updates"]) == [6, 10, 22, 34, 40]
+
+
+def test_an_agent_without_data_needs_none(hopper):
+    agent = SAC(hidden=(16, 16), batch_size=32, random_steps=10)
+    run = train(agent, hopper, seeds=1, updates=0, env_steps=30, evaluate_every_steps=15, episodes=1)
+    assert run.dataset is None
+    assert list(run.curves["env_steps"]) == [15, 30]
+    with pytest.raises(MoorlError, match="SAC learns online, after 10 random env steps: 0 env steps are too few"):
+        train(agent, hopper, updates=10)
+
+
+def test_a_stopped_training_goes_on_and_ends_the_same(hopper, hopper_data, tmp_path):
+    """Stopped after each of its parts in turn, in this process; a test below kills a process."""
+    agent = CalQL(hidden=(16, 16), batch_size=32, actions_per_state=2, blocks=2)
+    straight = online(agent, hopper, hopper_data)
+
+    class Stop(Exception):
+        pass
+
+    def stop(_report):
+        raise Stop
+
+    how = {"checkpoints": tmp_path / "run", "checkpoint_seconds": 0.0}
+    stops = 0
+    for _ in range(20):
+        counted = []
+        try:
+            run = online(
+                agent, hopper, hopper_data, report=lambda r, c=counted: c.append(r) or len(c) < 2 or stop(r), **how
+            )
+            break
+        except Stop:
+            stops += 1
+    assert stops >= 3
+    columns = [column for column in straight.curves if column != "seconds"]
+    pd.testing.assert_frame_equal(run.curves[columns], straight.curves[columns], check_exact=True)
+    jax.tree.map(np.testing.assert_array_equal, run.states, straight.states)
 
 
 def test_on_an_accelerator_evaluation_overlaps_and_seeds_are_vmapped(run, hopper, hopper_data, monkeypatch):
@@ -123,7 +195,7 @@ def test_on_an_accelerator_evaluation_overlaps_and_seeds_are_vmapped(run, hopper
     np.testing.assert_allclose(overlapped.curves["critic_loss"], run.curves["critic_loss"], rtol=1e-3)
     np.testing.assert_allclose(overlapped.curves["return"], run.curves["return"], rtol=0.05)
     uses = overlapped.seconds
-    assert uses["compile"] + uses["train"] + uses["evaluate"] <= uses["total"]
+    assert uses["compile"] + uses["update"] <= uses["total"]
 
 
 @pytest.mark.parametrize("seeds", [0, [], [-1], [0, 0]])

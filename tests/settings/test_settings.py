@@ -20,21 +20,57 @@ def test_a_page_sets_every_agent(family):
         ("td3_bc", Preparation(normalize_observations=True)),
         ("iql", Preparation(normalize_returns=True, action_limit=1 - 1e-5)),
         ("cql", Preparation(action_limit=0.999)),
+        ("cal_ql", Preparation(action_limit=0.99999)),
+        ("spot", Preparation(normalize_observations=True)),
+        ("pex", Preparation()),
+        ("rlpd", Preparation(action_limit=1 - 1e-5)),
     ],
 )
 def test_locomotions_data_is_prepared_as_each_author_did(agent, preparation):
-    chosen = settings(agent, HOPPER, 1000)
+    chosen = settings(agent, HOPPER, 1000, 0)
     assert type(chosen.agent) is AGENTS[agent]
     assert chosen.preparation == preparation
 
 
 def test_iqls_actor_rate_falls_over_the_budget():
-    assert settings("iql", HOPPER, 1234).agent.actor_decay_updates == 1234
+    assert settings("iql", HOPPER, 1234, 0).agent.actor_decay_updates == 1234
+
+
+def test_spots_support_weight_is_the_datasets():
+    """thuml/SPOT's configs."""
+    for task, weight in (
+        ("halfcheetah-medium-v2", 0.05),
+        ("halfcheetah-medium-expert-v2", 1.0),
+        ("hopper-medium-replay-v2", 0.1),
+        ("walker2d-medium-v2", 0.2),
+        ("walker2d-medium-expert-v2", 0.5),
+    ):
+        assert settings("spot", find(task), 1000, 0).agent.support_weight == weight
+
+
+def test_what_comes_before_learning_fits_the_budget():
+    assert settings("rlpd", HOPPER, 0, 250_000).agent.random_steps == 5_000
+    assert settings("rlpd", HOPPER, 0, 2_000).agent.random_steps == 200
+    assert settings("pex", HOPPER, 0, 10_000).agent.collect_steps == 1_000
+    assert settings("spot", HOPPER, 1_000_000, 0).agent.vae_updates == 100_000
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_offline_schedules_end_with_the_offline_phase(agent):
+    """A cosine carried on online would lead the rate up again."""
+    if agent == "bc":
+        return
+    online = [
+        phase.agent
+        for phase in settings(agent, HOPPER, 1000, 20_000).agent.phases(1000, 20_000)
+        if hasattr(phase, "env_steps")
+    ]
+    assert all(getattr(each, "actor_decay_updates", None) is None for each in online)
 
 
 def test_a_users_agent_gets_its_defaults_and_the_data_as_it_is(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("from moorl_jax.agents import BC\n\n\nclass Mine(BC):\n    learning_rate: float = 0.5\n")
-    chosen = settings(f"{file}:Mine", HOPPER, 10)
+    chosen = settings(f"{file}:Mine", HOPPER, 10, 0)
     assert chosen.agent.learning_rate == 0.5
     assert chosen.preparation == Preparation()
