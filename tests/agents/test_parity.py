@@ -556,3 +556,37 @@ def test_iql_reports_the_mean_of_its_critics():
     for k in range(5):
         losses = z.losses(k)
         assert ours.metrics[k]["q"] == pytest.approx((losses["q1"] + losses["q2"]) / 2, rel=1e-10)
+
+
+PEX_FILES = [path for case, path in FILES if isinstance(case, PEXCase)]
+
+
+@pytest.mark.parametrize("path", PEX_FILES, ids=lambda path: path.parent.name)
+def test_pex_acts_as_the_reference(path):
+    """Which of its two policies acts, in training and in evaluation, and with what probability."""
+    with jax.enable_x64(True):
+        z = Recording(path, jnp.float64)
+        case = CASES["pex"]
+        agent, params = case.agent(z), case.agent(z).policy(case.state(z))
+        observations = z._array("acting/observations")
+        for mode in ("train", "eval"):
+            named = {
+                "noise": "eps_new_action",
+                "choice": "u_choice",
+                "explore_action": "u_greedy_a2",
+                "explore_choice": "u_greedy_w",
+            }
+            draws = {
+                ours: z._array(f"acting/{mode}/{theirs}")
+                for ours, theirs in named.items()
+                if f"acting/{mode}/{theirs}" in z.arrays
+            }
+            draws = {name: value if name == "noise" else value[:, 0] for name, value in draws.items()}
+            if mode == "train":
+                actions, probabilities = agent.propose(params, observations, draws)
+                np.testing.assert_allclose(probabilities, z.arrays["acting/train/probs"], rtol=1e-9)
+            else:
+                actions = agent.propose_judged(params, observations, draws)
+            np.testing.assert_allclose(actions, z.arrays[f"acting/{mode}/action"], atol=1e-10)
+        table = jax.nn.softmax(agent.choice_temperature * z._array("table/q_offline_new"), axis=-1)
+        np.testing.assert_allclose(table, z.arrays["table/probs"], rtol=1e-9)

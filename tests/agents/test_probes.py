@@ -2,9 +2,12 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import BC, CQL, IQL, TD3BC
-from moorl_jax.engine.offline import OfflineTrainer
+from moorl_jax.agents import BC, CQL, IQL, PEX, RLPD, SAC, SPOT, TD3BC
+from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.engine.trainer import Trainer
 from moorl_jax.nets import critics
+from moorl_jax.phases import Offline
+from moorl_jax.tasks import find
 from tests.agents.probes import bandit, chain, timed_out
 
 SMALL = {"hidden": (32, 32), "batch_size": 64}
@@ -16,12 +19,28 @@ AGENTS = {
     "cql": CQL(
         **SMALL, **RATES, discount=0.5, tau=0.05, penalty_weight=0.0, actions_per_state=2, blocks=1, target_entropy=-2.0
     ),
+    "spot": SPOT(**SMALL, **RATES, discount=0.5, tau=0.05, vae_hidden=(32,), support_weight=0.0),
+    "pex": PEX(**SMALL, **RATES, value_learning_rate=3e-3, discount=0.5, tau=0.05, expectile=0.5),
+    "sac": SAC(**SMALL, **RATES, discount=0.5, tau=0.05, target_entropy_per_dimension=-2.0, initial_temperature=0.1),
+    "rlpd": RLPD(
+        **SMALL,
+        **RATES,
+        discount=0.5,
+        tau=0.05,
+        target_entropy_per_dimension=-2.0,
+        initial_temperature=0.1,
+        utd=1,
+        backup_entropy=False,
+    ),
 }
 
 
 def trained(agent, data, updates=1500):
-    trainer = OfflineTrainer(agent, data, (0,))
-    trainer.gather(trainer.run(updates))
+    trainer = Trainer(
+        (Offline(agent, updates),), find("hopper-medium-v2"), Prepared(data, Normalizer.identity((1,))), (0,)
+    )
+    trainer.start(updates)()
+    trainer.close()
     return jax.tree.map(lambda leaf: leaf[0], trainer.states())
 
 

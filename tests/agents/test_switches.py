@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, TD3BC
+from moorl_jax.agents import CQL, IQL, RLPD, SAC, SPOT, TD3BC, CalQL
 from moorl_jax.types import Transitions
 
 BATCH, OBSERVATION, ACTION, SAMPLES = 32, 17, 6, 4
@@ -81,9 +81,13 @@ def gradients(before, after, names):
 
 
 def net(params, x):
-    for layer in range(len(params)):
+    layers = sum(name.startswith("layer") for name in params)
+    for layer in range(layers):
         x = x @ params[f"layer{layer}"]["kernel"] + params[f"layer{layer}"]["bias"]
-        x = jnp.maximum(x, 0.0) if layer < len(params) - 1 else x
+        if f"ln{layer}" in params:
+            x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
+            x = x * params[f"ln{layer}"]["scale"] + params[f"ln{layer}"]["bias"]
+        x = jnp.maximum(x, 0.0) if layer < layers - 1 else x
     return x
 
 
@@ -145,6 +149,9 @@ def cql_gradients(agent, state, batch, draws, cloning):
         for member in (0, 1):
             data_q = q_value(critic, member, s, batch.actions)
             tried = [q_value(critic, member, spread[0], a) for a in (draws["random_actions"], ahead, current)]
+            if isinstance(agent, CalQL):
+                bound = batch.mc_returns[:, None]
+                tried[1:] = [jnp.where(values > bound, values, bound) for values in tried[1:]]
             if agent.importance_sampling:
                 tried = [tried[0] - ACTION * jnp.log(0.5), tried[1] - ahead_log_pi, tried[2] - current_log_pi]
             else:
@@ -169,8 +176,11 @@ def cql_gradients(agent, state, batch, draws, cloning):
 
 
 @pytest.mark.parametrize("case", CQL_CASES)
-def test_cql(case, batch, rng):
-    agent = CQL(hidden=(32, 32), actions_per_state=SAMPLES, discount=DISCOUNT, **CQL_CASES[case])
+@pytest.mark.parametrize("kind", [CQL, CalQL])
+def test_cql_and_cal_ql(kind, case, batch, rng):
+    switches = {"max_target_backup": False} | CQL_CASES[case]
+    agent = kind(hidden=(32, 32), actions_per_state=SAMPLES, discount=DISCOUNT, **switches)
+    batch = batch.replace(mc_returns=rng.standard_normal(BATCH)) if kind is CalQL else batch
     state = shaken(agent, batch, rng)
     for k in range(5):
         draws = agent.draw(jax.random.key(k), batch)
@@ -218,11 +228,121 @@ def test_td3_bc_with_a_smaller_action_range_and_the_actor_on_every_update(batch,
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), after.target_actor, moved)
 
 
-@pytest.mark.parametrize("agent", [IQL(hidden=(8,)), CQL(hidden=(8,))], ids=["iql", "cql"])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_spot_with_importance_weights(normalized, batch, rng):
+    """The bound of importance-weighted autoencoders from densities, three samples, the actor on every update."""
+    agent = SPOT(
+        hidden=(32, 32),
+        vae_hidden=(24,),
+        policy_freq=1,
+        samples=3,
+        importance_weighted=True,
+        normalize_q=normalized,
+        support_weight=0.3,
+        cooling_updates=10.0,
+        discount=DISCOUNT,
+    )
+    state, draws = shaken(agent, batch, rng), agent.draw(jax.random.key(1), batch)
+    state = state.replace(updates=jnp.int32(4))
+    after, metrics = agent.update(state, batch, draws)
+    assert float(metrics["support_weight"]) == pytest.approx(0.3 * 0.5)  # the fifth of ten
+    vae = state.vae
+
+    def actor_loss(actor):
+        pi = jnp.tanh(net(actor, batch.observations))
+        q = q_value(after.critic.params, 0, batch.observations, pi)
+        mean, log_std = jnp.split(net(vae["encoder"], jnp.concatenate([batch.observations, pi], -1)), 2, -1)
+        std = jnp.exp(jnp.clip(log_std, -4, 15))
+        weights = []
+        for number in range(3):
+            latent = mean + std * draws["vae_noise"][:, number]
+            decoded = jnp.tanh(net(vae["decoder"], jnp.concatenate([batch.observations, latent], -1)))
+            densities = (
+                jax.scipy.stats.norm.logpdf(pi, decoded, (0.5 / 4) ** 0.5),
+                jax.scipy.stats.norm.logpdf(latent),
+                -jax.scipy.stats.norm.logpdf(latent, mean, std),
+            )
+            weights.append(sum(density.sum(-1) for density in densities))
+        unlikely = -jnp.log(jnp.exp(jnp.stack(weights)).mean(0)).mean()
+        scale = jax.lax.stop_gradient(jnp.abs(q).mean()) if normalized else 1.0
+        return -q.mean() / scale + 0.15 * unlikely
+
+    ours = gradients(state, after, {"actor": None})
+    expected = {"actor": jax.grad(actor_loss)(state.actor.params)}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10), ours, expected)
+
+
+def test_spots_dropout_drops_hidden_units_of_the_actor_alone(batch, rng):
+    agent = SPOT(hidden=(32, 32), vae_hidden=(24,), dropout=0.5)
+    state, draws = shaken(agent, batch, rng), agent.draw(jax.random.key(1), batch)
+    plain = agent.replace(dropout=0.0)
+    with_dropout, without = (each.actor_loss(state.actor.params, state, batch, draws)[0] for each in (agent, plain))
+    assert abs(float(with_dropout - without)) > 1e-3
+    kept = dict(draws, dropout=jnp.ones_like(draws["dropout"]))  # all kept, at twice their size
+    doubled = jax.tree.map(lambda leaf: leaf, state.actor.params)
+    for layer in ("layer1", "layer2"):
+        doubled[layer] = {**doubled[layer], "kernel": 2.0 * doubled[layer]["kernel"]}
+    np.testing.assert_allclose(
+        agent.actor_loss(state.actor.params, state, batch, kept)[0],
+        plain.actor_loss(doubled, state, batch, draws)[0],
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("entropy", [True, False])
+@pytest.mark.parametrize("kind", [SAC, RLPD])
+def test_sac_and_rlpd(kind, entropy, batch, rng):
+    """One drawn target of several, with and without entropy in the target; the smallest value or the mean."""
+    agent = kind(hidden=(32, 32), members=4, target_members=1, utd=1, backup_entropy=entropy, discount=DISCOUNT)
+    state, draws = shaken(agent, batch, rng), agent.draw(jax.random.key(1), batch)
+    temperature = jnp.exp(state.log_temperature.params)
+
+    def policy(actor, observations):
+        mean, log_std = jnp.split(net(actor, observations), 2, -1)
+        return mean, jnp.clip(log_std, -20, 2)
+
+    actions, log_pi = sample(*policy(state.actor.params, batch.next_observations), draws["next"])
+    next_q = q_value(state.target_critic, int(draws["subset"][0]), batch.next_observations, actions)
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * (next_q - (temperature * log_pi if entropy else 0.0))
+
+    def critic_loss(critic):
+        q = [q_value(critic, member, batch.observations, batch.actions) for member in range(4)]
+        return sum(((value - y) ** 2).mean() for value in q) / 4
+
+    after, metrics = agent.update(state, batch, draws)
+
+    def actor_loss(actor):
+        actions, log_pi = sample(*policy(actor, batch.observations), draws["policy"])
+        q = jnp.stack([q_value(after.critic.params, member, batch.observations, actions) for member in range(4)])
+        return (temperature * log_pi - (q.min(0) if kind is SAC else q.mean(0))).mean()
+
+    target_entropy = -ACTION if kind is SAC else -ACTION / 2
+    expected = {
+        "critic": jax.grad(critic_loss)(state.critic.params),
+        "actor": jax.grad(actor_loss)(state.actor.params),
+        "log_temperature": temperature * (metrics["entropy"] - target_entropy),
+    }
+    ours = gradients(state, after, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11), ours, expected)
+
+
+@pytest.mark.parametrize("agent", [IQL(hidden=(8,)), CQL(hidden=(8,)), SAC(hidden=(8,))], ids=["iql", "cql", "sac"])
 def test_exploration_samples_around_the_greedy_action(agent, batch, rng):
     params = agent.policy(shaken(agent, batch, rng))
     keys = jax.random.split(KEY, 4000)
     samples = jax.vmap(lambda key: agent.act(params, batch.observations[:2], key))(keys)
     assert jnp.abs(samples).max() <= 1.0
-    assert samples.std(axis=0).min() > 0.1
+    assert samples.std(axis=0).min() > 0.01
     np.testing.assert_allclose(jnp.median(samples, axis=0), agent.greedy(params, batch.observations[:2]), atol=0.08)
+
+
+@pytest.mark.parametrize(
+    "agent", [TD3BC(hidden=(8,), max_action=0.5), SPOT(hidden=(8,), vae_hidden=(8,), max_action=0.5)]
+)
+def test_td3s_exploration_is_the_greedy_action_with_noise(agent, batch, rng):
+    params = agent.policy(shaken(agent, batch, rng))
+    keys = jax.random.split(KEY, 4000)
+    samples = jax.vmap(lambda key: agent.act(params, batch.observations[:2], key))(keys)
+    assert jnp.abs(samples).max() <= 0.5
+    inside = jnp.abs(agent.greedy(params, batch.observations[:2])) < 0.35
+    np.testing.assert_allclose(samples.std(axis=0)[inside], 0.05, rtol=0.1)
