@@ -352,12 +352,12 @@ class Trainer:
                 clock.add(use, time.perf_counter() - stepped)
                 clock.add("update", waited - mark)
                 clock.add("simulate", stepped - waited)
+        # A cycle's metrics are those of its last update.
+        readings = sum((drawn + number * utd) % cycle + utd >= cycle for number in range(steps)) if utd else 0
         for group in groups:
             mark = time.perf_counter()
             group.actions.block_until_ready()
             clock.add("update", time.perf_counter() - mark)
-            # A cycle's metrics are those of its last update.
-            readings = sum((drawn + number * utd) % cycle + utd >= cycle for number in range(steps)) if utd else 0
             group.metrics = jax.tree.map(lambda total: total / max(readings, 1), group.carry.totals)
         clock.add("total", time.perf_counter() - began)
 

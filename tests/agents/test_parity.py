@@ -459,10 +459,8 @@ class PEXCase(IQLCase):
         )
 
     def state(self, z):
-        actor = z.net("actor")
         offline = {name: layer for name, layer in z.net("actor_offline").items() if name.startswith("layer")}
-        iql = super().state(z)
-        return PEXState(**vars(iql), actor_offline=offline)
+        return PEXState(**vars(super().state(z)), actor_offline=offline)
 
 
 CASES = {

@@ -155,11 +155,11 @@ def test_a_stopped_training_goes_on_and_ends_the_same(hopper, hopper_data, tmp_p
     agent = CalQL(hidden=(16, 16), batch_size=32, actions_per_state=2, blocks=2)
     straight = online(agent, hopper, hopper_data)
 
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(_report):
-        raise Stop
+        raise StoppedError
 
     how = {"checkpoints": tmp_path / "run", "checkpoint_seconds": 0.0}
     stops = 0
@@ -170,7 +170,7 @@ def test_a_stopped_training_goes_on_and_ends_the_same(hopper, hopper_data, tmp_p
                 agent, hopper, hopper_data, report=lambda r, c=counted: c.append(r) or len(c) < 2 or stop(r), **how
             )
             break
-        except Stop:
+        except StoppedError:
             stops += 1
     assert stops >= 3
     columns = [column for column in straight.curves if column != "seconds"]

@@ -73,10 +73,8 @@ def test_parity_with_off2onrl():
         names = {"weight_loss": "density_loss", "offline_weights_mean": "offline_density",
                  "online_weights_mean": "online_density", "rl_samples_weights_mean": "batch_density"}  # fmt: skip
         for k in range(5):
-            take = lambda name, source, shift=0, k=k: jax.tree.map(  # noqa: E731
-                lambda leaf: leaf[z[f"batch_{k}/{name}"].astype(int) - shift], source
-            )
-            batches = [take("offline_indices", data), take("online_indices", rows, offline)]
+            rows_of = {name: z[f"batch_{k}/{name}_indices"].astype(int) for name in ("offline", "online")}
+            batches = [taken(data, rows_of["offline"]), taken(rows, rows_of["online"] - offline)]
             before = state.density
             state, batch, metrics = rule.draw(
                 state, experience, *batches, jnp.asarray(z[f"draws_{k}/uniform_in_segment"])
@@ -104,6 +102,10 @@ def test_parity_with_off2onrl():
                 jax.tree.map(
                     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10, rtol=0), state.density.params, after
                 )
+
+
+def taken(source, rows):
+    return jax.tree.map(lambda leaf: leaf[rows], source)
 
 
 @pytest.mark.parametrize("updated", [False, True], ids=["Off2OnRL", "OPT"])
