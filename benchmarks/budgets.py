@@ -28,28 +28,7 @@ class Budget:
 
 # The papers train offline for a million updates and fine-tune for 250k (RLPD, OPT) to a million env steps (Cal-QL).
 BUDGETS = {
-    budget.name: budget
-    for budget in (
-        Budget(
-            "quick", updates=4_000, updates_before=2_000, env_steps=1_000, env_steps_alone=2_000, seeds=2, evaluations=8
-        ),
-        Budget(
-            "short",
-            updates=100_000,
-            updates_before=20_000,
-            env_steps=10_000,
-            env_steps_alone=100_000,
-            seeds=3,
-            evaluations=20,
-        ),
-        Budget(
-            "paper",
-            updates=1_000_000,
-            updates_before=1_000_000,
-            env_steps=250_000,
-            env_steps_alone=1_000_000,
-            seeds=4,
-            evaluations=200,
-        ),
-    )
+    "quick": Budget("quick", 4_000, 2_000, 1_000, 2_000, seeds=2, evaluations=8),
+    "short": Budget("short", 100_000, 20_000, 10_000, 100_000, seeds=3, evaluations=20),
+    "paper": Budget("paper", 1_000_000, 1_000_000, 250_000, 1_000_000, seeds=4, evaluations=200),
 }

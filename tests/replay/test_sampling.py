@@ -1,4 +1,4 @@
-"""Each rule's proportions and distribution. Rewards number transitions: the dataset's from 0, the buffer's from 1000."""
+"""Each rule's proportions and distribution. Rewards number transitions, the dataset's from 0, online ones from 1000."""
 
 import jax
 import jax.numpy as jnp
