@@ -31,6 +31,13 @@ def _no_data_at_hand(tmp_path_factory, monkeypatch):
     monkeypatch.delenv("MOORL_POLICIES", raising=False)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_programs_left_over():
+    """Let go of a module's compiled programs: each keeps memory mapped, and a process may map only so many pieces."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def policies():
     """The directory of trained policies, where this machine has one."""

@@ -88,7 +88,7 @@ class Trainer:
         self.updates = 0  #: critic updates of each seed so far, those of phases that only prepare left out
         self.env_steps = 0  #: of each seed so far
         self._drawn = 0  # all updates so far; it numbers their randomness
-        self._seeds, self._data = seeds, prepared.transitions
+        self._seeds = seeds
         self._lanes = lanes(len(seeds))
         self.clocks = [Clock() for _ in self._lanes]
         self._pool = ThreadPoolExecutor(len(self._lanes))
@@ -98,7 +98,6 @@ class Trainer:
         self._example = _example(prepared, task, self._returns)
         self._keys = [jax.random.key(seed) for seed in seeds]
         env_steps = sum(phase.env_steps for phase in self.phases if isinstance(phase, Collect | Online))
-        self._horizon = task.horizon
         # Room for all there will be, and for one whole episode, which is written before it is finished.
         self._capacity = max(env_steps, task.horizon) if env_steps else 0
 
@@ -109,7 +108,7 @@ class Trainer:
         states = [first.init(jax.random.split(key)[0], self._example) for key in self._keys]
         self._groups: list[list[Group]] = []
         for lane in self._lanes:
-            data = jax.device_put(self._data, lane.device)
+            data = jax.device_put(prepared.transitions, lane.device)
             self._groups.append([])
             for positions in lane.groups:
                 group_seeds = tuple(seeds[position] for position in positions)
@@ -162,7 +161,7 @@ class Trainer:
         phase, cycle = self.current, len(self.agent.cycle())
         if isinstance(phase, Collect | Online):
             utd = phase.utd if isinstance(phase, Online) else 0
-            work = partial(self._interact_lane, steps=count, step=self.env_steps, drawn=self._drawn, utd=utd)
+            work = partial(self._interact_lane, steps=count, done=self.done, step=self.env_steps, drawn=self._drawn)
             updates = count * utd
             self.env_steps += count
         elif isinstance(phase, Offline | Pretrain):
@@ -313,14 +312,16 @@ class Trainer:
         self.clocks[lane].add("update", time.perf_counter() - started)
         self.clocks[lane].add("total", time.perf_counter() - started)
 
-    def _interact_lane(self, lane: int, steps: int, step: int, drawn: int, utd: int) -> None:
-        """Take one lane through env steps, each followed by `utd` updates.
+    def _interact_lane(self, lane: int, steps: int, done: int, step: int, drawn: int) -> None:
+        """Take one lane through env steps, each followed by the phase's number of updates.
 
+        `done`, `step` and `drawn` count what is behind: env steps of the phase, of all phases, and updates.
         While one group's updates run its device is busy and the host free to step another group's simulators.
         """
         phase, clock, groups = self.current, self.clocks[lane], self._groups[lane]
-        random = isinstance(phase, Collect) and phase.random
+        random, utd = isinstance(phase, Collect) and phase.random, phase.utd if isinstance(phase, Online) else 0
         cycle = len(self.agent.cycle())
+        turns = [(done + number) * utd % cycle for number in range(steps)]  # a phase begins with a whole cycle
         began = time.perf_counter()
         for group in groups:
             group.carry = group.carry.replace(totals=jax.tree.map(jnp.zeros_like, group.carry.totals))
@@ -328,7 +329,7 @@ class Trainer:
             # The next action belongs to the step after this one.
             scalars = {"step": np.int32(step + number + 1), "drawn": np.int32(drawn + number * utd)}
             form = {
-                "turn": (drawn + number * utd) % cycle,
+                "turn": turns[number],
                 "utd": utd,
                 "random": random,
             }
@@ -353,7 +354,7 @@ class Trainer:
                 clock.add("update", waited - mark)
                 clock.add("simulate", stepped - waited)
         # A cycle's metrics are those of its last update.
-        readings = sum((drawn + number * utd) % cycle + utd >= cycle for number in range(steps)) if utd else 0
+        readings = sum(turn + utd >= cycle for turn in turns)
         for group in groups:
             mark = time.perf_counter()
             group.actions.block_until_ready()

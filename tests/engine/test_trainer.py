@@ -29,7 +29,6 @@ RECIPES = {
     "spot": SPOT(**SMALL, vae_hidden=(16,), vae_updates=4, dropout=0.1).phases(20, 40),
     "iql": OFFLINE["iql"].phases(20, 40),
     "pex": PEX(**SMALL, collect_steps=10).phases(20, 40),
-    "cql": OFFLINE["cql"].phases(20, 40),
     "cal_ql": CalQL(**SMALL, **FEW).phases(20, 40),
     "sac": SAC(**SMALL, random_steps=10).phases(20, 40),
     "rlpd": RLPD(**SMALL, members=3, utd=3, random_steps=10).phases(20, 40),
