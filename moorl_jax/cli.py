@@ -210,6 +210,7 @@ def train_command(
     if directory.exists() and not overwrite:
         raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
     use_all_cores()
+    chosen_seeds = _seeds(seeds)
     setting = families.settings(agent, chosen, updates, env_steps)
     trained = _override(setting.agent, overrides or [])
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
@@ -221,7 +222,7 @@ def train_command(
         run = train(
             trained,
             chosen,
-            seeds=_seeds(seeds),
+            seeds=chosen_seeds,
             updates=updates,
             env_steps=env_steps,
             evaluate_every=evaluate_every,

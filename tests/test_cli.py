@@ -88,6 +88,8 @@ def test_data_make(call, monkeypatch):
             ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--seeds", "1,1"],
             "seeds must be different whole numbers",
         ),
+        (["train", "--agent", "bc", "--task", "hopper-medium-v2", "--env-steps", "9"], "BC does not learn online"),
+        (["train", "--agent", "sac", "--task", "hopper-medium-v2"], "SAC learns online"),
         (["data", "make", "hopper-medium-v2", "--policies", "nowhere"], "nowhere: no such directory of policies"),
         (["eval", "nowhere"], "not a finished result: config.json is missing"),
     ],
