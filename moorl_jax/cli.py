@@ -238,7 +238,9 @@ def train_command(
     results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]))
     result = results.read(directory)
     data = f"{dataset.source} data" if dataset else "no data"
-    _scores(f"{agent} on {chosen.name} ({data}), {result.plan}", run.seeds, result.last_scores())
+    last = run.curves.iloc[-1]
+    spent = f"{last['updates']:,} updates" + (f", {env_steps:,} env steps" if env_steps else "")
+    _scores(f"{agent} on {chosen.name} ({data}), after {spent}", run.seeds, result.last_scores())
     console.print(f"written: {directory}", highlight=False)
 
 
