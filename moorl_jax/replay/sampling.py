@@ -1,5 +1,6 @@
 """The rules by which an update's batch is drawn from a dataset and a buffer."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import jax
@@ -26,9 +27,9 @@ class Sampling(struct.PyTreeNode):
         """Take notice of the transition that was just written to the buffer; return the new state."""
         return state
 
+    @abstractmethod
     def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Any]:
         """Return the new state and a batch of `size` transitions."""
-        raise NotImplementedError
 
 
 class FromDataset(Sampling):

@@ -68,10 +68,19 @@ def test_parity_with_off2onrl():
         params = jax.tree.map(lambda leaf: leaf.astype(float), density(z, 0))
         # The reference's tree is float32 even where all else is float64.
         tree = SumTree.create(leaves, offline + online)
-        state = BalancedState(Learner.create(params), tree, jnp.float32(z["tree/max_after_init"]), state.rows,
-                              jnp.full(h["batch"], leaves[0]))  # fmt: skip
-        names = {"weight_loss": "density_loss", "offline_weights_mean": "offline_density",
-                 "online_weights_mean": "online_density", "rl_samples_weights_mean": "batch_density"}  # fmt: skip
+        state = BalancedState(
+            Learner.create(params),
+            tree,
+            jnp.float32(z["tree/max_after_init"]),
+            state.rows,
+            jnp.full(h["batch"], leaves[0]),
+        )
+        names = {
+            "weight_loss": "density_loss",
+            "offline_weights_mean": "offline_density",
+            "online_weights_mean": "online_density",
+            "rl_samples_weights_mean": "batch_density",
+        }
         for k in range(5):
             rows_of = {name: z[f"batch_{k}/{name}_indices"].astype(int) for name in ("offline", "online")}
             batches = [taken(data, rows_of["offline"]), taken(rows, rows_of["online"] - offline)]
