@@ -26,6 +26,7 @@ class Transitions(struct.PyTreeNode):
     next_observations: Array  #: (N, observation size)
     terminals: Array  #: (N,), 1.0 where the episode really ended; a time-out is 0.0 and bootstraps
     mc_returns: Array | None = None  #: (N,), discounted return to go, for the agents that ask for it
+    density_ratio: Array | None = None  #: (N,), d_online / d_offline of (s, a), in batches of balanced replay
 
     def __len__(self) -> int:
         return int(self.rewards.shape[0])

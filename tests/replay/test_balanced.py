@@ -1,5 +1,6 @@
 """Balanced replay against the numbers of Off2OnRL, and against a plain NumPy rendering of its rule."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -14,25 +15,32 @@ from moorl_jax.replay import Balanced, Buffer, Experience
 from moorl_jax.replay.balanced import BalancedState, SumTree
 from moorl_jax.types import Transitions
 
+FIELDS = ("observations", "actions", "rewards", "next_observations", "terminals")
 PARITY = Path(__file__).parents[1] / "parity" / "balanced_replay.npz"
 
 
 class TestSumTree:
-    @pytest.mark.parametrize("count", [1, 2, 5, 64, 100])
+    @pytest.mark.parametrize("count", [1, 5, 128, 300, 20_000])
     def test_every_node_is_the_sum_of_its_children(self, count, rng):
         tree = SumTree.create(jnp.asarray(rng.random(count), jnp.float32), count + 3)
         tree = tree.set(jnp.array([0, count - 1]), jnp.array([2.5, 2.5], jnp.float32))
-        nodes = np.asarray(tree.nodes)
-        for node in range(1, len(nodes) // 2):
-            assert nodes[node] == nodes[2 * node] + nodes[2 * node + 1]
-        assert nodes[1] == pytest.approx(float(tree.leaves.sum()), rel=1e-6)
+        assert len(tree.levels) == (1 if count + 3 <= 128 else 2 if count + 3 <= 128**2 else 3)
+        for above, below in itertools.pairwise(tree.levels):
+            sums = np.zeros(above.size, np.float32)
+            sums[: len(below)] = below.sum(axis=1)
+            np.testing.assert_allclose(np.ravel(above), sums, rtol=1e-6)
+        assert tree.total == pytest.approx(float(tree.leaves.sum()), rel=1e-6)
 
     def test_a_leaf_is_found_where_the_running_sum_reaches_the_mass(self, rng):
-        priorities = rng.integers(1, 9, 50).astype(np.float32)
-        priorities[[3, 17]] = 0.0
-        tree = SumTree.create(jnp.asarray(priorities), 50)
-        mass = np.linspace(0.5, priorities.sum() - 0.25, 200).astype(np.float32)
+        priorities = rng.integers(1, 9, 500).astype(np.float32)
+        priorities[[3, 17, 128, 499]] = 0.0
+        tree = SumTree.create(jnp.asarray(priorities), 500)
+        mass = np.linspace(0.5, priorities.sum() - 0.25, 2000).astype(np.float32)
         np.testing.assert_array_equal(tree.find(jnp.asarray(mass)), np.searchsorted(np.cumsum(priorities), mass))
+
+    def test_a_mass_that_rounding_carried_too_far_finds_the_last_row_there_is(self):
+        tree = SumTree.create(jnp.ones(300), 20_000)
+        assert tree.find(jnp.array([300.0, 300.5])).tolist() == [299, 299]
 
 
 def density(z, k, root="init/density"):
@@ -94,7 +102,7 @@ def test_parity_with_off2onrl():
             np.testing.assert_allclose(
                 state.settled().leaves[: offline + online], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-6
             )
-            np.testing.assert_allclose(state.settled().nodes[1], z[f"out_{k}/aux/tree_total_after"], rtol=1e-6)
+            np.testing.assert_allclose(state.settled().total, z[f"out_{k}/aux/tree_total_after"], rtol=1e-6)
             np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/tree_max_after"], rtol=1e-6)
             for theirs, ours in names.items():
                 assert float(metrics[ours]) == pytest.approx(float(z[f"out_{k}/losses/{theirs}"]), rel=1e-10), theirs
@@ -111,6 +119,71 @@ def test_parity_with_off2onrl():
                 jax.tree.map(
                     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10, rtol=0), state.density.params, after
                 )
+
+
+@pytest.mark.parametrize("backbone", ["td3", "spot"])
+def test_parity_with_opt(backbone):
+    """Five consecutive draws as OPT makes them: priorities by the new network, over the old one's mean."""
+    with jax.enable_x64(True):
+        z = np.load(PARITY.with_name(f"opt_finetune_{backbone}.npz"), allow_pickle=False)
+        h = json.loads(str(z["hparams"]))
+        count, written = h["n_offline"], h["n_online"]
+        rule = Balanced(
+            hidden=(h["hidden"],) * 2,
+            updated_numerator=True,
+            learning_rate=h["density_lr"],
+            temperature=h["priority_temperature"],
+            online_fraction=None,
+        )
+        leaves = jnp.asarray(z["tree/leaves_before_update_0"], float)
+        state = BalancedState(
+            density=Learner.create(jax.tree.map(lambda leaf: leaf.astype(float), density(z, 0))),
+            tree=SumTree.create(leaves, count + written),
+            largest=jnp.asarray(z["tree/max_priority_before_update_0"], float),
+            rows=jnp.zeros(h["batch"], jnp.int32),
+            priorities=jnp.full(h["batch"], leaves[0]),
+        )
+        for k in range(5):
+            drawn = z[f"batch_{k}/indices"].astype(int)
+            batch = {name: z[f"batch_{k}/{name}"].astype(float) for name in FIELDS}
+            # Of the buffer's rows only those that are drawn were recorded.
+            rows = {name: np.zeros((count + written, *value.shape[1:])) for name, value in batch.items()}
+            for name, value in batch.items():
+                rows[name][drawn] = value
+            rows = Transitions(**{name: jnp.asarray(value) for name, value in rows.items()})
+            data, ring = (
+                jax.tree.map(lambda leaf, part=part: leaf[part], rows) for part in (np.s_[:count], np.s_[count:])
+            )
+            experience = Experience(data, Buffer(ring, jnp.int32(written), jnp.int32(written)))
+            kinds = [
+                Transitions(
+                    jnp.asarray(z[f"batch_{k}/density_{kind}_observations"], float),
+                    jnp.asarray(z[f"batch_{k}/density_{kind}_actions"], float),
+                    *(None,) * 3,
+                )
+                for kind in ("offline", "online")
+            ]
+            before = state.density
+            uniform = jnp.asarray(z[f"draws_{k}/uniform_in_segment"], float)
+            state, ours, metrics = rule.draw(state, experience, *kinds, uniform)
+            np.testing.assert_array_equal(state.rows, drawn)
+            np.testing.assert_allclose(ours.observations, batch["observations"])
+            for name in ("density_loss", "offline_density", "online_density"):
+                assert float(metrics[name]) == pytest.approx(float(z[f"out_{k}/losses/{name}"]), rel=1e-10), name
+            assert float(metrics["priority"]) == pytest.approx(float(z[f"out_{k}/losses/priority_mean"]), rel=1e-10)
+            np.testing.assert_allclose(state.priorities, z[f"out_{k}/aux/new_priorities"], rtol=1e-10)
+            np.testing.assert_allclose(
+                state.settled().leaves[: count + written], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-10
+            )
+            np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/max_priority_after"], rtol=1e-10)
+            gradient = jax.tree.map(
+                lambda new, old: (new - 0.9 * old) / 0.1, state.density.moments.mu, before.moments.mu
+            )
+            for position, name in enumerate(h["grad_norm_names"]):
+                if name.startswith("density/"):
+                    _, layer, leaf = name.split("/")
+                    norm = float(jnp.linalg.norm(gradient[layer][leaf]))
+                    assert norm == pytest.approx(z["grad_norms"][k, position], rel=1e-10, abs=1e-13), name
 
 
 def taken(source, rows):
