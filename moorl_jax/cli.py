@@ -176,7 +176,10 @@ def train_command(
     task: Annotated[str, typer.Option(help="A task's name.")],
     seeds: Annotated[str, typer.Option(help="How many, or which, separated by commas.")] = "4",
     updates: Annotated[
-        int, typer.Option(min=0, help="Offline critic gradient steps per seed; sac and rlpd pass over them.")
+        int,
+        typer.Option(
+            min=0, help="Offline critic gradient steps per seed; agents without an offline phase pass over them."
+        ),
     ] = 100_000,
     env_steps: Annotated[int, typer.Option(min=0, help="Online env steps per seed, after the offline updates.")] = 0,
     evaluate_every: Annotated[

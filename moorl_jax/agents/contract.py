@@ -17,10 +17,13 @@ from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
 State = Any
 """A pytree that `init` makes and `update` maps to its successor."""
 
+Batch = Any
+"""What an update learns from: Transitions; a pair of them where the phase samples `Both`."""
+
 Draws = Any
 """A pytree of arrays: all randomness of one update."""
 
-Update = Callable[[State, Transitions, Draws], tuple[State, Metrics]]
+Update = Callable[[State, Batch, Draws], tuple[State, Metrics]]
 
 
 def static(default: Any) -> Any:
@@ -40,14 +43,14 @@ class Agent(struct.PyTreeNode):
         """
         raise NotImplementedError
 
-    def draw(self, key: Array, batch: Transitions) -> Draws:  # noqa: ARG002
+    def draw(self, key: Array, batch: Batch) -> Draws:  # noqa: ARG002
         """Return all randomness of one update; of `batch` only shapes and types count. None by default.
 
         Losses take their noise from here, never from a key, so that a test can feed them a reference's own.
         """
         return None
 
-    def update(self, state: State, batch: Transitions, draws: Draws) -> tuple[State, Metrics]:
+    def update(self, state: State, batch: Batch, draws: Draws) -> tuple[State, Metrics]:
         """Perform one update (one critic gradient step) and return the new state and its scalars."""
         raise NotImplementedError
 

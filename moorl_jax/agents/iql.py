@@ -54,7 +54,13 @@ class IQL(Agent):
         return IQLState(Learner.create(actor), Learner.create(value), Learner.create(critic), critic)
 
     def update(self, state: IQLState, batch: Transitions, draws: None) -> tuple[IQLState, Metrics]:  # noqa: ARG002
-        """Update value, actor, critics and targets, in that order; actor and critics see the new value."""
+        """Update value, critics and targets, then the actor by the new value and the targets from before."""
+        state, advantage, metrics = self.update_critics(state, batch)
+        state, actor_metrics = self.update_actor(state, batch, advantage)
+        return state, metrics | actor_metrics
+
+    def update_critics(self, state: IQLState, batch: Transitions) -> tuple[IQLState, Array, Metrics]:
+        """Update value, then critics by the new value, then targets; return the batch's advantages, (batch,), too."""
         q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
 
         value_loss = partial(self.value_loss, q=q, batch=batch)
@@ -65,16 +71,20 @@ class IQL(Agent):
         both = jnp.stack([batch.observations, batch.next_observations])
         v, next_v = mlp(value.params, both)[..., 0]
 
-        actor_loss = partial(self.actor_loss, advantage=q - v, batch=batch)
-        (_, actor_metrics), gradients = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)
-        actor = state.actor.descend(gradients, self._actor_rate(state.actor.moments.count))
-
         critic_loss = partial(self.critic_loss, next_v=next_v, batch=batch)
         (_, critic_metrics), gradients = jax.value_and_grad(critic_loss, has_aux=True)(state.critic.params)
         critic = state.critic.descend(gradients, self.critic_learning_rate)
 
         target_critic = polyak(state.target_critic, critic.params, self.tau)
-        return IQLState(actor, value, critic, target_critic), value_metrics | actor_metrics | critic_metrics
+        state = state.replace(value=value, critic=critic, target_critic=target_critic)
+        return state, q - v, value_metrics | critic_metrics
+
+    def update_actor(self, state: IQLState, batch: Transitions, advantage: Array) -> tuple[IQLState, Metrics]:
+        """Update the actor by the batch's advantages."""
+        loss = partial(self.actor_loss, advantage=advantage, batch=batch)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
+        actor = state.actor.descend(gradients, self._actor_rate(state.actor.moments.count))
+        return state.replace(actor=actor), metrics
 
     def value_loss(self, value: Params, q: Array, batch: Transitions) -> tuple[Array, Metrics]:
         """Return mean |expectile - 1(u <= 0)| u^2, u = min_i Qbar_i(s, a) - V(s) (eq. 5)."""

@@ -54,8 +54,9 @@ class SAC(Agent):
         actor = init_mlp(
             actor_key, MLP((*self.hidden, 2 * example.actions.shape[-1]), kernel_init), example.observations
         )
+        layer_norm = "before" if self.layer_norm else None
         critic = init_critics(
-            critic_key, MLP((*self.hidden, 1), kernel_init, layer_norm=self.layer_norm), inputs, self.members
+            critic_key, MLP((*self.hidden, 1), kernel_init, layer_norm=layer_norm), inputs, self.members
         )
         log_temperature = jnp.log(jnp.asarray(self.initial_temperature, inputs.dtype))
         return SACState(Learner.create(actor), Learner.create(critic), Learner.create(log_temperature), critic)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from moorl_jax.agents.contract import Agent, static
-from moorl_jax.agents.td3_bc import TD3BC, TD3BCState, first_critic
+from moorl_jax.agents.td3_bc import TD3BC, TD3BCState, Value
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
 from moorl_jax.phases import Offline, Online, Phase, Switch
 from moorl_jax.replay import Union
@@ -88,6 +88,7 @@ class SPOT(TD3BC):
     dropout: float = static(0.0)  #: of the actor's hidden units, in its own loss
     vae_learning_rate: float = 1e-3
     beta: float = 0.5  #: the density model's weight of the divergence
+    q_epsilon: float = 0.0  #: added to the mean size that the actor's value is divided by; OPT has 1e-10
     support_weight: float = 0.1  #: lambda, of the support term
     cooling_updates: float | None = None  #: updates over which lambda would fall to 0; None: it stays
     support_end: float = 0.2  #: the share of lambda at which it stops falling
@@ -132,8 +133,12 @@ class SPOT(TD3BC):
         state: SPOTState,  # type: ignore[override]
         batch: Transitions,
         draws: dict[str, Array],
+        value: Value,
     ) -> tuple[Array, Metrics]:
-        """Return -mean Q_0(s, pi(s)) / mean |Q_0| - lambda mean log beta(pi(s)|s) (eq. 11), the divisor held fixed."""
+        """Return -mean Q(s, pi(s)) / mean |Q| - lambda mean log beta(pi(s)|s) (eq. 11), the divisor held fixed.
+
+        Q is `value`, the first critic's.
+        """
         kept: tuple[Array, ...] = ()
         if self.dropout:
             kept = tuple(
@@ -141,8 +146,8 @@ class SPOT(TD3BC):
                 for uniform, width in zip(draws["dropout"], self.hidden, strict=True)
             )
         actions = self.max_action * jnp.tanh(mlp(actor, batch.observations, kept))
-        q = first_critic(state.critic.params, batch.observations, actions)
-        scale = jax.lax.stop_gradient(1.0 / jnp.mean(jnp.abs(q))) if self.normalize_q else 1.0
+        q = value(batch.observations, actions)
+        scale = jax.lax.stop_gradient(1.0 / (jnp.mean(jnp.abs(q)) + self.q_epsilon)) if self.normalize_q else 1.0
         unlikeliness = self.negative_log_density(state.vae, batch.observations, actions, draws["vae_noise"])
         weight = self._support_weight(state.updates)
         loss = -scale * q.mean() + weight * unlikeliness.mean()

@@ -1,5 +1,6 @@
 """TD3+BC: TD3 with a cloning term (Fujimoto and Gu 2021, arXiv 2106.06860)."""
 
+from collections.abc import Callable
 from functools import partial
 
 import chex
@@ -9,7 +10,12 @@ from flax import struct
 
 from moorl_jax.agents.contract import Agent, Update, static
 from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.phases import Offline, Online, Phase
+from moorl_jax.replay import Union
 from moorl_jax.types import Array, Metrics, Params, Transitions
+
+Value = Callable[[Array, Array], Array]
+"""Of observations and actions, (batch, sizes), to (batch,)."""
 
 
 class TD3BCState(struct.PyTreeNode):
@@ -28,7 +34,10 @@ class TD3BC(Agent):
     """
 
     hidden: tuple[int, ...] = static((256, 256))
+    layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics
     policy_freq: int = static(2)  #: critic updates per actor (and target) update
+    cloning: bool = static(True)  #: whether the actor's loss holds the cloning term; without it this is TD3
+    online_cloning: bool = static(False)  #: `cloning` online
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     discount: float = 0.99
@@ -43,8 +52,11 @@ class TD3BC(Agent):
         """Initialize all networks as PyTorch would; targets start equal to their networks."""
         actor_key, critic_key = jax.random.split(key)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
-        actor = init_mlp(actor_key, MLP((*self.hidden, example.actions.shape[-1])), example.observations)
-        critic = init_critics(critic_key, MLP((*self.hidden, 1)), inputs)
+        layer_norm = "after" if self.layer_norm else None
+        actor = init_mlp(
+            actor_key, MLP((*self.hidden, example.actions.shape[-1]), layer_norm=layer_norm), example.observations
+        )
+        critic = init_critics(critic_key, MLP((*self.hidden, 1), layer_norm=layer_norm), inputs)
         return TD3BCState(Learner.create(actor), Learner.create(critic), actor, critic)
 
     def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
@@ -58,15 +70,8 @@ class TD3BC(Agent):
     def update(self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]) -> tuple[TD3BCState, Metrics]:
         """Update the critics, then the actor against the new critics, then all targets."""
         state, critic_metrics = self.update_critic(state, batch, draws)
-        loss = partial(self.actor_loss, state=state, batch=batch, draws=draws)
-        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
-        actor = state.actor.descend(gradients, self.actor_learning_rate)
-        state = state.replace(
-            actor=actor,
-            target_actor=polyak(state.target_actor, actor.params, self.tau),
-            target_critic=polyak(state.target_critic, state.critic.params, self.tau),
-        )
-        return state, critic_metrics | metrics
+        state, actor_metrics = self.update_actor(state, batch, draws, partial(first_critic, state.critic.params))
+        return state, critic_metrics | actor_metrics
 
     def update_critic(
         self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
@@ -75,6 +80,20 @@ class TD3BC(Agent):
         loss = partial(self.critic_loss, state=state, batch=batch, draws=draws)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.critic.params)
         return state.replace(critic=state.critic.descend(gradients, self.critic_learning_rate)), metrics
+
+    def update_actor(
+        self, state: TD3BCState, batch: Transitions, draws: dict[str, Array], value: Value
+    ) -> tuple[TD3BCState, Metrics]:
+        """Update the actor against `value`, then move all targets."""
+        loss = partial(self.actor_loss, state=state, batch=batch, draws=draws, value=value)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
+        actor = state.actor.descend(gradients, self.actor_learning_rate)
+        state = state.replace(
+            actor=actor,
+            target_actor=polyak(state.target_actor, actor.params, self.tau),
+            target_critic=polyak(state.target_critic, state.critic.params, self.tau),
+        )
+        return state, metrics
 
     def critic_loss(
         self, critic: Params, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
@@ -97,13 +116,19 @@ class TD3BC(Agent):
     def actor_loss(
         self,
         actor: Params,
-        state: TD3BCState,
+        state: TD3BCState,  # noqa: ARG002
         batch: Transitions,
         draws: dict[str, Array],  # noqa: ARG002
+        value: Value,
     ) -> tuple[Array, Metrics]:
-        """Return -lambda mean Q_0(s, pi(s)) + mean (pi(s) - a)^2, lambda = alpha / mean |Q_0| held fixed (eq. 5)."""
+        """Return -lambda mean Q(s, pi(s)) + mean (pi(s) - a)^2, lambda = alpha / mean |Q| held fixed (eq. 5).
+
+        Q is `value`, the first critic's. Without `cloning` it is TD3's loss, -mean Q(s, pi(s)).
+        """
         actions = self.greedy(actor, batch.observations)
-        q = first_critic(state.critic.params, batch.observations, actions)
+        q = value(batch.observations, actions)
+        if not self.cloning:
+            return -q.mean(), {"actor_loss": -q.mean(), "q": q.mean()}
         weight = jax.lax.stop_gradient(self.alpha / jnp.mean(jnp.abs(q)))
         bc_loss = jnp.mean((actions - batch.actions) ** 2)
         loss = -weight * q.mean() + bc_loss
@@ -118,6 +143,11 @@ class TD3BC(Agent):
         actions = self.greedy(params, observations)
         noise = self.exploration_noise * self.max_action * jax.random.normal(key, actions.shape, actions.dtype)
         return jnp.clip(actions + noise, -self.max_action, self.max_action)
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return offline training, then fine-tuning on all data, by TD3 unless `online_cloning`."""
+        tuned = self.replace(cloning=self.online_cloning)
+        return (Offline(self, updates), Online(tuned, env_steps, Union()))
 
 
 def first_critic(critic: Params, observations: Array, actions: Array) -> Array:

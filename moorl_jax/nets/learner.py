@@ -1,6 +1,7 @@
 """Networks that learn: their parameters with Adam's moments, and the targets that follow them."""
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
 
@@ -19,6 +20,10 @@ class Learner(struct.PyTreeNode):
     def create(cls, params: Params) -> "Learner":
         """Start fresh moments for the parameters."""
         return cls(params, _ADAM.init(params))
+
+    def renewed(self) -> "Learner":
+        """Start the moments anew."""
+        return Learner(self.params, jax.tree.map(jnp.zeros_like, self.moments))
 
     def descend(self, gradients: Params, learning_rate: float | Array) -> "Learner":
         """Take one Adam step; `moments.count` counts them."""

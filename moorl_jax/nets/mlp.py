@@ -15,14 +15,14 @@ class MLP(nn.Module):
     """Dense layers with ReLU between them; the last one is linear.
 
     `kernel_init` None is PyTorch's default for kernels and biases, uniform within 1/sqrt(fan in); with any other,
-    biases start at zero. `final_init` is the last kernel's initializer where it differs. With `layer_norm` a hidden
-    layer's sum is normalized before its ReLU (epsilon 1e-6, as in RLPD).
+    biases start at zero. `final_init` is the last kernel's initializer where it differs. `layer_norm` normalizes hidden
+    layers `before` their ReLU (epsilon 1e-6, as in RLPD) or `after` it (epsilon 1e-5, as in OPT).
     """
 
     features: Sequence[int]
     kernel_init: Initializer | None = None
     final_init: Initializer | None = None
-    layer_norm: bool = False
+    layer_norm: str | None = None
 
     @nn.compact
     def __call__(self, x: Array, dropout: Sequence[Array] = ()) -> Array:
@@ -33,10 +33,12 @@ class MLP(nn.Module):
             bias_init = nn.initializers.zeros if kernel_init else _torch_bias(x.shape[-1])
             dense = nn.Dense(width, kernel_init=kernel_init or _TORCH, bias_init=bias_init, name=f"layer{layer}")
             x = dense(x)
-            if self.layer_norm and not last:
-                x = nn.LayerNorm(epsilon=1e-6, name=f"ln{layer}")(x)
             if not last:
+                if self.layer_norm == "before":
+                    x = nn.LayerNorm(epsilon=1e-6, name=f"ln{layer}")(x)
                 x = nn.relu(x)
+                if self.layer_norm == "after":
+                    x = nn.LayerNorm(epsilon=1e-5, name=f"post_ln{layer}")(x)
                 x = x * dropout[layer] if dropout else x
         return x
 
@@ -50,14 +52,18 @@ def _torch_bias(fan_in: int) -> Initializer:
 
 
 def init_mlp(key: Array, module: MLP, inputs: Array) -> Params:
-    """Return fresh parameters {layer0: {kernel, bias}, ...}, with {ln0: {scale, bias}, ...} where normalized."""
+    """Return fresh parameters {layer0: {kernel, bias}, ...}.
+
+    Layers normalized before their ReLU add {ln0: {scale, bias}, ...}, after it {post_ln0: {scale, bias}, ...}.
+    """
     return module.init(key, inputs)["params"]
 
 
 def mlp(params: Params, x: Array, dropout: Sequence[Array] = ()) -> Array:
     """Evaluate the MLP whose layers `params` holds, (..., inputs) to (..., outputs)."""
     widths = [params[f"layer{layer}"]["bias"].shape[-1] for layer in range(sum("layer" in name for name in params))]
-    module = MLP(widths, layer_norm="ln0" in params)
+    layer_norm = "before" if "ln0" in params else "after" if "post_ln0" in params else None
+    module = MLP(widths, layer_norm=layer_norm)
     output: Array = module.apply({"params": params}, x, dropout)  # type: ignore[assignment]
     return output
 
