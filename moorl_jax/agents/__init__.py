@@ -9,6 +9,8 @@ from moorl_jax.agents.cal_ql import CalQL
 from moorl_jax.agents.contract import Agent, static
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.iql import IQL
+from moorl_jax.agents.moorl import MOORL
+from moorl_jax.agents.opt import OPT, OPTIQL, OPTSPOT
 from moorl_jax.agents.pex import PEX
 from moorl_jax.agents.sac import RLPD, SAC
 from moorl_jax.agents.spot import SPOT
@@ -25,6 +27,10 @@ AGENTS: dict[str, type[Agent]] = {
     "cal_ql": CalQL,
     "sac": SAC,
     "rlpd": RLPD,
+    "moorl": MOORL,
+    "opt": OPT,
+    "opt_spot": OPTSPOT,
+    "opt_iql": OPTIQL,
 }
 
 
@@ -58,6 +64,10 @@ __all__ = [
     "BC",
     "CQL",
     "IQL",
+    "MOORL",
+    "OPT",
+    "OPTIQL",
+    "OPTSPOT",
     "PEX",
     "RLPD",
     "SAC",

@@ -7,12 +7,15 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from moorl_jax.agents import AGENTS, Agent
+from moorl_jax import replay
+from moorl_jax.agents import AGENTS, Agent, find_agent
 from moorl_jax.errors import MoorlError
+from moorl_jax.replay import Sampling
 
 PACKAGES = ("moorl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "mujoco", "numpy")
 
@@ -26,14 +29,39 @@ def agent_name(agent: Agent) -> str:
 
 
 def agent_fields(agent: Agent) -> dict[str, Any]:
-    """Return the agent's config as JSON can hold it; raise MoorlError naming a field that it cannot."""
-    fields = dataclasses.asdict(agent)
-    for name, value in fields.items():
+    """Return the agent's config as JSON can hold it; raise MoorlError naming a field that it cannot.
+
+    An agent or a sampling rule within it is written with its class.
+    """
+    fields = {}
+    for field in dataclasses.fields(agent):
+        value = getattr(agent, field.name)
+        if isinstance(value, Agent):
+            value = {"agent": agent_name(value)} | agent_fields(value)
+        elif isinstance(value, Sampling):
+            value = {"sampling": type(value).__name__} | dataclasses.asdict(value)
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise MoorlError(f"{type(agent).__name__}.{name} cannot be written to a result: {error}") from None
+            raise MoorlError(f"{type(agent).__name__}.{field.name} cannot be written to a result: {error}") from None
+        fields[field.name] = value
     return fields
+
+
+def rebuild_agent(name: str, fields: dict[str, Any]) -> Agent:
+    """Make an agent again from its name and what `agent_fields` wrote, JSON in between."""
+
+    def rebuilt(value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(map(rebuilt, value))
+        if isinstance(value, dict) and "agent" in value:
+            return rebuild_agent(value["agent"], {k: v for k, v in value.items() if k != "agent"})
+        if isinstance(value, dict) and "sampling" in value:
+            return getattr(replay, value["sampling"])(**{k: rebuilt(v) for k, v in value.items() if k != "sampling"})
+        return value
+
+    make: Callable[..., Agent] = find_agent(name)
+    return make(**{key: rebuilt(value) for key, value in fields.items()})
 
 
 def versions() -> dict[str, str]:

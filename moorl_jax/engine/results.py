@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
 
-from moorl_jax.agents import Agent, find_agent
+from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
 from moorl_jax.data.rows import episode_returns
@@ -136,19 +135,11 @@ def read(directory: Path) -> Result:
     return Result(directory, config, made_by, curves)
 
 
-def rebuild_agent(config: dict[str, Any]) -> Agent:
-    """Make the agent of a config.json again."""
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in config["agent_config"].items()
-    }
-    make: Callable[..., Agent] = find_agent(config["agent"])
-    return make(**fields)
-
-
 def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
     """Return the agent of the last phase, its observation normalizer and the final states of all seeds."""
     plan = result.plan
-    phases = rebuild_agent(result.config).phases(plan.updates, plan.env_steps)
+    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"])
+    phases = rebuilt.phases(plan.updates, plan.env_steps)
     agent, states = final_state(phases, result.task, len(result.config["seeds"]))
     target = _tree(states, Normalizer.identity(result.task.observation_shape))
     try:

@@ -2,6 +2,17 @@
 
 from moorl_jax.replay.balanced import Balanced
 from moorl_jax.replay.buffer import Buffer, Experience
-from moorl_jax.replay.sampling import Both, FromBuffer, FromDataset, Mixed, Sampling, Union
+from moorl_jax.replay.sampling import Both, FromBuffer, FromDataset, Mixed, OneSource, Sampling, Union
 
-__all__ = ["Balanced", "Both", "Buffer", "Experience", "FromBuffer", "FromDataset", "Mixed", "Sampling", "Union"]
+__all__ = [
+    "Balanced",
+    "Both",
+    "Buffer",
+    "Experience",
+    "FromBuffer",
+    "FromDataset",
+    "Mixed",
+    "OneSource",
+    "Sampling",
+    "Union",
+]

@@ -81,6 +81,33 @@ class Mixed(Sampling):
         return state, choose(from_data, take(data, rows), take(buffer.rows, buffer.slots(online_key, size)))
 
 
+class OneSource(Sampling):
+    """Each batch, and some in a row, from the dataset alone or from the buffer alone, picked at random (MOORL)."""
+
+    offline: float = 0.5  #: probability of the dataset
+    draws: int = struct.field(pytree_node=False, default=1)  #: batches in a row from the same source
+    repeated: bool = struct.field(pytree_node=False, default=False)  #: whether they are one and the same batch
+
+    def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:  # noqa: ARG002
+        """Return the bits that the current source was picked with, and the draws so far."""
+        return jax.random.key_data(key), jnp.zeros((), jnp.int32)
+
+    def sample(
+        self, state: tuple[Array, Array], key: Array, experience: Experience, size: int
+    ) -> tuple[tuple[Array, Array], Transitions]:
+        """Return a batch of one source."""
+        bits, count = state
+        bits = jnp.where(count % self.draws == 0, jax.random.key_data(key), bits)
+        source_key, rows_key = jax.random.split(jax.random.wrap_key_data(bits))
+        if not self.repeated:
+            rows_key = jax.random.fold_in(rows_key, count)
+        data, buffer = experience.offline, experience.online
+        from_data = jax.random.bernoulli(source_key, self.offline) | (buffer.size == 0)
+        rows = jax.random.randint(rows_key, (size,), 0, len(data))
+        batch = choose(jnp.full(size, from_data), take(data, rows), take(buffer.rows, buffer.slots(rows_key, size)))
+        return (bits, count + 1), batch
+
+
 class Both(Sampling):
     """A pair of full batches, (the dataset's, the buffer's), for updates that treat them apart."""
 

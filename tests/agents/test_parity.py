@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, PEX, RLPD, SPOT, TD3BC, CalQL
+from moorl_jax.agents import CQL, IQL, OPT, OPTSPOT, PEX, RLPD, SPOT, TD3BC, CalQL
 from moorl_jax.agents.cql import CQLState
 from moorl_jax.agents.iql import IQLState
+from moorl_jax.agents.opt import OnlinePretraining, OPTState
 from moorl_jax.agents.pex import PEXState
 from moorl_jax.agents.sac import SACState
 from moorl_jax.agents.spot import BehaviourVAE, SPOTState
@@ -88,6 +89,7 @@ class Case:
     """How one agent's config, state and outputs are named in its recordings."""
 
     unreported = set()
+    elsewhere = ()  #: networks whose parameters and gradients another test checks
 
     def turns(self, agent, z, k):
         """The updates of step k with their batches and draws."""
@@ -463,6 +465,142 @@ class PEXCase(IQLCase):
         return PEXState(**vars(super().state(z)), actor_offline=offline)
 
 
+AGES = ("off", "on")
+
+
+class OPTCase(Case):
+    """What the recordings of both of OPT's phases share: two generations of twin critics."""
+
+    @staticmethod
+    def _generations(z, prefix):
+        nets = [[z.net(f"{prefix}critic_{age}{i}") for i in range(2)] for age in AGES]
+        twins = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *each) for each in nets]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *twins)
+
+    @staticmethod
+    def _named(params, prefix=""):
+        return {
+            f"{prefix}critic_{age}{i}": jax.tree.map(lambda leaf, g=g, i=i: leaf[g, i], params)
+            for g, age in enumerate(AGES)
+            for i in range(2)
+        }
+
+    def agent(self, z):
+        h = z.hparams
+        scale = z.float("max_action")
+        fields = {
+            "policy_freq": int(h["policy_frequency"]),
+            "actor_learning_rate": z.float("actor_lr"),
+            "critic_learning_rate": z.float("critic_lr"),
+            "discount": z.float("discount_in_effect"),
+            "tau": z.float("tau"),
+            "policy_noise": z.float("policy_noise") * scale,
+            "noise_clip": z.float("noise_clip") * scale,
+            "max_action": scale,
+        }
+        if h["algo"] == "TD3":
+            return OPT(backbone=TD3BC(**fields, cloning=False), inner_learning_rate=z.float("inner_lr"))
+        spot = SPOT(
+            **fields,
+            samples=int(h["support_num_samples"]),
+            beta=z.float("vae_beta"),
+            support_weight=z.float("support_lambda"),
+            support_end=z.float("support_lambda_end"),
+            cooling_updates=z.float("online_steps"),
+            q_epsilon=1e-10,
+        )
+        return OPTSPOT(backbone=spot, inner_learning_rate=z.float("inner_lr"))
+
+
+class OPTFinetuneCase(OPTCase):
+    loss_names = {
+        "offline_critic_loss": "old_critic_loss",
+        "new_critic_loss": "new_critic_loss",
+        "actor_loss": "actor_loss",
+        "blended_q": "q",
+        "support_lambda": "support_weight",
+        "negative_log_density": "negative_log_density",
+    }
+    # Balanced replay's are checked in tests/replay; of the two values ours reports the mixture, of kappa only where the
+    # actor moves.
+    unreported = {"density_loss", "offline_density", "online_density", "priority_mean", "old_q", "new_q", "kappa"}
+    elsewhere = ("density",)
+
+    def state(self, z):
+        nets = {
+            "actor": Learner.create(z.net("actor")),
+            "critic": jax.vmap(Learner.create)(self._generations(z, "")),
+            "target_actor": z.net("target_actor"),
+            "target_critic": self._generations(z, "target_"),
+        }
+        if z.hparams["algo"] == "TD3":
+            return OPTState(TD3BCState(**nets), jnp.int32(0))
+        cooled = jnp.int32(z.hparams["online_updates_start"])
+        return OPTState(SPOTState(**nets, vae=vae_of(z.net("vae")), updates=cooled), jnp.int32(0))
+
+    def turns(self, agent, z, k):
+        # The recording passes each update a kappa of its own.
+        agent = agent.replace(kappa_start=z.hparams["kappas"][k], kappa_steps=0.0)
+        pair = [z._array(f"draws_{k}/policy_noise_{age}_pair") for age in ("offline", "online")]
+        draws = {"policy_noise": jnp.stack(pair)}
+        if f"draws_{k}/vae_eps" in z.arrays:
+            draws["vae_noise"] = z._array(f"draws_{k}/vae_eps")
+        turn = (z.hparams["total_updates_start"] + k) % len(agent.cycle())
+        return [(agent.cycle()[turn], z.batch(k), draws)]
+
+    def params(self, state):
+        return {
+            "actor": state.backbone.actor.params,
+            "target_actor": state.backbone.target_actor,
+            **self._named(state.backbone.critic.params),
+            **self._named(state.backbone.target_critic, "target_"),
+        }
+
+    def moments(self, state):
+        return {"actor": state.backbone.actor.moments.mu, **self._named(state.backbone.critic.moments.mu)}
+
+
+class OPTPretrainCase(OPTCase):
+    loss_names = {name: name for name in ("offline_td_loss", "online_td_loss", "gradient_weight")}
+
+    def agent(self, z):
+        return OnlinePretraining(opt=super().agent(z))
+
+    def state(self, z):
+        def pair(prefix):
+            """The recorded new critics, and in the place of the old ones, which have no part in this, the same."""
+            new = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(z.net(f"{prefix}critic_on{i}") for i in range(2)))
+            return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), new)
+
+        actor = z.net("target_actor")
+        nets = {
+            "actor": Learner.create(actor),
+            "critic": jax.vmap(Learner.create)(pair("")),
+            "target_actor": actor,
+            "target_critic": pair("target_"),
+        }
+        if z.hparams["algo"] == "TD3":
+            return OPTState(TD3BCState(**nets), jnp.int32(0))
+        return OPTState(SPOTState(**nets, vae={}, updates=jnp.int32(0)), jnp.int32(0))
+
+    def turns(self, agent, z, k):
+        fields = [name for name in Transitions.__dataclass_fields__ if f"batch_{k}/offline_{name}" in z.arrays]
+        kinds = ("offline", "online")
+        pair = tuple(Transitions(**{name: z._array(f"batch_{k}/{kind}_{name}") for name in fields}) for kind in kinds)
+        draws = tuple({"policy_noise": z._array(f"draws_{k}/policy_noise_{kind}")} for kind in kinds)
+        return [(agent.cycle()[k % len(agent.cycle())], pair, draws)]
+
+    def params(self, state):
+        return {
+            "target_actor": state.backbone.target_actor,
+            **self._named(state.backbone.critic.params),
+            **self._named(state.backbone.target_critic, "target_"),
+        }
+
+    def moments(self, state):
+        return self._named(state.backbone.critic.moments.mu)
+
+
 CASES = {
     "td3bc": TD3BCCase(),
     "iql": IQLCase(),
@@ -472,13 +610,19 @@ CASES = {
     "spot_vae": VAECase(),
     "rlpd": RLPDCase(),
     "pex": PEXCase(),
+    "opt_finetune": OPTFinetuneCase(),
+    "opt_pretrain": OPTPretrainCase(),
 }
-FILES = [
-    (CASES.get(path.stem) or CASES[path.stem.split("_")[0]], path)
-    for folder in FOLDERS
-    for path in sorted(folder.glob("*.npz"))
-    if path.stem.split("_")[0] in CASES
-]
+
+
+def case_of(path):
+    """The case of a recording, by the longest beginning of its name that is one."""
+    words = path.stem.split("_")
+    names = ["_".join(words[:count]) for count in range(len(words), 0, -1)]
+    return next((CASES[name] for name in names if name in CASES), None)
+
+
+FILES = [(case_of(path), path) for folder in FOLDERS for path in sorted(folder.glob("*.npz")) if case_of(path)]
 
 
 @dataclass
@@ -521,12 +665,13 @@ class TestParity:
                 assert ours.metrics[k][case.loss_names[theirs]] == pytest.approx(value, rel=1e-10, abs=1e-13), theirs
                 compared += 1
             for name, norm in zip(names, z.arrays["grad_norms"][k], strict=True):
-                if norm >= 0:
+                if norm >= 0 and not name.startswith(case.elsewhere):
                     assert ours.gradient_norms[k][name] == pytest.approx(norm, rel=1e-10, abs=1e-13), name
         assert compared >= 5 * 2
         for k in (0, 4):
             prefix = f"out_{k}/params/"
             recorded = [key for key in z.arrays.files if key.startswith(prefix)]
+            recorded = [key for key in recorded if not key.removeprefix(prefix).startswith(case.elsewhere)]
             assert recorded
             for key in recorded:
                 error = np.abs(ours.params[k][key.removeprefix(prefix)] - z.arrays[key]).max()
@@ -542,7 +687,7 @@ class TestParity:
                     assert mine == pytest.approx(value, rel=1e-4, abs=1e-6), theirs
         prefix = "out_4/params/"
         for key in z.arrays.files:
-            if key.startswith(prefix):
+            if key.startswith(prefix) and not key.removeprefix(prefix).startswith(case.elsewhere):
                 error = np.abs(ours.params[4][key.removeprefix(prefix)] - z.arrays[key]).max()
                 assert error < 1e-5, (key, error)
 

@@ -1,0 +1,93 @@
+"""MOORL: meta offline-online reinforcement learning (Chaudhary, Mondal and Behera 2025, arXiv 2506.09574)."""
+
+from moorl_jax.agents.contract import Update, static
+from moorl_jax.agents.sac import SAC, SACState
+from moorl_jax.errors import MoorlError
+from moorl_jax.nets import Learner, polyak
+from moorl_jax.replay import OneSource, Sampling
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+ACTING = ("meta", "adapted")
+INTERPOLATED = ("actor", "critic", "target_critic", "log_temperature")
+
+
+class MOORLState(SACState):
+    """SAC's networks as the inner updates move them, and the meta parameters that an epoch starts from."""
+
+    meta: dict[str, Params]  #: by the names of SACState's fields
+    adapted_actor: Params  #: at the end of the latest epoch, before the meta update
+
+
+class MOORL(SAC):
+    """MOORL over SAC. A meta-epoch is one env step and its `utd` inner updates of actor and critics, K in the paper.
+
+    Each epoch picks dataset or buffer at random, takes all its batches from there, starting from the meta parameters,
+    and ends with Reptile's meta update: meta + meta_rate (inner - meta) (Algorithm 1, line 11). With K = 1 and a meta
+    rate of 1 it is SAC on batches from a single source.
+
+    The paper as known to us leaves open K, both rates, the probability of each source, whether an epoch reuses one
+    batch, who acts, and what becomes of targets, temperature and Adam's moments at a meta update. All are fields, and
+    their defaults are ours, chosen by the study `moorl-meta`.
+    """
+
+    utd: int = static(4)
+    meta_rate: float = 0.5  #: eta_meta, in (0, 1]
+    offline_probability: float = 0.5  #: that an epoch learns from the dataset
+    repeats_batch: bool = static(False)  #: whether all updates of an epoch learn from the same batch
+    acting: str = static("meta")  #: who acts online: the "meta" policy or the one "adapted" in the latest epoch
+    interpolated: tuple[str, ...] = static(("actor", "critic"))  #: parts of the meta update; the rest stay as they are
+    resets_moments: bool = static(False)  #: whether an epoch starts with fresh Adam moments
+
+    def init(self, key: Array, example: Transitions) -> MOORLState:
+        """Initialize SAC's networks; the meta parameters are the same."""
+        state = super().init(key, example)
+        return MOORLState(**vars(state), meta=self._parts(state), adapted_actor=state.actor.params)
+
+    def cycle(self) -> tuple[Update, ...]:
+        """Return `utd` inner updates, of which the last ends with the meta update."""
+        return (self.inner_update,) * (self.utd - 1) + (self.update,)
+
+    def inner_update(
+        self, state: MOORLState, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[MOORLState, Metrics]:
+        """Update critics, targets, actor and temperature as SAC does."""
+        return super().update(state, batch, draws)  # type: ignore[return-value]
+
+    def update(self, state: MOORLState, batch: Transitions, draws: dict[str, Array]) -> tuple[MOORLState, Metrics]:  # type: ignore[override]
+        """Perform the epoch's last inner update, then the meta update, from which the next epoch starts."""
+        state, metrics = self.inner_update(state, batch, draws)
+        meta = polyak(state.meta, self._parts(state), self.meta_rate)
+        started = state.replace(meta=meta, adapted_actor=state.actor.params)
+        for name, params in meta.items():
+            part = getattr(state, name)
+            started = started.replace(**{name: part.replace(params=params) if isinstance(part, Learner) else params})
+        if self.resets_moments:
+            learners = ("actor", "critic", "log_temperature")
+            started = started.replace(**{name: getattr(started, name).renewed() for name in learners})
+        return started, metrics
+
+    def policy(self, state: MOORLState) -> Params:
+        """Return the policy that is judged and the one that acts."""
+        meta = state.meta["actor"]
+        return {"judged": meta, "acting": meta if self.acting == "meta" else state.adapted_actor}
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return the meta policy's squashed mean."""
+        return super().greedy(params["judged"], observations)
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
+        """Sample the acting policy."""
+        return super().act(params["acting"], observations, key)
+
+    def sampling(self) -> Sampling:
+        """Return where batches come from: one source an epoch."""
+        return OneSource(self.offline_probability, draws=self.utd, repeated=self.repeats_batch)
+
+    def _parts(self, state: SACState) -> dict[str, Params]:
+        """Return the parameters that meta updates interpolate."""
+        if self.acting not in ACTING:
+            raise MoorlError(f"MOORL: acting must be one of {ACTING}, not '{self.acting}'")
+        if not {"actor", "critic"} <= set(self.interpolated) <= set(INTERPOLATED):
+            raise MoorlError(f"MOORL: interpolated must hold actor and critic, of {INTERPOLATED}: {self.interpolated}")
+        parts = {name: getattr(state, name) for name in self.interpolated}
+        return {name: part.params if isinstance(part, Learner) else part for name, part in parts.items()}
