@@ -6,14 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import BC, CQL, IQL, PEX, RLPD, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.agents import BC, CQL, IQL, MOORL, OPT, PEX, RLPD, SAC, SPOT, TD3BC, CalQL
 from moorl_jax.data import Normalizer, Preparation, Prepared
 from moorl_jax.engine import trainer as engine
 from moorl_jax.engine.devices import lanes
 from moorl_jax.engine.trainer import Trainer, needs_data, returns_rule
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Pretrain, Switch
-from moorl_jax.replay import Balanced, Both, FromBuffer, Mixed, Union
+from moorl_jax.replay import Balanced, Both, Mixed, Union
 
 SMALL = {"hidden": (16, 16), "batch_size": 32}
 FEW = {"actions_per_state": 2, "blocks": 2}
@@ -32,11 +32,16 @@ RECIPES = {
     "cal_ql": CalQL(**SMALL, **FEW).phases(20, 40),
     "sac": SAC(**SMALL, random_steps=10).phases(20, 40),
     "rlpd": RLPD(**SMALL, members=3, utd=3, random_steps=10).phases(20, 40),
-    "balanced": (
-        Collect(OFFLINE["td3_bc"], 10, random=True),
-        Pretrain(OFFLINE["td3_bc"], 6, FromBuffer()),
-        Online(OFFLINE["td3_bc"], 30, Balanced(hidden=(8,), density_batch=16), utd=2),
-    ),
+    "moorl": MOORL(**SMALL, utd=3, random_steps=10).phases(20, 40),
+    # Collect, pre-training on both, balanced replay, switches.
+    "opt": OPT(
+        backbone=OFFLINE["td3_bc"],
+        batch_size=32,
+        replay=Balanced(hidden=(8,), density_batch=16, updated_numerator=True, online_fraction=None),
+        utd=3,
+        collect_steps=10,
+        pretrain_updates=6,
+    ).phases(20, 40),
 }
 
 

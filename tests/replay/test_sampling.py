@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from moorl_jax.errors import MoorlError
-from moorl_jax.replay import Both, Buffer, Experience, FromBuffer, FromDataset, Mixed, Union
+from moorl_jax.replay import Both, Buffer, Experience, FromBuffer, FromDataset, Mixed, OneSource, Union
 from moorl_jax.types import Transitions
 
 DATA, ONLINE, BATCH, DRAWS = 30, 10, 64, 400
@@ -101,3 +101,40 @@ def test_what_is_missing_is_named():
         Union().sample(None, jax.random.key(0), Experience(None, buffered(1)), 4)
     with pytest.raises(MoorlError, match="needs a buffer"):
         FromBuffer().sample(None, jax.random.key(0), Experience(numbered(0, 3), None), 4)
+
+
+class TestOneSource:
+    def test_batches_have_one_source_for_as_many_draws_as_asked(self, experience):
+        rule = OneSource(0.3, draws=3)
+        state, sources, batches = rule.init(jax.random.key(0), experience, BATCH), [], []
+        sample = jax.jit(lambda state, key: rule.sample(state, key, experience, BATCH))
+        for number in range(3 * DRAWS):
+            state, batch = sample(state, jax.random.fold_in(jax.random.key(1), number))
+            rewards = np.asarray(batch.rewards).astype(int)
+            online = rewards >= 1000
+            assert online.all() or not online.any()
+            sources.append(bool(online[0]))
+            batches.append(rewards)
+        epochs = np.array(sources).reshape(-1, 3)
+        assert (epochs == epochs[:, :1]).all()
+        assert stats.binomtest(int((~epochs[:, 0]).sum()), DRAWS, 0.3).pvalue > 1e-4
+        online, offline = (np.concatenate([b for b, s in zip(batches, sources, strict=True) if s == w]) for w in (1, 0))
+        assert_uniform(offline, range(DATA))
+        assert_uniform(online, range(1000, 1000 + ONLINE))
+        assert (batches[0] != batches[1]).any(), "the draws of an epoch are different batches"
+
+    def test_an_epochs_batch_may_be_repeated(self, experience):
+        rule = OneSource(0.5, draws=2, repeated=True)
+        state, batches = rule.init(jax.random.key(0), experience, BATCH), []
+        for number in range(6):
+            state, batch = rule.sample(state, jax.random.fold_in(jax.random.key(1), number), experience, BATCH)
+            batches.append(np.asarray(batch.rewards))
+        for epoch in range(3):
+            np.testing.assert_array_equal(batches[2 * epoch], batches[2 * epoch + 1])
+        assert (batches[1] != batches[2]).any()
+
+    def test_an_empty_buffer_is_never_the_source(self):
+        experience = Experience(numbered(0, DATA), buffered(0))
+        rule = OneSource(0.0)
+        _, batch = rule.sample(rule.init(jax.random.key(0), experience, BATCH), jax.random.key(1), experience, BATCH)
+        assert (batch.rewards < DATA).all()

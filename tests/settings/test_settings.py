@@ -22,7 +22,9 @@ def test_a_page_sets_every_agent(family):
         ("cql", Preparation(action_limit=0.999)),
         ("cal_ql", Preparation(action_limit=0.99999)),
         ("spot", Preparation(normalize_observations=True)),
-        ("pex", Preparation()),
+        ("pex", Preparation(normalize_returns=True)),
+        ("opt", Preparation()),
+        ("moorl", Preparation(action_limit=1 - 1e-5)),
         ("rlpd", Preparation(action_limit=1 - 1e-5)),
     ],
 )
@@ -53,6 +55,8 @@ def test_what_comes_before_learning_fits_the_budget():
     assert settings("rlpd", HOPPER, 0, 2_000).agent.random_steps == 200
     assert settings("pex", HOPPER, 0, 10_000).agent.collect_steps == 1_000
     assert settings("spot", HOPPER, 1_000_000, 0).agent.vae_updates == 100_000
+    opt = settings("opt", HOPPER, 0, 1_200).agent
+    assert (opt.collect_steps, opt.pretrain_updates, opt.kappa_steps) == (100, 200, 600.0)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
