@@ -16,7 +16,7 @@ POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench test test-slow format clean
+.PHONY: help setup bench study test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ $(READY): pyproject.toml
 
 bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= SOURCE= POLICIES= NAME=
 	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)')
+
+study: $(READY)  ## run a study and print its table: NAME= TASK= SEEDS= BUDGET= SOURCE= POLICIES=
+	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(SEEDS),--seeds $(SEEDS))
 
 test: $(READY)  ## lint, check types, run the fast tests
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
     """
     finished = [outcome for outcome in outcomes if outcome.result]
     tasks = list(dict.fromkeys(outcome.cell.task.name for outcome in finished))
-    agents = list(dict.fromkeys(outcome.cell.agent for outcome in finished))
+    labels = list(dict.fromkeys(outcome.cell.label for outcome in finished))
     if not tasks:
         return
     columns = min(3, len(tasks))
@@ -47,8 +47,8 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
                 # Both phases on one axis: to the left of 0 the updates of the offline phase, drawn to a width of
                 # their own, to the right env steps.
                 x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
-            colour = f"C{agents.index(outcome.cell.agent)}"
-            axis.plot(x, mean, color=colour, label=outcome.cell.agent)
+            colour = f"C{labels.index(outcome.cell.label)}"
+            axis.plot(x, mean, color=colour, label=outcome.cell.label)
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
         with_data = [outcome for outcome in here if outcome.cell.source != NO_SOURCE]
         title = task

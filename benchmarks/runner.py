@@ -4,12 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+import shlex
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.budgets import Budget
+from moorl_jax.agents.overrides import override
 from moorl_jax.data import Dataset, choose, load
 from moorl_jax.data.sources import at_hand
 from moorl_jax.engine import provenance, results
@@ -33,6 +35,13 @@ class Cell:
     seeds: tuple[int, ...]
     budget: Budget
     protocol: str
+    overrides: tuple[str, ...] = ()  #: NAME=VALUE changes of the agent's settings
+    variant: str = ""  #: what those changes are called in tables and pictures
+
+    @property
+    def label(self) -> str:
+        """The cell's name in tables and pictures."""
+        return self.variant or self.agent
 
     @property
     def spend(self) -> tuple[int, int]:
@@ -53,7 +62,8 @@ class Cell:
     @functools.cached_property
     def settings(self) -> Settings:
         """The agent's config and its data's preparation."""
-        return settings(self.agent, self.task, *self.spend)
+        chosen = settings(self.agent, self.task, *self.spend)
+        return dataclasses.replace(chosen, agent=override(chosen.agent, self.overrides))
 
     @functools.cached_property
     def name(self) -> str:
@@ -82,7 +92,11 @@ class Cell:
         source = "" if self.source == results.NO_SOURCE else f" --source {self.source}"
         offline = f" --updates {updates}" + (f" --evaluate-every {every}" if updates else "")
         online = f" --env-steps {env_steps} --evaluate-every-steps {every_steps}" if env_steps else ""
-        return f"moorl-jax train --agent {self.agent} --task {self.task.name}{source} --seeds {seeds}{offline}{online}"
+        changes = "".join(f" --set {shlex.quote(change)}" for change in self.overrides)
+        return (
+            f"moorl-jax train --agent {self.agent} --task {self.task.name}{source} --seeds {seeds}{offline}{online}"
+            f"{changes}"
+        )
 
 
 @dataclass(frozen=True)
@@ -104,15 +118,20 @@ def plan(
     protocol: str,
 ) -> list[Cell]:
     """Return the sweep's cells, task by task; raise MoorlError before anything runs if one cannot be."""
-    cells = []
-    for task in tasks:
-        for agent in agents:
-            cell = Cell(task, agent, results.NO_SOURCE, tuple(range(seeds)), budget, protocol)
-            if needs_data(cell.phases):
-                cell = dataclasses.replace(cell, source=choose(task, source, policies))
-            _ = cell.name  # an agent that is unknown or cannot be saved is named now, not after hours of others
-            cells.append(cell)
-    return cells
+    cells = [
+        Cell(task, agent, results.NO_SOURCE, tuple(range(seeds)), budget, protocol)
+        for task in tasks
+        for agent in agents
+    ]
+    return [sourced(cell, source, policies) for cell in cells]
+
+
+def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:
+    """Return the cell with the source of its data, where it needs any; raise MoorlError if it cannot be run."""
+    if needs_data(cell.phases):
+        cell = dataclasses.replace(cell, source=choose(cell.task, source, policies))
+    _ = cell.name  # an agent that is unknown or cannot be saved is named now, not after hours of others
+    return cell
 
 
 def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Display) -> list[Outcome]:
@@ -127,7 +146,7 @@ def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Di
 
     outcomes: list[Outcome] = []
     for number, cell in enumerate(cells, start=1):
-        label = f"[{number}/{len(cells)}] {cell.task.name} {cell.agent}"
+        label = f"[{number}/{len(cells)}] {cell.task.name} {cell.label}"
         result, fault = None, ""
         try:
             result = _finished(cell, directory / cell.name, data, display)
@@ -179,6 +198,6 @@ def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], 
             if made_from != now:
                 raise MoorlError(f"its data was {made_from[:8]}…, the data here is {now[:8]}…")
     except MoorlError as error:
-        display.console.print(f"{cell.task.name} {cell.agent}: running again, {error}", highlight=False, soft_wrap=True)
+        display.console.print(f"{cell.task.name} {cell.label}: running again, {error}", highlight=False, soft_wrap=True)
         return None
     return result

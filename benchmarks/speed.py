@@ -5,24 +5,30 @@ env steps and updates a second over all seeds, and where a lane's time goes. Wit
 simulators instead. Figures of one call compare with each other; those of two calls may differ with the machine's mood.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+import jax
 import mujoco
 import numpy as np
 import typer
 from mujoco import rollout
+from rich.live import Live
 from rich.table import Table
 
+from moorl_jax.agents import AGENTS
 from moorl_jax.cli import guarded
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.evaluation import Evaluator
-from moorl_jax.engine.trainer import Trainer, returns_rule
+from moorl_jax.engine.trainer import Trainer, length, returns_rule
 from moorl_jax.errors import UnknownNameError
-from moorl_jax.phases import Online, Switch
+from moorl_jax.nets import Learner
+from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain, Switch
 from moorl_jax.progress import terminal
 from moorl_jax.settings import settings
 from moorl_jax.tasks import Task, find, make_environment
@@ -30,8 +36,9 @@ from moorl_jax.types import ReturnsToGo, Transitions
 
 TASK = "hopper-medium-v2"
 ROWS = 1_000_000  #: of the dataset, as D4RL's
-ONLINE_AGENTS = ("td3_bc", "spot", "iql", "pex", "cql", "cal_ql", "sac", "rlpd")
-COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20}  #: agents measured over as many times fewer env steps
+ONLINE_AGENTS = tuple(name for name in AGENTS if name != "bc")
+COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
+"""Agents measured over as many times fewer env steps."""
 
 app = typer.Typer(add_completion=False)
 
@@ -52,12 +59,13 @@ def speed(
         _print_simulators()
         return
     table = Table("agent", "seeds", "env steps/s", "updates/s", "simulate", "update", "evaluate", "other")
-    for agent in agents.split(","):
-        if agent not in ONLINE_AGENTS:
-            raise UnknownNameError("online agent", agent, ONLINE_AGENTS)
-        for count in map(int, seeds.split(",")):
-            table.add_row(agent, str(count), *_measure(agent, count, max(20, env_steps // COSTLY.get(agent, 1))))
-    terminal().print(table)
+    with Live(table, console=terminal()):
+        for agent in agents.split(","):
+            for count in map(int, seeds.split(",")):
+                measured = measure(agent, count, env_steps)
+                shares = (f"{share:.0%}" for share in measured.shares.values())
+                rates = (f"{measured.env_steps_per_second:,.0f}", f"{measured.updates_per_second:,.0f}")
+                table.add_row(agent, str(count), *rates, *shares)
     terminal().print(
         f"Online on {find(TASK).environment}, {ROWS:,} dataset rows, all seeds together; shares of the wall-clock of "
         "training and of one evaluation (one episode a seed) per 5,000 env steps. Compilation is left out.",
@@ -65,13 +73,35 @@ def speed(
     )
 
 
-def _measure(name: str, count: int, env_steps: int) -> list[str]:
-    """Return env steps/s, updates/s and the shares of simulate, update, evaluate and other."""
+@dataclass(frozen=True)
+class Speed:
+    """An agent's online loop, all seeds together."""
+
+    env_steps_per_second: float
+    updates_per_second: float
+    shares: dict[str, float]  #: of the wall-clock: simulate, update, evaluate, other
+    parameters: int  #: of one seed, those that Adam moves
+
+
+def measure(name: str, count: int, env_steps: int) -> Speed:
+    """Time the online loop of an agent, as set for a long run, over `env_steps` of each seed, fewer if it is costly.
+
+    Raises UnknownNameError for an agent without one.
+    """
+    if name not in ONLINE_AGENTS:
+        raise UnknownNameError("online agent", name, ONLINE_AGENTS)
+    env_steps = max(20, env_steps // COSTLY.get(name, 1))
     task, warm_up = find(TASK), 40
-    agent = settings(name, task, 0, 100_000).agent
-    phases = tuple(phase for phase in agent.phases(0, 100_000) if isinstance(phase, Online | Switch))
-    (learning,) = (phase for phase in phases if isinstance(phase, Online))
-    trainer = Trainer((learning,), task, _random_data(task, returns_rule(phases)), tuple(range(count)))
+    # All that comes before its fine-tuning is cut short.
+    phases = tuple(
+        phase if isinstance(phase, Online | Switch) else _shortened(phase, warm_up)
+        for phase in settings(name, task, warm_up, 300_000).agent.phases(warm_up, 300_000)
+    )
+    trainer = Trainer(phases, task, _random_data(task, returns_rule(phases)), tuple(range(count)))
+    while not isinstance(trainer.current, Online):
+        trainer.start(length(trainer.current))()
+        trainer.next_phase()
+    learning = trainer.current
     trainer.start(warm_up)()
     before = [vars(clock).copy() for clock in trainer.clocks]
     started = time.perf_counter()
@@ -84,15 +114,26 @@ def _measure(name: str, count: int, env_steps: int) -> list[str]:
     evaluator.evaluate(trainer.agent, policies, 1)
     evaluating = (time.perf_counter() - started) * env_steps / 5_000
     evaluator.close()
+    states = trainer.states()
     trainer.close()
-    spent = {
-        use: np.mean([getattr(clock, use) - old[use] for clock, old in zip(trainer.clocks, before, strict=True)])
+    simulate, update = (
+        float(np.mean([getattr(clock, use) - old[use] for clock, old in zip(trainer.clocks, before, strict=True)]))
         for use in ("simulate", "update")
-    }
-    total = seconds + evaluating
-    shares = [spent["simulate"], spent["update"], evaluating, seconds - spent["simulate"] - spent["update"]]
+    )
+    spent = {"simulate": simulate, "update": update, "evaluate": evaluating, "other": seconds - simulate - update}
+    learners = jax.tree.leaves(states, is_leaf=lambda part: isinstance(part, Learner))
+    parameters = sum(
+        leaf.size for part in learners if isinstance(part, Learner) for leaf in jax.tree.leaves(part.params)
+    )
     rate = count * env_steps / seconds
-    return [f"{rate:,.0f}", f"{rate * learning.utd:,.0f}", *(f"{share / total:.0%}" for share in shares)]
+    shares = {use: value / (seconds + evaluating) for use, value in spent.items()}
+    return Speed(rate, rate * learning.utd, shares, parameters // count)
+
+
+def _shortened(phase: Collect | Offline | Pretrain, length: int) -> Phase:
+    if isinstance(phase, Collect):
+        return dataclasses.replace(phase, env_steps=length)
+    return dataclasses.replace(phase, updates=length)
 
 
 def _random_data(task: Task, returns: ReturnsToGo | None) -> Prepared:

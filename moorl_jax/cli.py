@@ -1,6 +1,5 @@
 """The command line, `moorl-jax`."""
 
-import ast
 import functools
 import shlex
 import sys
@@ -14,7 +13,8 @@ import typer
 from rich.table import Table
 
 from moorl_jax import settings as families
-from moorl_jax.agents import AGENTS, Agent
+from moorl_jax.agents import AGENTS
+from moorl_jax.agents.overrides import override
 from moorl_jax.data import hdf5, sources
 from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions
 from moorl_jax.engine import provenance, results
@@ -195,7 +195,11 @@ def train_command(
     policies: PoliciesOption = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a field of the agent's config."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change a field of the agent's config; backbone.alpha=1.0 reaches into an agent within.",
+        ),
     ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints, which are written after evaluations.")
@@ -215,7 +219,7 @@ def train_command(
     use_all_cores()
     chosen_seeds = _seeds(seeds)
     setting = families.settings(agent, chosen, updates, env_steps)
-    trained = _override(setting.agent, overrides or [])
+    trained = override(setting.agent, overrides or [])
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
     dataset = None
     with Display(console) as display:
@@ -300,24 +304,6 @@ def _seeds(text: str) -> int | list[int]:
         return [int(part) for part in text.split(",") if part.strip()] if "," in text else int(text)
     except ValueError:
         raise MoorlError(f"--seeds takes a number or numbers separated by commas, not '{text}'") from None
-
-
-def _override(agent: Agent, overrides: list[str]) -> Agent:
-    """Return the agent with NAME=VALUE fields replaced; values are Python literals."""
-    changes = {}
-    for override in overrides:
-        name, _, value = override.partition("=")
-        if name not in vars(agent):
-            raise UnknownNameError(f"field of {type(agent).__name__}", name, vars(agent))
-        try:
-            changes[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            raise MoorlError(f"--set {override}: the value is not a Python literal") from None
-        now = getattr(agent, name)
-        kinds = (float, int, type(None)) if now is None or isinstance(now, float) else (type(now),)
-        if type(changes[name]) not in kinds:
-            raise MoorlError(f"--set {override}: {name} is {now!r} now, which is another kind of value")
-    return agent.replace(**changes)
 
 
 def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:

@@ -148,31 +148,11 @@ def test_train_then_eval(call, embedded, tmp_path):
     assert "2 episodes" in evaluated.output
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("hiden=(8,)", "did you mean hidden"),
-        ("hidden=8 8", "not a Python literal"),
-        ("hidden=8", "another kind of value"),
-        ("learning_rate='x'", "another kind of value"),
-    ],
-)
-def test_wrong_overrides_are_named(call, embedded, tmp_path, override, message):
-    result = call(
-        "train",
-        "--agent",
-        "bc",
-        "--task",
-        "hopper-medium-v2",
-        "--source",
-        "embedded",
-        "--set",
-        override,
-        "--out",
-        tmp_path / "run",
-    )
+def test_a_wrong_override_is_named(call, embedded, tmp_path):
+    where = ("--task", "hopper-medium-v2", "--source", "embedded", "--out", tmp_path / "run")
+    result = call("train", "--agent", "bc", *where, "--set", "hiden=(8,)")
     assert result.exit_code == 2
-    assert message in result.stderr
+    assert "did you mean hidden" in result.stderr
 
 
 def test_the_installed_command_answers():

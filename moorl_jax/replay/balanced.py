@@ -51,7 +51,8 @@ class SumTree(struct.PyTreeNode):
 
     def set(self, rows: Array, priorities: Array) -> "SumTree":
         """Give leaves `rows` new priorities and mend the sums above; equal rows must be given equal priorities."""
-        mended, values = [], priorities
+        mended: list[Array] = []
+        values = priorities
         for level in reversed(self.levels):
             groups, places = jnp.divmod(rows, BRANCHES)
             level = level.at[groups, places].set(values)

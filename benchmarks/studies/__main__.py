@@ -1,0 +1,61 @@
+"""`python -m benchmarks.studies NAME`: run a study, write and show its table. `make study` calls it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from benchmarks import plots
+from benchmarks.budgets import BUDGETS
+from benchmarks.runner import sweep
+from benchmarks.studies import cost, study
+from benchmarks.studies.catalogue import STUDIES
+from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.progress import Display, terminal
+
+app = typer.Typer(add_completion=False)
+NAMES = (*STUDIES, cost.NAME)
+
+
+@app.command()
+@guarded
+def run(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}.")],
+    task: Annotated[str, typer.Option(help="Tasks, separated by commas; the study's own by default.")] = "",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
+    budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
+    source: Annotated[str, typer.Option(help="auto, d4rl, recipe, embedded or minari.")] = "auto",
+    policies: PoliciesOption = None,
+    results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
+) -> None:
+    """Run a study and print its table. Finished cells are kept, unfinished ones run."""
+    if name not in NAMES:
+        raise UnknownNameError("study", name, NAMES)
+    if budget not in BUDGETS:
+        raise UnknownNameError("budget", budget, BUDGETS)
+    use_all_cores()
+    console, spend = terminal(), BUDGETS[budget]
+    directory = results / "studies" / (name if budget == "quick" else f"{name}-{budget}")
+    if name == cost.NAME:
+        cost.run(spend, directory, console)
+        return
+    chosen = STUDIES[name]
+    cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
+    with Display(console) as display:
+        outcomes = sweep(cells, results / "cells", policies, display)
+    written = study.write(chosen, outcomes, directory)
+    plots.curves(outcomes, directory / "curves.png")
+    table = Table(*written.columns, caption=study.caption(chosen, outcomes), caption_justify="left")
+    for row in written.itertuples(index=False):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"written: {', '.join(sorted(str(path) for path in directory.iterdir()))}", highlight=False)
+    if any(outcome.fault for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,79 @@
+"""The studies by name."""
+
+from benchmarks.studies.study import Study, Variant
+
+FIXED = "kappa_steps=0.0"  #: kappa keeps its start
+
+STUDIES = {
+    "opt-components": Study(
+        question="What do OPT's parts contribute?",
+        tasks="walker2d-random-v2,hopper-medium-v2",
+        variants=(
+            Variant("full", "opt"),
+            Variant("new critics at random", "opt", ("pretrain_updates=0",)),
+            Variant("pre-trained on online data alone", "opt", ("pretraining='online'",)),
+            Variant("old critics alone (kappa 0)", "opt", ("kappa_start=0.0", FIXED)),
+            Variant("new critics alone (kappa 1)", "opt", ("kappa_start=1.0", FIXED)),
+        ),
+    ),
+    "opt-kappa": Study(
+        question="How should OPT weigh its new critics against the old ones?",
+        tasks="walker2d-random-v2,hopper-medium-v2",
+        variants=(
+            Variant("fixed 0.5", "opt", ("kappa_start=0.5", FIXED)),
+            Variant("0.1 to 0.9", "opt", ("kappa_start=0.1", "kappa_end=0.9")),
+            Variant("0.3 to 0.9", "opt", ("kappa_start=0.3", "kappa_end=0.9")),
+            Variant("0.5 to 0.9", "opt", ("kappa_start=0.5", "kappa_end=0.9")),
+            Variant("by density (ours)", "opt", ("kappa_rule='density'",)),
+        ),
+    ),
+    "opt-alpha": Study(
+        question="How large should the inner step of OPT's pre-training be?",
+        tasks="walker2d-random-v2,hopper-medium-v2",
+        variants=tuple(
+            Variant(f"alpha {alpha}", "opt", (f"inner_learning_rate={alpha}",))
+            for alpha in ("1e-5", "1e-4", "3e-4", "1e-3", "1e-2")
+        ),
+    ),
+    "opt-replay": Study(
+        question="Where should the batches of OPT's fine-tuning come from?",
+        tasks="walker2d-random-v2,hopper-medium-v2",
+        variants=(
+            Variant("balanced", "opt"),
+            Variant("symmetric", "opt", ("replay=Mixed(0.5)",)),
+            Variant("uniform", "opt", ("replay=Union()",)),
+            Variant("online only", "opt", ("replay=FromBuffer()",)),
+        ),
+    ),
+    "moorl-meta": Study(
+        question="Which values should MOORL have for what its paper leaves open?",
+        tasks="hopper-medium-v2,walker2d-medium-replay-v2",
+        variants=(
+            Variant("K 4, rate 0.5, p 0.5", "moorl", ("utd=4", "meta_rate=0.5", "offline_probability=0.5")),
+            Variant("K 1, rate 1 (SAC, one source)", "moorl", ("utd=1", "meta_rate=1.0", "offline_probability=0.5")),
+            Variant("K 4, rate 1", "moorl", ("utd=4", "meta_rate=1.0", "offline_probability=0.5")),
+            Variant("K 4, rate 0.1", "moorl", ("utd=4", "meta_rate=0.1", "offline_probability=0.5")),
+            Variant("K 10, rate 0.5", "moorl", ("utd=10", "meta_rate=0.5", "offline_probability=0.5")),
+            Variant("p 0.25", "moorl", ("utd=4", "meta_rate=0.5", "offline_probability=0.25")),
+            Variant("p 0.75", "moorl", ("utd=4", "meta_rate=0.5", "offline_probability=0.75")),
+            Variant("one batch for all K", "moorl", ("utd=4", "meta_rate=0.5", "repeats_batch=True")),
+            Variant("adapted policy acts", "moorl", ("utd=4", "meta_rate=0.5", "acting='adapted'")),
+            Variant(
+                "targets, temperature too",
+                "moorl",
+                (
+                    "utd=4",
+                    "meta_rate=0.5",
+                    "interpolated=('actor', 'critic', 'target_critic', 'log_temperature')",
+                ),
+            ),
+            Variant("moments anew", "moorl", ("utd=4", "meta_rate=0.5", "resets_moments=True")),
+            Variant("RLPD of that size", "rlpd", ("utd=4", "members=2", "layer_norm=False")),
+        ),
+    ),
+    "hybrid": Study(
+        question="How do the hybrid methods compare at equal env steps?",
+        tasks="hopper-medium-v2,hopper-medium-replay-v2,walker2d-medium-v2,walker2d-medium-replay-v2",
+        variants=tuple(Variant(agent, agent) for agent in ("moorl", "rlpd", "sac", "cal_ql", "opt")),
+    ),
+}

@@ -1,0 +1,57 @@
+"""The study `cost`: what each agent takes, beside SAC in the same run. The table that OPT's and MOORL's papers lack."""
+
+import multiprocessing
+import resource
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.budgets import Budget
+from benchmarks.speed import ONLINE_AGENTS, ROWS, TASK, measure
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.tasks import find
+
+NAME = "cost"
+REFERENCE = "sac"
+ENV_STEPS = {"quick": 400, "short": 2_000, "paper": 10_000}  #: measured by budget; fewer for costly agents
+
+
+def run(budget: Budget, directory: Path, console: Console) -> None:
+    """Measure every agent's online loop with one seed, print the table and write it."""
+    agents = (REFERENCE, *(name for name in ONLINE_AGENTS if name != REFERENCE))
+    rows = []
+    for agent in track(agents, "measuring", console=console, disable=not console.is_terminal):
+        # A process each, so that memory is its own.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            rows.append(pool.submit(_row, agent, ENV_STEPS[budget.name]).result())
+    table = pd.DataFrame(rows)
+    table.insert(4, f"relative to {REFERENCE}", table["s per 1k env steps"] / table["s per 1k env steps"].iloc[0])
+    directory.mkdir(parents=True, exist_ok=True)
+    table.to_csv(directory / "table.csv", index=False, float_format="%.4g")
+    caption = (
+        f"What an env step costs online, with its updates: {find(TASK).environment}, one seed, agents as set for 300k "
+        f"env steps, {ROWS:,} dataset rows of random numbers, compilation left out. Peak memory is the process's, "
+        "dataset and buffer included. Parameters are those that Adam moves."
+    )
+    markdown = table.to_markdown(index=False, floatfmt=("", "d", ".1f", ",.0f", ".2f", ",.0f", ",d"))
+    (directory / "table.md").write_text(f"{markdown}\n\n{caption}\n")
+    console.print(markdown, highlight=False, soft_wrap=True)
+    console.print(f"\n{caption}\nwritten: {directory}", highlight=False)
+
+
+def _row(agent: str, env_steps: int) -> dict[str, object]:
+    use_all_cores()
+    speed = measure(agent, 1, env_steps)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    return {
+        "agent": agent,
+        "updates per env step": round(speed.updates_per_second / speed.env_steps_per_second),
+        "s per 1k env steps": 1000 / speed.env_steps_per_second,
+        "updates/s": speed.updates_per_second,
+        "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
+        "parameters": speed.parameters,
+    }

@@ -1,0 +1,58 @@
+"""Changing fields of an agent's config by text, as the command line and studies do."""
+
+import ast
+from collections.abc import Sequence
+from typing import Any
+
+from moorl_jax import replay
+from moorl_jax.agents.contract import Agent
+from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.replay import Sampling
+
+RULES = {name: rule for name, rule in vars(replay).items() if isinstance(rule, type) and issubclass(rule, Sampling)}
+
+
+def override(agent: Agent, changes: Sequence[str]) -> Agent:
+    """Return the agent with fields replaced by NAME=VALUE.
+
+    A value is a Python literal, or for a sampling rule a call like `Mixed(0.25)`. `backbone.alpha=1.0` reaches into a
+    field that is an agent itself. Raises MoorlError for a field there is not, or a value of another kind.
+    """
+    for change in changes:
+        path, _, text = change.partition("=")
+        agent = _changed(agent, path.split("."), text, change)
+    return agent
+
+
+def _changed(agent: Agent, path: list[str], text: str, change: str) -> Agent:
+    name, *rest = path
+    if name not in vars(agent):
+        raise UnknownNameError(f"field of {type(agent).__name__}", name, vars(agent))
+    now = getattr(agent, name)
+    if rest:
+        if not isinstance(now, Agent):
+            raise MoorlError(f"{change}: {name} is {now!r}, which has no fields")
+        return agent.replace(**{name: _changed(now, rest, text, change)})
+    value = _value(text, change)
+    same_kind: tuple[type, ...] = (type(now),)
+    if isinstance(now, Sampling):
+        same_kind = (Sampling,)
+    elif now is None or isinstance(now, float):
+        same_kind = (float, int, type(None))
+    if not isinstance(value, same_kind) or (isinstance(value, bool) and bool not in same_kind):
+        raise MoorlError(f"{change}: {name} is {now!r} now, which is another kind of value")
+    return agent.replace(**{name: value})
+
+
+def _value(text: str, change: str) -> Any:
+    try:
+        tree = ast.parse(text, mode="eval").body
+        if not isinstance(tree, ast.Call):
+            return ast.literal_eval(tree)
+        if not isinstance(tree.func, ast.Name) or tree.func.id not in RULES:
+            raise MoorlError(f"{change}: a value may be a literal or one of {', '.join(RULES)} called with literals")
+        rule = RULES[tree.func.id]
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords if keyword.arg}
+        return rule(*map(ast.literal_eval, tree.args), **named)
+    except (ValueError, SyntaxError, TypeError):
+        raise MoorlError(f"{change}: the value is not a Python literal") from None
