@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ from scipy import stats
 
 from moorl_jax.nets import Learner
 from moorl_jax.replay import Balanced, Buffer, Experience
-from moorl_jax.replay.balanced import BalancedState, SumTree
+from moorl_jax.replay.balanced import BRANCHES, BalancedState, SumTree
 from moorl_jax.types import Transitions
 
 FIELDS = ("observations", "actions", "rewards", "next_observations", "terminals")
@@ -20,11 +21,11 @@ PARITY = Path(__file__).parents[1] / "parity" / "balanced_replay.npz"
 
 
 class TestSumTree:
-    @pytest.mark.parametrize("count", [1, 5, 128, 300, 20_000])
+    @pytest.mark.parametrize("count", [1, 5, 13, 128, 300, 20_000])
     def test_every_node_is_the_sum_of_its_children(self, count, rng):
         tree = SumTree.create(jnp.asarray(rng.random(count), jnp.float32), count + 3)
         tree = tree.set(jnp.array([0, count - 1]), jnp.array([2.5, 2.5], jnp.float32))
-        assert len(tree.levels) == (1 if count + 3 <= 128 else 2 if count + 3 <= 128**2 else 3)
+        assert len(tree.levels) == math.ceil(math.log(count + 3, BRANCHES))
         for above, below in itertools.pairwise(tree.levels):
             sums = np.zeros(above.size, np.float32)
             sums[: len(below)] = below.sum(axis=1)
