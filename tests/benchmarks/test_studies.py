@@ -1,0 +1,94 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import plots
+from benchmarks.budgets import BUDGETS, Budget
+from benchmarks.runner import Cell, Outcome, sweep
+from benchmarks.studies import study
+from benchmarks.studies.__main__ import app
+from benchmarks.studies.catalogue import STUDIES
+from benchmarks.studies.study import Study, Variant
+from moorl_jax.data import hdf5, recipe, sources
+from moorl_jax.errors import MoorlError
+from moorl_jax.progress import Display, terminal
+from moorl_jax.tasks import expand
+
+TINY = Budget("tiny", updates=6, updates_before=6, env_steps=20, env_steps_alone=20, seeds=2, evaluations=2)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_variant_can_be_set_and_differs_from_the_others(name):
+    """Each is a valid change of an agent's settings, at the smallest budget too, and a cell of its own."""
+    # On a random dataset OPT's own kappa is 1 throughout, as one of the variants'.
+    chosen, task = STUDIES[name], expand(STUDIES[name].tasks)[-1]
+    for budget in BUDGETS.values():
+        cells = [
+            Cell(task, v.agent, "recipe", (0,), budget, chosen.protocol, v.changes, v.label) for v in chosen.variants
+        ]
+        assert all(cell.phases for cell in cells)
+        assert len({cell.name for cell in cells}) == len({cell.label for cell in cells}) == len(chosen.variants)
+    assert "--set" in "".join(cell.command for cell in cells) or not any(v.changes for v in chosen.variants)
+
+
+@pytest.fixture
+def outcomes(hopper, hopper_rows, tmp_path):
+    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSION)})
+    variants = (
+        Variant("plain", "td3_bc"),
+        Variant("wild", "td3_bc", ("exploration_noise=0.5",)),
+        Variant("sac", "sac"),
+    )
+    tiny = Study("What is tried?", "hopper-medium-v2", variants, budgets={"quick": TINY})
+    cells = tiny.cells(tiny.tasks, BUDGETS["quick"], 2, "embedded", None)
+    cells = [dataclasses.replace(cell, task=dataclasses.replace(hopper, evaluation_episodes=1)) for cell in cells]
+    return tiny, sweep(cells, tmp_path / "cells", None, Display(terminal()))
+
+
+def test_a_studys_table_and_picture(outcomes, tmp_path):
+    tiny, outcomes = outcomes
+    assert [outcome.fault for outcome in outcomes] == ["", "", ""]
+    numbers = study.frame(outcomes)
+    assert list(numbers["variant"]) == ["plain", "wild", "sac"]
+    assert numbers["before"].isna().tolist() == [False, False, True]
+    curves = outcomes[1].result.curves
+    online = curves[curves["env_steps"] > 0]
+    assert numbers["online mean"][1] == pytest.approx(online["score"].mean())
+    assert numbers["final"][1] == pytest.approx(online[online["env_steps"] == 20]["score"].mean())
+    assert (numbers["minutes"] > 0).all()
+    study.write(tiny, outcomes, tmp_path / "out")
+    plots.curves(outcomes, tmp_path / "out" / "curves.png")
+    written = (tmp_path / "out" / "table.md").read_text()
+    assert "What is tried?" in written
+    assert "embedded data; 6 offline updates where the agent has an offline phase, 20 env steps" in written
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 10_000
+
+
+def test_a_variants_command_says_what_was_changed(outcomes):
+    _, outcomes = outcomes
+    assert outcomes[1].result.config["command"].endswith("--set exploration_noise=0.5")
+    assert outcomes[1].result.config["agent_config"]["exploration_noise"] == 0.5
+
+
+def test_a_failed_variant_is_a_dash(outcomes):
+    _, outcomes = outcomes
+    failed = [Outcome(outcomes[0].cell, None, "broke"), *outcomes[1:]]
+    numbers = study.frame(failed)
+    assert np.isnan(numbers["final"][0])
+    assert study.text(numbers)["final"][0] == "–"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(("opt-kapa",), "did you mean opt-kappa"), (("cost", "--budget", "x"), "budget")]
+)
+def test_wrong_words_are_named(words, message):
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_study_that_cannot_run_says_why_before_it_begins():
+    with pytest.raises(MoorlError):
+        STUDIES["hybrid"].cells("antmaze-umaze-v2", BUDGETS["quick"], 1, "auto", None)
