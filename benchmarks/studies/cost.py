@@ -28,6 +28,8 @@ def run(budget: Budget, directory: Path, console: Console) -> None:
         # A process each, so that memory is its own.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             rows.append(pool.submit(_row, agent, ENV_STEPS[budget.name]).result())
+        if not console.is_terminal:
+            console.print(f"{agent}: {rows[-1]['s per 1k env steps']:.1f} s per 1k env steps", highlight=False)
     table = pd.DataFrame(rows)
     table.insert(4, f"relative to {REFERENCE}", table["s per 1k env steps"] / table["s per 1k env steps"].iloc[0])
     directory.mkdir(parents=True, exist_ok=True)
