@@ -32,13 +32,13 @@ RECIPES = {
     "cal_ql": CalQL(**SMALL, **FEW).phases(20, 40),
     "sac": SAC(**SMALL, random_steps=10).phases(20, 40),
     "rlpd": RLPD(**SMALL, members=3, utd=3, random_steps=10).phases(20, 40),
-    "moorl": MOORL(**SMALL, utd=3, random_steps=10).phases(20, 40),
+    "moorl": MOORL(**SMALL, utd=2, random_steps=10).phases(20, 40),
     # Collect, pre-training on both, balanced replay, switches.
     "opt": OPT(
         backbone=OFFLINE["td3_bc"],
         batch_size=32,
         replay=Balanced(hidden=(8,), density_batch=16, updated_numerator=True, online_fraction=None),
-        utd=3,
+        utd=1,
         collect_steps=10,
         pretrain_updates=6,
     ).phases(20, 40),
