@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import BC, CQL, IQL, PEX, RLPD, SAC, SPOT, TD3BC
+from moorl_jax.agents import BC, CQL, IQL, MOORL, OPT, OPTIQL, PEX, RLPD, SAC, SPOT, TD3BC
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.nets import critics
@@ -32,6 +32,13 @@ AGENTS = {
         utd=1,
         backup_entropy=False,
     ),
+    "moorl": MOORL(
+        **SMALL, **RATES, discount=0.5, tau=0.05, target_entropy_per_dimension=-2.0, initial_temperature=0.1, utd=2
+    ),
+}
+AGENTS |= {
+    "opt": OPT(backbone=AGENTS["td3_bc"].replace(cloning=False), batch_size=64),
+    "opt_iql": OPTIQL(backbone=AGENTS["iql"], batch_size=64),
 }
 
 
@@ -50,7 +57,10 @@ def _agent(request):
 
 
 def value(state, observation, action):
-    q = critics(state.critic.params, np.array([observation], np.float32), np.array([action], np.float32))
+    params = state.critic.params if hasattr(state, "critic") else state.backbone.critic.params
+    if not hasattr(state, "critic"):  # OPT: both generations must find it
+        params = jax.tree.map(lambda pair: pair.reshape(-1, *pair.shape[2:]), params)
+    q = critics(params, np.array([observation], np.float32), np.array([action], np.float32))
     return np.asarray(q)
 
 
