@@ -26,9 +26,9 @@ class Budget:
         }[protocol]
 
 
-# The papers train offline for a million updates and fine-tune for 250k (RLPD, OPT) to a million env steps (Cal-QL).
+# The papers train offline for a million updates and learn online for 250k (RLPD), 300k (OPT) or a million env steps.
 BUDGETS = {
     "quick": Budget("quick", 4_000, 2_000, 1_000, 2_000, seeds=2, evaluations=8),
     "short": Budget("short", 100_000, 20_000, 10_000, 100_000, seeds=3, evaluations=20),
-    "paper": Budget("paper", 1_000_000, 1_000_000, 250_000, 1_000_000, seeds=4, evaluations=200),
+    "paper": Budget("paper", 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200),
 }

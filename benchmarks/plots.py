@@ -28,6 +28,7 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
     labels = list(dict.fromkeys(outcome.cell.label for outcome in finished))
     if not tasks:
         return
+    colours = plt.get_cmap("tab10" if len(labels) <= 10 else "tab20").colors  # type: ignore[attr-defined]
     columns = min(3, len(tasks))
     rows = math.ceil(len(tasks) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, layout="constrained")
@@ -47,7 +48,7 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
                 # Both phases on one axis: to the left of 0 the updates of the offline phase, drawn to a width of
                 # their own, to the right env steps.
                 x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
-            colour = f"C{labels.index(outcome.cell.label)}"
+            colour = colours[labels.index(outcome.cell.label)]
             axis.plot(x, mean, color=colour, label=outcome.cell.label)
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
         with_data = [outcome for outcome in here if outcome.cell.source != NO_SOURCE]

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import shlex
+import shutil
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -200,4 +201,5 @@ def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], 
     except MoorlError as error:
         display.console.print(f"{cell.task.name} {cell.label}: running again, {error}", highlight=False, soft_wrap=True)
         return None
+    shutil.rmtree(results.running(directory), ignore_errors=True)  # of a run that was killed as it ended
     return result

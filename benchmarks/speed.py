@@ -114,14 +114,14 @@ def measure(name: str, count: int, env_steps: int) -> Speed:
     evaluator.evaluate(trainer.agent, policies, 1)
     evaluating = (time.perf_counter() - started) * env_steps / 5_000
     evaluator.close()
-    states = trainer.states()
+    changed = trainer.carries()
     trainer.close()
     simulate, update = (
         float(np.mean([getattr(clock, use) - old[use] for clock, old in zip(trainer.clocks, before, strict=True)]))
         for use in ("simulate", "update")
     )
     spent = {"simulate": simulate, "update": update, "evaluate": evaluating, "other": seconds - simulate - update}
-    learners = jax.tree.leaves(states, is_leaf=lambda part: isinstance(part, Learner))
+    learners = jax.tree.leaves(changed, is_leaf=lambda part: isinstance(part, Learner))
     parameters = sum(
         leaf.size for part in learners if isinstance(part, Learner) for leaf in jax.tree.leaves(part.params)
     )

@@ -13,7 +13,7 @@ from benchmarks.studies import cost, study
 from benchmarks.studies.catalogue import STUDIES
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.engine.devices import use_all_cores
-from moorl_jax.errors import UnknownNameError
+from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 
 app = typer.Typer(add_completion=False)
@@ -38,10 +38,12 @@ def run(
         raise UnknownNameError("budget", budget, BUDGETS)
     use_all_cores()
     console, spend = terminal(), BUDGETS[budget]
-    directory = results / "studies" / (name if budget == "quick" else f"{name}-{budget}")
     if name == cost.NAME:
-        cost.run(spend, directory, console)
+        if task or seeds or source != "auto":
+            raise MoorlError("the study 'cost' runs on random numbers with one seed: it takes no task, seeds or source")
+        cost.run(spend, results / "studies" / _directory(name, "", budget), console)
         return
+    directory = results / "studies" / _directory(name, task, budget)
     chosen = STUDIES[name]
     cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
     with Display(console) as display:
@@ -55,6 +57,12 @@ def run(
     console.print(f"written: {', '.join(sorted(str(path) for path in directory.iterdir()))}", highlight=False)
     if any(outcome.fault for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _directory(name: str, task: str, budget: str) -> str:
+    """Return the name of a study's directory, by what differs from its defaults."""
+    parts = [name, task.replace(",", "+"), "" if budget == "quick" else budget]
+    return "-".join(filter(None, parts))
 
 
 if __name__ == "__main__":

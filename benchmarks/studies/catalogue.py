@@ -6,6 +6,7 @@ FIXED = "kappa_steps=0.0"  #: kappa keeps its start
 
 STUDIES = {
     "opt-components": Study(
+        # On random data OPT's own kappa is 1: there "full" and "new critics alone" are one run.
         question="What do OPT's parts contribute?",
         tasks="walker2d-random-v2,hopper-medium-v2",
         variants=(
@@ -14,6 +15,7 @@ STUDIES = {
             Variant("pre-trained on online data alone", "opt", ("pretraining='online'",)),
             Variant("old critics alone (kappa 0)", "opt", ("kappa_start=0.0", FIXED)),
             Variant("new critics alone (kappa 1)", "opt", ("kappa_start=1.0", FIXED)),
+            Variant("TD3 with as many updates", "td3_bc", ("utd=5",)),
         ),
     ),
     "opt-kappa": Study(
@@ -68,7 +70,13 @@ STUDIES = {
                 ),
             ),
             Variant("moments anew", "moorl", ("utd=4", "meta_rate=0.5", "resets_moments=True")),
-            Variant("RLPD of that size", "rlpd", ("utd=4", "members=2", "layer_norm=False")),
+            # What is left of the difference: half of each batch from either source, the critics' mean for the actor,
+            # and one actor update an env step.
+            Variant(
+                "RLPD of that size",
+                "rlpd",
+                ("utd=4", "members=2", "layer_norm=False", "target_entropy_per_dimension=-1.0"),
+            ),
         ),
     ),
     "hybrid": Study(

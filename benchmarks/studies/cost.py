@@ -1,4 +1,7 @@
-"""The study `cost`: what each agent takes, beside SAC in the same run. The table that OPT's and MOORL's papers lack."""
+"""The study `cost`: what an env step takes, for each agent beside SAC and TD3 in the same run.
+
+The table that OPT's and MOORL's papers lack.
+"""
 
 import multiprocessing
 import resource
@@ -16,30 +19,31 @@ from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.tasks import find
 
 NAME = "cost"
-REFERENCE = "sac"
+REFERENCES = ("sac", "td3_bc")
 ENV_STEPS = {"quick": 400, "short": 2_000, "paper": 10_000}  #: measured by budget; fewer for costly agents
 
 
 def run(budget: Budget, directory: Path, console: Console) -> None:
     """Measure every agent's online loop with one seed, print the table and write it."""
-    agents = (REFERENCE, *(name for name in ONLINE_AGENTS if name != REFERENCE))
     rows = []
-    for agent in track(agents, "measuring", console=console, disable=not console.is_terminal):
+    for agent in track(ONLINE_AGENTS, "measuring", console=console, disable=not console.is_terminal):
         # A process each, so that memory is its own.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             rows.append(pool.submit(_row, agent, ENV_STEPS[budget.name]).result())
         if not console.is_terminal:
             console.print(f"{agent}: {rows[-1]['s per 1k env steps']:.1f} s per 1k env steps", highlight=False)
     table = pd.DataFrame(rows)
-    table.insert(4, f"relative to {REFERENCE}", table["s per 1k env steps"] / table["s per 1k env steps"].iloc[0])
+    seconds = table.set_index("agent")["s per 1k env steps"]
+    for place, reference in enumerate(REFERENCES):
+        table.insert(4 + place, f"relative to {reference}", (table["s per 1k env steps"] / seconds[reference]))
     directory.mkdir(parents=True, exist_ok=True)
     table.to_csv(directory / "table.csv", index=False, float_format="%.4g")
     caption = (
         f"What an env step costs online, with its updates: {find(TASK).environment}, one seed, agents as set for 300k "
         f"env steps, {ROWS:,} dataset rows of random numbers, compilation left out. Peak memory is the process's, "
-        "dataset and buffer included. Parameters are those that Adam moves."
+        "dataset and buffer included. Parameters are those that Adam moves, a sampling rule's among them."
     )
-    markdown = table.to_markdown(index=False, floatfmt=("", "d", ".1f", ",.0f", ".2f", ",.0f", ",d"))
+    markdown = table.to_markdown(index=False, floatfmt=("", "d", ".1f", ",.0f", ".2f", ".2f", ",.0f", ",d"))
     (directory / "table.md").write_text(f"{markdown}\n\n{caption}\n")
     console.print(markdown, highlight=False, soft_wrap=True)
     console.print(f"\n{caption}\nwritten: {directory}", highlight=False)

@@ -1,7 +1,6 @@
 """What a study is, and its table."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 
 from benchmarks.budgets import Budget
 from benchmarks.runner import Cell, Outcome, sourced
-from benchmarks.tables import DASH
+from benchmarks.tables import DASH, MADE_HERE
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.tasks import expand
 
@@ -31,11 +30,10 @@ class Study:
     tasks: str  #: unless the caller says otherwise
     variants: tuple[Variant, ...]
     protocol: str = "offline-to-online"
-    budgets: Mapping[str, Budget] = field(default_factory=dict)  #: of its own, in place of the benchmark's by that name
 
     def cells(self, tasks: str, budget: Budget, seeds: int, source: str, policies: Path | None) -> list[Cell]:
         """Return the study's cells, task by task; raise MoorlError if one cannot be run."""
-        budget, numbers = self.budgets.get(budget.name, budget), tuple(range(seeds))
+        numbers = tuple(range(seeds))
         cells = [
             Cell(task, v.agent, NO_SOURCE, numbers, budget, self.protocol, v.changes, v.label)
             for task in expand(tasks)
@@ -95,7 +93,7 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
     updates, env_steps = cell.spend
     sources = sorted({outcome.cell.source for outcome in outcomes} - {NO_SOURCE})
     data = f"{', '.join(sources)} data" if sources else "no data"
-    regenerated = " (regenerated, not D4RL's)" if "recipe" in sources else ""
+    regenerated = " (regenerated, not D4RL's)" if MADE_HERE & set(sources) else ""
     return (
         f"{study.question} Normalized scores, mean ± population standard deviation over {len(cell.seeds)} seeds, "
         f"{cell.task.evaluation_episodes} episodes each; {data}{regenerated}; {updates:,} offline updates where the "

@@ -15,7 +15,7 @@ from moorl_jax.replay import Union
 from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
 
 State = Any
-"""A pytree that `init` makes and `update` maps to its successor."""
+"""A pytree of plain arrays, no typed random keys, that `init` makes and `update` maps to its successor."""
 
 Batch = Any
 """What an update learns from: Transitions; a pair of them where the phase samples `Both`."""

@@ -27,7 +27,7 @@ class MOORL(SAC):
 
     The paper as known to us leaves open K, both rates, the probability of each source, whether an epoch reuses one
     batch, who acts, and what becomes of targets, temperature and Adam's moments at a meta update. All are fields, and
-    their defaults are ours, chosen by the study `moorl-meta`.
+    their defaults are ours; the study `moorl-meta` compares them with others.
     """
 
     utd: int = static(4)

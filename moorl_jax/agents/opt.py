@@ -24,7 +24,6 @@ from moorl_jax.types import Array, Metrics, Params, Transitions
 Pair = tuple[Transitions, Transitions]
 
 OLD, NEW = 0, 1  #: generations of critics
-EPSILON = 1e-10
 
 
 class OPTState(struct.PyTreeNode):
@@ -114,8 +113,7 @@ class OPT(Agent):
         """Return the new critics' weight at the given number of updates: (), or (batch,) by density."""
         if self.kappa_rule == "schedule":
             return self.scheduled_kappa(self.collect_steps + -(-updates // self.utd))
-        if batch.density_ratio is None:
-            raise MoorlError("OPT's kappa_rule 'density' needs balanced replay, which estimates the density ratio")
+        assert batch.density_ratio is not None
         return batch.density_ratio / (1.0 + batch.density_ratio)
 
     def scheduled_kappa(self, step: Array) -> Array:
@@ -160,6 +158,10 @@ class OPT(Agent):
         *before, tuned = self.backbone.phases(updates, env_steps)
         if not env_steps:
             return tuple(before)
+        if self.pretrain_updates and not self.collect_steps:
+            raise MoorlError("OPT pre-trains its new critics on collected steps: collect_steps must be more than 0")
+        if self.kappa_rule == "density" and not isinstance(self.replay, Balanced):
+            raise MoorlError("OPT's kappa_rule 'density' needs balanced replay, which estimates the density ratio")
         if env_steps <= self.collect_steps:
             raise MoorlError(
                 f"OPT collects {self.collect_steps:,} env steps before it learns online: {env_steps:,} are too few"
@@ -184,7 +186,7 @@ class OPT(Agent):
 class OPTSPOT(OPT):
     """OPT over SPOT, as the paper runs AntMaze and Adroit."""
 
-    backbone: Any = SPOT(q_epsilon=EPSILON)
+    backbone: Any = SPOT(q_epsilon=1e-10)
 
 
 class OPTIQL(OPT):
@@ -278,7 +280,7 @@ class OnlinePretraining(Agent):
         before, gradient = jax.value_and_grad(self.opt.newcomers_loss)(params, state, offline, offline_draws)
         adapted = jax.tree.map(lambda p, g: p - self.opt.inner_learning_rate * g, params, gradient)
         after = self.opt.newcomers_loss(adapted, state, online, online_draws)
-        weight = jax.lax.stop_gradient(jnp.minimum(before, after) / (after + EPSILON))
+        weight = jax.lax.stop_gradient(jnp.minimum(before, after) / (after + 1e-10))
         metrics = {"offline_td_loss": before, "online_td_loss": after, "gradient_weight": weight}
         return before + weight * after, metrics
 

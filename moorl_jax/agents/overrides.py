@@ -37,8 +37,10 @@ def _changed(agent: Agent, path: list[str], text: str, change: str) -> Agent:
     same_kind: tuple[type, ...] = (type(now),)
     if isinstance(now, Sampling):
         same_kind = (Sampling,)
-    elif now is None or isinstance(now, float):
-        same_kind = (float, int, type(None))
+    elif "float" in str(kind := type(agent).__dataclass_fields__[name].type):
+        same_kind = (float, int, type(None)) if "None" in str(kind) else (float, int)
+    elif now is None:
+        same_kind = (int, type(None))
     if not isinstance(value, same_kind) or (isinstance(value, bool) and bool not in same_kind):
         raise MoorlError(f"{change}: {name} is {now!r} now, which is another kind of value")
     return agent.replace(**{name: value})
@@ -54,5 +56,7 @@ def _value(text: str, change: str) -> Any:
         rule = RULES[tree.func.id]
         named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords if keyword.arg}
         return rule(*map(ast.literal_eval, tree.args), **named)
-    except (ValueError, SyntaxError, TypeError):
+    except TypeError as error:
+        raise MoorlError(f"{change}: {error}") from None
+    except (ValueError, SyntaxError):
         raise MoorlError(f"{change}: the value is not a Python literal") from None

@@ -85,7 +85,7 @@ class SPOT(TD3BC):
     samples: int = static(1)  #: latents per action in the density estimate
     importance_weighted: bool = static(False)  #: the tighter bound of importance-weighted autoencoders
     normalize_q: bool = static(True)  #: divide the actor's value by its mean size
-    dropout: float = static(0.0)  #: of the actor's hidden units, in its own loss
+    dropout: float = static(0.0)  #: of the hidden units of actor and target actor, in both losses
     vae_learning_rate: float = 1e-3
     beta: float = 0.5  #: the density model's weight of the divergence
     q_epsilon: float = 0.0  #: added to the mean size that the actor's value is divided by; OPT has 1e-10
@@ -112,14 +112,16 @@ class SPOT(TD3BC):
         )
 
     def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
-        """Draw the target policy's noise, the latents', and the units that dropout keeps."""
-        noise_key, vae_key, dropout_key = jax.random.split(key, 3)
+        """Draw the target policy's noise, the latents', and the units that dropout keeps, of either actor."""
+        noise_key, vae_key, dropout_key, target_key = jax.random.split(key, 4)
         size, action_size = batch.actions.shape
         dtype = batch.actions.dtype
         draws = super().draw(noise_key, batch)
         draws["vae_noise"] = jax.random.normal(vae_key, (size, self.samples, 2 * action_size), dtype)
         if self.dropout:
-            draws["dropout"] = jax.random.uniform(dropout_key, (len(self.hidden), size, max(self.hidden)), dtype)
+            units = (len(self.hidden), size, max(self.hidden))
+            draws["dropout"] = jax.random.uniform(dropout_key, units, dtype)
+            draws["target_dropout"] = jax.random.uniform(target_key, units, dtype)
         return draws
 
     def update_critic(self, state: SPOTState, batch: Transitions, draws: dict[str, Array]) -> tuple[SPOTState, Metrics]:  # type: ignore[override]
@@ -139,13 +141,7 @@ class SPOT(TD3BC):
 
         Q is `value`, the first critic's.
         """
-        kept: tuple[Array, ...] = ()
-        if self.dropout:
-            kept = tuple(
-                jnp.where(uniform[:, :width] >= self.dropout, 1.0 / (1.0 - self.dropout), 0.0)
-                for uniform, width in zip(draws["dropout"], self.hidden, strict=True)
-            )
-        actions = self.max_action * jnp.tanh(mlp(actor, batch.observations, kept))
+        actions = self._dropped(actor, batch.observations, draws.get("dropout"))
         q = value(batch.observations, actions)
         scale = jax.lax.stop_gradient(1.0 / (jnp.mean(jnp.abs(q)) + self.q_epsilon)) if self.normalize_q else 1.0
         unlikeliness = self.negative_log_density(state.vae, batch.observations, actions, draws["vae_noise"])
@@ -158,6 +154,10 @@ class SPOT(TD3BC):
             "negative_log_density_max": unlikeliness.max(),
             "support_weight": jnp.asarray(weight),
         }
+
+    def next_actions(self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]) -> Array:
+        """Return the target actor's actions at s'; some of its units are dropped, too, as in the authors' code."""
+        return self._dropped(state.target_actor, batch.next_observations, draws.get("target_dropout"))
 
     def negative_log_density(self, vae: Params, observations: Array, actions: Array, noise: Array) -> Array:
         """Return the bound on -log beta(a|s), (batch,), from `noise` of (batch, samples, latent size).
@@ -193,8 +193,18 @@ class SPOT(TD3BC):
             Switch(adopt),
             Offline(self, updates),
             Switch(count_anew),
-            Online(tuned, env_steps, Union()),
+            Online(tuned, env_steps, Union(), self.utd),
         )
+
+    def _dropped(self, actor: Params, observations: Array, uniform: Array | None) -> Array:
+        """Return an actor's actions without the hidden units where `uniform`, (layers, batch, width), is small."""
+        kept: tuple[Array, ...] = ()
+        if uniform is not None:
+            kept = tuple(
+                jnp.where(layer[:, :width] >= self.dropout, 1.0 / (1.0 - self.dropout), 0.0)
+                for layer, width in zip(uniform, self.hidden, strict=True)
+            )
+        return self.max_action * jnp.tanh(mlp(actor, observations, kept))
 
     def _support_weight(self, updates: Array) -> Array | float:
         if self.cooling_updates is None:

@@ -38,6 +38,7 @@ class TD3BC(Agent):
     policy_freq: int = static(2)  #: critic updates per actor (and target) update
     cloning: bool = static(True)  #: whether the actor's loss holds the cloning term; without it this is TD3
     online_cloning: bool = static(False)  #: `cloning` online
+    utd: int = static(1)  #: updates per env step online
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     discount: float = 0.99
@@ -104,7 +105,7 @@ class TD3BC(Agent):
         Q-learning and target policy smoothing, Fujimoto et al. 2018).
         """
         noise = jnp.clip(draws["policy_noise"] * self.policy_noise, -self.noise_clip, self.noise_clip)
-        next_actions = self.greedy(state.target_actor, batch.next_observations) + noise
+        next_actions = self.next_actions(state, batch, draws) + noise
         next_actions = jnp.clip(next_actions, -self.max_action, self.max_action)
         next_q = critics(state.target_critic, batch.next_observations, next_actions).min(axis=0)
         target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
@@ -112,6 +113,15 @@ class TD3BC(Agent):
         chex.assert_shape(q, (2, *target.shape))
         loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
         return loss, {"critic_loss": loss, "target_q": target.mean()}
+
+    def next_actions(
+        self,
+        state: TD3BCState,
+        batch: Transitions,
+        draws: dict[str, Array],  # noqa: ARG002
+    ) -> Array:
+        """Return the target actor's actions at s', before they are smoothed."""
+        return self.greedy(state.target_actor, batch.next_observations)
 
     def actor_loss(
         self,
@@ -147,7 +157,7 @@ class TD3BC(Agent):
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return offline training, then fine-tuning on all data, by TD3 unless `online_cloning`."""
         tuned = self.replace(cloning=self.online_cloning)
-        return (Offline(self, updates), Online(tuned, env_steps, Union()))
+        return (Offline(self, updates), Online(tuned, env_steps, Union(), self.utd))
 
 
 def first_critic(critic: Params, observations: Array, actions: Array) -> Array:

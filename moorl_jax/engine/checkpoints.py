@@ -58,7 +58,6 @@ class Checkpoints:
             checkpointer.save(partial / "arrays", arrays)
         (partial / "record.json").write_text(json.dumps(record))
         (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)))
-        shutil.rmtree(final, ignore_errors=True)  # a damaged one, if it is there
         os.replace(partial, final)
         for old in self._numbered()[:-KEPT]:
             shutil.rmtree(old)
@@ -66,7 +65,7 @@ class Checkpoints:
     def latest(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Return arrays and record of the last checkpoint that is whole, None where there is none.
 
-        A damaged one is named to `warn`, and the one before it used.
+        A damaged one is named to `warn` and deleted, and the one before it used.
         """
         for directory in reversed(self._numbered()):
             try:
@@ -76,15 +75,16 @@ class Checkpoints:
                     arrays = checkpointer.restore(directory / "arrays")
                 return arrays, json.loads((directory / "record.json").read_text())
             except (OSError, ValueError) as error:
-                self._warn(f"{directory} is damaged ({error}); using the one before it")
+                self._warn(
+                    f"{directory} is damaged ({error}): deleted, going on from the one before it, if there is one"
+                )
+                shutil.rmtree(directory)
         return None
 
-    def delete(self) -> None:
-        """Delete the directory, once the training's result is written."""
-        shutil.rmtree(self._directory)
-
     def _numbered(self) -> list[Path]:
-        return sorted(path for path in self._directory.iterdir() if path.name.isdigit())
+        return sorted(
+            (path for path in self._directory.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
+        )
 
 
 def _checksums(directory: Path) -> dict[str, str]:

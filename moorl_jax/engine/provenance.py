@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from moorl_jax import replay
 from moorl_jax.agents import AGENTS, Agent, find_agent
 from moorl_jax.errors import MoorlError
@@ -67,6 +69,15 @@ def rebuild_agent(name: str, fields: dict[str, Any]) -> Agent:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages a result depends on."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def backend() -> dict[str, Any]:
+    """Return what decides how numbers are rounded: the kind of device, and JAX's precision."""
+    return {
+        "platform": jax.default_backend(),
+        "matmul_precision": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
+        "enable_x64": jax.config.jax_enable_x64,  # type: ignore[attr-defined]
+    }
 
 
 def code(agent: Agent) -> str:

@@ -20,12 +20,12 @@ from moorl_jax.engine.devices import Lane, lanes
 from moorl_jax.engine.simulators import Simulators
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain, Switch
-from moorl_jax.replay import Balanced, Buffer, Experience
+from moorl_jax.replay import Balanced, Buffer, Experience, Sampling
 from moorl_jax.tasks import Task
 from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
 
-# Streams of a seed's key beside those of its initial state and its updates.
-ACTIONS, SWITCHES, RULES = 1, 2, 3
+# Streams of a seed's key, each its own fold.
+INITIAL, UPDATES, ACTIONS, SWITCHES, RULES = range(5)
 
 
 class Carry(struct.PyTreeNode):
@@ -95,17 +95,20 @@ class Trainer:
         self._compiled: dict[Any, list[Any]] = {}
         self._warm: set[Any] = set()
         self._returns = returns_rule(self.phases)
+        rules = [phase.sampling for phase in self.phases if isinstance(phase, Pretrain | Online)]
+        if self._returns and any(isinstance(rule, Balanced) for rule in rules):
+            raise MoorlError("balanced replay and Monte-Carlo returns cannot be combined")
         self._example = _example(prepared, task, self._returns)
         self._keys = [jax.random.key(seed) for seed in seeds]
         env_steps = sum(phase.env_steps for phase in self.phases if isinstance(phase, Collect | Online))
         # Room for all there will be, and for one whole episode, which is written before it is finished.
         self._capacity = max(env_steps, task.horizon) if env_steps else 0
 
-        first = _agents(self.phases)[0]
+        first = _first_agent(phases)
         # One seed after another, so that initial values are the same in any company. Not compiled, here and wherever
         # networks are made: several QR decompositions of orthogonal initializers in one program can wait for each
         # other for ever in XLA's CPU thread pool.
-        states = [first.init(jax.random.split(key)[0], self._example) for key in self._keys]
+        states = [first.init(jax.random.fold_in(key, INITIAL), self._example) for key in self._keys]
         self._groups: list[list[Group]] = []
         for lane in self._lanes:
             data = jax.device_put(prepared.transitions, lane.device)
@@ -117,7 +120,7 @@ class Trainer:
                     agent=first,
                     sampling=None,
                     data=data,
-                    update_key=jnp.stack([jax.random.split(self._keys[p])[1] for p in positions]),
+                    update_key=jnp.stack([jax.random.fold_in(self._keys[p], UPDATES) for p in positions]),
                     action_key=jnp.stack([jax.random.fold_in(self._keys[p], ACTIONS) for p in positions]),
                 )
                 simulators = Simulators(task, prepared, group_seeds, self._returns) if env_steps else None
@@ -190,6 +193,10 @@ class Trainer:
     def states(self) -> State:
         """Return all seeds' states on the host, with a leading seed axis."""
         return self.gather([[group.carry.state for group in groups] for groups in self._groups])
+
+    def carries(self) -> Carry:
+        """Return the same with all else that updates change, the sampling rules' memories."""
+        return self.gather([[group.carry for group in groups] for groups in self._groups])
 
     def gather(self, parts: list[list[Any]]) -> Any:
         """Return the groups' pytrees as one on the host, the seed axis in the seeds' order."""
@@ -265,12 +272,11 @@ class Trainer:
 
     def _prepare(self, phase: Offline | Pretrain | Collect | Online, lane: Lane, group: Group) -> None:
         sampling = None if isinstance(phase, Collect) else phase.sampling
-        if isinstance(sampling, Balanced) and self._returns:
-            raise MoorlError("balanced replay and Monte-Carlo returns cannot be combined")
         agent, sampling = jax.device_put((phase.agent, sampling), lane.device)
         group.inputs = group.inputs.replace(agent=agent, sampling=sampling)
         memory = None
-        if sampling is not None:
+        # Only rules that remember something look at the experience, one seed's at a time, which copies its buffer.
+        if sampling is not None and type(sampling).init is not Sampling.init:
             keys = [jax.random.fold_in(jax.random.fold_in(self._keys[p], RULES), self.phase) for p in group.positions]
             buffers = [jax.tree.map(lambda leaf, i=i: leaf[i], group.buffer) for i in range(len(keys))]
             experiences = [Experience(group.inputs.data, buffer) for buffer in buffers]
@@ -384,13 +390,13 @@ def returns_rule(phases: tuple[Phase, ...]) -> ReturnsToGo | None:
 
 def final_state(phases: tuple[Phase, ...], task: Task, seeds: int) -> tuple[Agent, State]:
     """Return the last phase's agent, and shapes and types of the states a recipe ends with, seed axis first."""
-    agents, key = _agents(phases), jax.random.key(0)
+    key = jax.random.key(0)
     example = _example(Prepared(None, Normalizer.identity(task.observation_shape)), task, returns_rule(phases))
-    state = jax.eval_shape(agents[0].init, key, example)
+    state = jax.eval_shape(_first_agent(phases).init, key, example)
     for phase in _walked(phases):
         if isinstance(phase, Switch):
             state = jax.eval_shape(phase.change, state, key, example)
-    return agents[-1], jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype), state)
+    return _agents(phases)[-1], jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype), state)
 
 
 def _walked(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
@@ -401,6 +407,11 @@ def _walked(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
 def _agents(phases: tuple[Phase, ...]) -> list[Agent]:
     """Return the agent of each phase that has a length, in order."""
     return [phase.agent for phase in _walked(phases) if not isinstance(phase, Switch)]
+
+
+def _first_agent(phases: tuple[Phase, ...]) -> Agent:
+    """Return the agent whose state a recipe begins with, though its phase may have no length: a switch follows."""
+    return next(phase.agent for phase in phases if not isinstance(phase, Switch))
 
 
 def _example(prepared: Prepared, task: Task, returns: ReturnsToGo | None) -> Transitions:

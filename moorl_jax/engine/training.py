@@ -25,6 +25,7 @@ from moorl_jax.tasks import Task, find
 from moorl_jax.types import Params
 
 EVALUATIONS = 20  #: evenly spaced over each of a run's parts, offline and online, unless the caller says otherwise
+UNJUDGED_UPDATES = 1_000  #: between reports of a phase that only prepares
 LEADING = ["seed", "phase", "updates", "env_steps", "seconds", "return", "score"]
 
 
@@ -64,7 +65,7 @@ class Run:
     plan: Plan
     curves: pd.DataFrame  #: one row per seed and evaluation
     states: State  #: final states on the host, with a leading seed axis
-    seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, other, total
+    seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, total
 
 
 def train(
@@ -139,8 +140,7 @@ def train(
     else:
         dataset, prepared = None, Prepared(None, Normalizer.identity(task.observation_shape))
 
-    course = _Course(phases, task, prepared, seeds, plan, report)
-    keeper = None
+    identity = {}
     if checkpoints:
         identity = {
             "task": task.name,
@@ -152,17 +152,22 @@ def train(
             "plan": dataclasses.asdict(plan),
             "code": provenance.code(agent),
             "versions": provenance.versions(),
+            "backend": provenance.backend(),
         }
-        keeper = Checkpoints(checkpoints, identity, warn)
-        if saved := keeper.latest():
+    course = _Course(phases, task, prepared, seeds, plan, report)
+    try:
+        keeper = Checkpoints(checkpoints, identity, warn) if checkpoints else None
+        if keeper and (saved := keeper.latest()):
             course.restore(*saved)
-    written = time.perf_counter()
-    while not course.finished:
-        course.advance()
-        if keeper and not course.finished and time.perf_counter() - written >= checkpoint_seconds:
-            keeper.save(course.trainer.progress, *course.save())
-            written = time.perf_counter()
-    curves, states, seconds = course.finish()
+        written = time.perf_counter()
+        while not course.finished:
+            course.advance()
+            if keeper and not course.finished and time.perf_counter() - written >= checkpoint_seconds:
+                keeper.save(course.trainer.progress, *course.save())
+                written = time.perf_counter()
+        curves, states, seconds = course.finish()
+    finally:
+        course.close()
     return Run(agent, task, dataset, preparation, prepared.normalizer, seeds, plan, curves, states, seconds)
 
 
@@ -212,11 +217,12 @@ class _Course:
         if isinstance(phase, Collect | Online):
             every = self._plan.evaluate_every_steps
             count = min(every - trainer.env_steps % every, length(phase) - trainer.done)
-            ends = trainer.done + count == length(phase)
-            evaluated = isinstance(phase, Online) and (ends or (trainer.env_steps + count) % every == 0)
+            ends = isinstance(phase, Online) and trainer.done + count == length(phase)
+            evaluated = ends or (trainer.env_steps + count) % every == 0
         else:
-            count = min(self._plan.evaluate_every, length(phase) - trainer.done)
             evaluated = getattr(phase, "judged", True)
+            every = self._plan.evaluate_every if evaluated else UNJUDGED_UPDATES
+            count = min(every, length(phase) - trainer.done)
         started, compiling = time.perf_counter(), self._compiling
         wait = trainer.start(count)
         self._judge_waiting()
@@ -252,14 +258,16 @@ class _Course:
         self._spent = record["seconds"]
 
     def finish(self) -> tuple[pd.DataFrame, State, dict[str, float]]:
-        """Return curves, final states and wall-clock by use, and close all simulators."""
+        """Return curves, final states and wall-clock by use."""
         self._judge_waiting()
-        self._evaluator.close()
         curves = pd.concat(self._records, ignore_index=True)
         curves = curves[LEADING + [column for column in curves if column not in LEADING]]
-        states = self.trainer.states()
+        return curves, self.trainer.states(), self._seconds()
+
+    def close(self) -> None:
+        """Close all simulators."""
+        self._evaluator.close()
         self.trainer.close()
-        return curves, states, self._seconds()
 
     def _judge(self, record: pd.DataFrame, news: Report) -> None:
         agent, round_ = self.trainer.agent, len(self._records)

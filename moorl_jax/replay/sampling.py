@@ -20,7 +20,7 @@ class Sampling(struct.PyTreeNode):
     needs_dataset: ClassVar[bool] = True
 
     def init(self, key: Array, experience: Experience, size: int) -> Any:  # noqa: ARG002
-        """Return the rule's state before its first draw of `size` transitions; None by default."""
+        """Return the rule's state before its first draw of `size` transitions, plain arrays; None by default."""
         return None
 
     def stored(self, state: Any, experience: Experience) -> Any:  # noqa: ARG002

@@ -245,7 +245,7 @@ def rlpd(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
 
 
 def moorl(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
-    """Return MOORL's settings: SAC's, and for what the paper leaves open the values our study `moorl-meta` chose.
+    """Return MOORL's settings: SAC's, and our values for what the paper leaves open; the study `moorl-meta` compares.
 
     It starts as SAC and RLPD do, with 5,000 random env steps, or a tenth of the budget.
     """
@@ -276,7 +276,7 @@ def moorl(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]
 
 
 KAPPA = {  # level: start, end, env step of the end; OPT's appendix H, table 15. Other levels take medium's.
-    "random": (1.0, 1.0, 0),
+    "random": (1.0, 1.0, 150_000),
     "medium": (0.3, 0.9, 150_000),
     "medium-replay": (0.1, 0.9, 150_000),
 }
@@ -322,9 +322,13 @@ def opt(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
 
 
 def opt_spot(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
-    """Return OPT over SPOT. The paper runs it on AntMaze and Adroit; on MuJoCo the two are put together here."""
-    backbone, preparation = spot(task, updates, env_steps)
-    return OPTSPOT(backbone=backbone, **_opt_fields(task, env_steps)), preparation
+    """Return OPT over SPOT. The paper runs it on AntMaze and Adroit; on MuJoCo the two are put together here.
+
+    As OPT does there: no dropout, observations as they are, lambda cooled over as many updates as there are env steps.
+    """
+    backbone, _ = spot(task, updates, env_steps)
+    backbone = backbone.replace(q_epsilon=1e-10, dropout=0.0, online_cooling_updates=float(max(env_steps, 1)))
+    return OPTSPOT(backbone=backbone, **_opt_fields(task, env_steps)), Preparation()
 
 
 def opt_iql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:

@@ -108,7 +108,7 @@ def test_an_update_takes_the_kappa_of_its_env_step(rng):
 
 def test_the_settings_schedules_are_the_papers():
     for task, schedule in {
-        "walker2d-random-v2": (1.0, 1.0, 0.0),
+        "walker2d-random-v2": (1.0, 1.0, 150_000.0),
         "hopper-medium-v2": (0.3, 0.9, 150_000.0),
         "halfcheetah-medium-replay-v2": (0.1, 0.9, 150_000.0),
     }.items():

@@ -41,8 +41,8 @@ def outcomes(hopper, hopper_rows, tmp_path):
         Variant("wild", "td3_bc", ("exploration_noise=0.5",)),
         Variant("sac", "sac"),
     )
-    tiny = Study("What is tried?", "hopper-medium-v2", variants, budgets={"quick": TINY})
-    cells = tiny.cells(tiny.tasks, BUDGETS["quick"], 2, "embedded", None)
+    tiny = Study("What is tried?", "hopper-medium-v2", variants)
+    cells = tiny.cells(tiny.tasks, TINY, 2, "embedded", None)
     cells = [dataclasses.replace(cell, task=dataclasses.replace(hopper, evaluation_episodes=1)) for cell in cells]
     return tiny, sweep(cells, tmp_path / "cells", None, Display(terminal()))
 
@@ -62,7 +62,10 @@ def test_a_studys_table_and_picture(outcomes, tmp_path):
     plots.curves(outcomes, tmp_path / "out" / "curves.png")
     written = (tmp_path / "out" / "table.md").read_text()
     assert "What is tried?" in written
-    assert "embedded data; 6 offline updates where the agent has an offline phase, 20 env steps" in written
+    assert (
+        "embedded data (regenerated, not D4RL's); 6 offline updates where the agent has an offline phase, 20 env steps"
+        in written
+    )
     assert (tmp_path / "out" / "curves.png").stat().st_size > 10_000
 
 
