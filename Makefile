@@ -39,10 +39,10 @@ test: $(READY)  ## lint, check types, run the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 test-slow: $(READY)  ## run the tests that train or generate for longer
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 format: $(READY)  ## format the code and mend what the linter can
 	$(BIN)/ruff format .

@@ -10,6 +10,7 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Online
 from moorl_jax.replay import OneSource
 from moorl_jax.types import Transitions
+from tests.agents.stepping import step
 
 KEY = jax.random.key(0)
 SMALL = {"hidden": (8, 8)}
@@ -31,7 +32,7 @@ def run(agent, state, rng, updates):
     for number in range(updates):
         batch = batch_of(rng)
         draws = agent.draw(jax.random.fold_in(KEY, number), batch)
-        state, metrics = jax.jit(agent.cycle()[number % len(agent.cycle())])(state, batch, draws)
+        state, metrics = step(agent.cycle()[number % len(agent.cycle())], state, batch, draws)
     return state, metrics
 
 
@@ -58,8 +59,8 @@ def test_the_meta_update_is_the_exact_interpolation(rng):
     for number in range(3):
         batch = batch_of(rng)
         draws = agent.draw(jax.random.fold_in(KEY, number), batch)
-        before, inner = inner, agent.inner_update(inner, batch, draws)[0]
-    ended, _ = agent.update(before, batch, draws)
+        before, inner = inner, step(agent.inner_update, inner, batch, draws)[0]
+    ended, _ = step(agent.update, before, batch, draws)
     for name in ("actor", "critic"):
         meta, adapted = getattr(state, name).params, getattr(inner, name).params
         expected = jax.tree.map(lambda m, a: m + 0.25 * (a - m), meta, adapted)

@@ -24,6 +24,7 @@ from moorl_jax.agents.spot import BehaviourVAE, SPOTState
 from moorl_jax.agents.td3_bc import TD3BCState
 from moorl_jax.nets import Learner
 from moorl_jax.types import Transitions
+from tests.agents.stepping import step
 
 FOLDERS = [Path(__file__).parents[1] / "parity", *map(Path, filter(None, [os.environ.get("MOORL_PARITY")]))]
 TWINS = ("critic0", "critic1")
@@ -635,18 +636,18 @@ class Replayed:
 
 
 def replay(case, z):
-    agent, state = case.agent(z), case.state(z)
+    agent, state = case.agent(z), jax.device_get(case.state(z))
     result = Replayed([], [], [])
     for k in range(5):
         for update, batch, draws in case.turns(agent, z, k):
             before = flat(case.moments(state))
-            state, metrics = jax.jit(update)(state, batch, draws)
+            state, metrics = jax.device_get(step(update, state, batch, draws))
         after = flat(case.moments(state))
         result.metrics.append({name: float(value) for name, value in metrics.items()})
-        result.params.append({name: np.asarray(leaf) for name, leaf in flat(case.params(state)).items()})
+        result.params.append(flat(case.params(state)))
         # Adam's first moment is 0.9 m + 0.1 g: the gradient it consumed can be read off it.
         gradients = {name: (after[name] - 0.9 * before[name]) / 0.1 for name in after}
-        result.gradient_norms.append({name: float(jnp.linalg.norm(g)) for name, g in gradients.items()})
+        result.gradient_norms.append({name: float(np.linalg.norm(g)) for name, g in gradients.items()})
     return result
 
 

@@ -3,16 +3,20 @@
 Here nothing is shared between losses and every network has its own loop: slow, plain, and independent of the agents.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from moorl_jax.agents import CQL, IQL, RLPD, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.agents.td3_bc import first_critic
 from moorl_jax.types import Transitions
 
 BATCH, OBSERVATION, ACTION, SAMPLES = 32, 17, 6, 4
 DISCOUNT = 0.97
+HIDDEN_AND_LAST = ("layer1", "layer2")  #: the layers that hidden units lead to
 
 CQL_CASES = {
     "lagrange, max backup, clipped gap": {
@@ -272,21 +276,26 @@ def test_spot_with_importance_weights(normalized, batch, rng):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10), ours, expected)
 
 
-def test_spots_dropout_drops_hidden_units_of_the_actor_alone(batch, rng):
+def test_spots_dropout_drops_hidden_units_of_actor_and_target_actor(batch, rng):
     agent = SPOT(hidden=(32, 32), vae_hidden=(24,), dropout=0.5)
     state, draws = shaken(agent, batch, rng), agent.draw(jax.random.key(1), batch)
     plain = agent.replace(dropout=0.0)
-    with_dropout, without = (each.actor_loss(state.actor.params, state, batch, draws)[0] for each in (agent, plain))
-    assert abs(float(with_dropout - without)) > 1e-3
-    kept = dict(draws, dropout=jnp.ones_like(draws["dropout"]))  # all kept, at twice their size
-    doubled = jax.tree.map(lambda leaf: leaf, state.actor.params)
-    for layer in ("layer1", "layer2"):
-        doubled[layer] = {**doubled[layer], "kernel": 2.0 * doubled[layer]["kernel"]}
-    np.testing.assert_allclose(
-        agent.actor_loss(state.actor.params, state, batch, kept)[0],
-        plain.actor_loss(doubled, state, batch, draws)[0],
-        rtol=1e-9,
-    )
+    # All units kept, at twice their size, is what doubled kernels above them give.
+    kept = {name: jnp.ones_like(draw) if "dropout" in name else draw for name, draw in draws.items()}
+
+    def doubled(params):
+        return params | {layer: {**params[layer], "kernel": 2.0 * params[layer]["kernel"]} for layer in HIDDEN_AND_LAST}
+
+    def actor_loss(agent, actor, draws):
+        value = partial(first_critic, state.critic.params)
+        return agent.actor_loss(actor, state, batch, draws, value)[0]
+
+    def critic_loss(agent, target_actor, draws):
+        return agent.critic_loss(state.critic.params, state.replace(target_actor=target_actor), batch, draws)[0]
+
+    for loss, actor in ((actor_loss, state.actor.params), (critic_loss, state.target_actor)):
+        assert abs(float(loss(agent, actor, draws) - loss(plain, actor, draws))) > 1e-3
+        np.testing.assert_allclose(loss(agent, actor, kept), loss(plain, doubled(actor), draws), rtol=1e-9)
 
 
 @pytest.mark.parametrize("entropy", [True, False])
