@@ -96,8 +96,10 @@ class BalancedState(struct.PyTreeNode):
 class Balanced(Sampling):
     """Sampling in proportion to a learned density ratio, with the defaults of Off2OnRL.
 
-    The tree has a leaf per dataset row and per buffer slot. Each draw first takes a step of the density network, then
-    gives the drawn rows new priorities. A buffer whose transitions wait for their episode's end is not supported.
+    The tree has a leaf per dataset row and per buffer slot; the dataset's rows stay. (The code we follow for OPT keeps
+    both in one ring of a million, whose online rows overwrite the dataset's once it is full.) Each draw first takes a
+    step of the density network, then gives the drawn rows new priorities. A buffer whose transitions wait for their
+    episode's end is not supported.
     """
 
     hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(256, 256))
