@@ -119,6 +119,29 @@ def test_cut_into_calls_or_resumed_it_ends_the_same(name, make):
         assert (resumed.updates, resumed.env_steps) == (trainer.updates, trainer.env_steps)
 
 
+@pytest.mark.parametrize("name", ["opt", "cal_ql"])
+def test_groups_of_several_seeds_as_an_accelerator_has_them(name, make, monkeypatch):
+    """Batched over seeds, online too: the same up to rounding, and resumed bit for bit."""
+    seeds = (3, 1, 0)
+    alone, _ = walk(make(RECIPES[name], seeds))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    batched = make(RECIPES[name], seeds)
+    assert max(len(group.positions) for group in batched._all_groups()) == 2
+    saves = []
+    while True:
+        while (left := engine.length(batched.current) - batched.done) > 0:
+            batched.start(min(left, 16))()
+            saves.append(batched.save())
+        if batched.finished:
+            break
+        batched.next_phase()
+    together = batched.states()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3), together, alone)
+    resumed = make(RECIPES[name], seeds)
+    resumed.restore(saves[len(saves) // 2])
+    assert_same(walk(resumed, 16)[0], together)
+
+
 def test_updates_are_rounded_up_to_whole_cycles(make):
     trainer = make((Offline(OFFLINE["td3_bc"], 4),))
     trainer.start(3)()
