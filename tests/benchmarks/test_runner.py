@@ -209,15 +209,20 @@ def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hoppe
     command = [sys.executable, "-m", "benchmarks", "--agents", "bc,td3_bc", "--seeds", "1", "--results", str(tmp_path)]
     sweep_process = subprocess.Popen(command, env=os.environ)
     deadline = time.monotonic() + 300
-    while not [path for path in tmp_path.glob("cells/*/bc-*") if path.suffix not in (".partial", ".running")]:
+
+    def finished():
+        return [path for path in tmp_path.glob("cells/*/bc-*") if path.suffix not in (".partial", ".running")]
+
+    while not finished():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     sweep_process.send_signal(signal.SIGKILL)
     sweep_process.wait()
-    (first,) = tmp_path.glob("cells/*/bc-*")
+    (first,) = finished()
     before = (first / "provenance.json").read_text()
     output = subprocess.run(command, env=os.environ, check=True, capture_output=True, text=True).stdout
     assert "bc: finished before, kept" in output
     assert (first / "provenance.json").read_text() == before
     assert {path.name.split("-")[0] for path in tmp_path.glob("cells/*/*")} == {"bc", "td3_bc"}
+    assert not list(tmp_path.glob("cells/*/*.running")), "the kill may have come before these were deleted"
     assert (tmp_path / "quick" / "curves.png").exists()
