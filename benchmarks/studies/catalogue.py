@@ -3,12 +3,14 @@
 from benchmarks.studies.study import Study, Variant
 
 FIXED = "kappa_steps=0.0"  #: kappa keeps its start
+OPT_TASKS = "walker2d-random-v2,hopper-medium-v2"
+MOORL = ("utd=4", "meta_rate=0.5", "offline_probability=0.5")  #: what the variants of its study start from
 
 STUDIES = {
     "opt-components": Study(
         # On random data OPT's own kappa is 1: there "full" and "new critics alone" are one run.
         question="What do OPT's parts contribute?",
-        tasks="walker2d-random-v2,hopper-medium-v2",
+        tasks=OPT_TASKS,
         variants=(
             Variant("full", "opt"),
             Variant("new critics at random", "opt", ("pretrain_updates=0",)),
@@ -20,7 +22,7 @@ STUDIES = {
     ),
     "opt-kappa": Study(
         question="How should OPT weigh its new critics against the old ones?",
-        tasks="walker2d-random-v2,hopper-medium-v2",
+        tasks=OPT_TASKS,
         variants=(
             Variant("fixed 0.5", "opt", ("kappa_start=0.5", FIXED)),
             Variant("0.1 to 0.9", "opt", ("kappa_start=0.1", "kappa_end=0.9")),
@@ -31,7 +33,7 @@ STUDIES = {
     ),
     "opt-alpha": Study(
         question="How large should the inner step of OPT's pre-training be?",
-        tasks="walker2d-random-v2,hopper-medium-v2",
+        tasks=OPT_TASKS,
         variants=tuple(
             Variant(f"alpha {alpha}", "opt", (f"inner_learning_rate={alpha}",))
             for alpha in ("1e-5", "1e-4", "3e-4", "1e-3", "1e-2")
@@ -39,7 +41,7 @@ STUDIES = {
     ),
     "opt-replay": Study(
         question="Where should the batches of OPT's fine-tuning come from?",
-        tasks="walker2d-random-v2,hopper-medium-v2",
+        tasks=OPT_TASKS,
         variants=(
             Variant("balanced", "opt"),
             Variant("symmetric", "opt", ("replay=Mixed(0.5)",)),
@@ -51,25 +53,21 @@ STUDIES = {
         question="Which values should MOORL have for what its paper leaves open?",
         tasks="hopper-medium-v2,walker2d-medium-replay-v2",
         variants=(
-            Variant("K 4, rate 0.5, p 0.5", "moorl", ("utd=4", "meta_rate=0.5", "offline_probability=0.5")),
-            Variant("K 1, rate 1 (SAC, one source)", "moorl", ("utd=1", "meta_rate=1.0", "offline_probability=0.5")),
-            Variant("K 4, rate 1", "moorl", ("utd=4", "meta_rate=1.0", "offline_probability=0.5")),
-            Variant("K 4, rate 0.1", "moorl", ("utd=4", "meta_rate=0.1", "offline_probability=0.5")),
-            Variant("K 10, rate 0.5", "moorl", ("utd=10", "meta_rate=0.5", "offline_probability=0.5")),
-            Variant("p 0.25", "moorl", ("utd=4", "meta_rate=0.5", "offline_probability=0.25")),
-            Variant("p 0.75", "moorl", ("utd=4", "meta_rate=0.5", "offline_probability=0.75")),
-            Variant("one batch for all K", "moorl", ("utd=4", "meta_rate=0.5", "repeats_batch=True")),
-            Variant("adapted policy acts", "moorl", ("utd=4", "meta_rate=0.5", "acting='adapted'")),
+            Variant("K 4, rate 0.5, p 0.5", "moorl", MOORL),
+            Variant("K 1, rate 1 (SAC, one source)", "moorl", (*MOORL, "utd=1", "meta_rate=1.0")),
+            Variant("K 4, rate 1", "moorl", (*MOORL, "meta_rate=1.0")),
+            Variant("K 4, rate 0.1", "moorl", (*MOORL, "meta_rate=0.1")),
+            Variant("K 10, rate 0.5", "moorl", (*MOORL, "utd=10")),
+            Variant("p 0.25", "moorl", (*MOORL, "offline_probability=0.25")),
+            Variant("p 0.75", "moorl", (*MOORL, "offline_probability=0.75")),
+            Variant("one batch for all K", "moorl", (*MOORL, "repeats_batch=True")),
+            Variant("adapted policy acts", "moorl", (*MOORL, "acting='adapted'")),
             Variant(
                 "targets, temperature too",
                 "moorl",
-                (
-                    "utd=4",
-                    "meta_rate=0.5",
-                    "interpolated=('actor', 'critic', 'target_critic', 'log_temperature')",
-                ),
+                (*MOORL, "interpolated=('actor', 'critic', 'target_critic', 'log_temperature')"),
             ),
-            Variant("moments anew", "moorl", ("utd=4", "meta_rate=0.5", "resets_moments=True")),
+            Variant("moments anew", "moorl", (*MOORL, "resets_moments=True")),
             # What is left of the difference: half of each batch from either source, the critics' mean for the actor,
             # and one actor update an env step.
             Variant(

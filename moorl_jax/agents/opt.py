@@ -42,10 +42,8 @@ class OPT(Agent):
     probability that (s, a) is online experience, where as much was seen of either.
     """
 
-    BOTH: ClassVar[tuple[str, ...]] = (
-        "critic",
-        "target_critic",
-    )  #: fields of the backbone's state of which there are two
+    #: Fields of the backbone's state of which there are two.
+    BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic")
 
     backbone: Any = TD3BC()  #: the agent that is trained offline
     replay: Sampling = Balanced(updated_numerator=True, online_fraction=None)  #: where fine-tuning's batches come from

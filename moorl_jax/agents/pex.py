@@ -126,8 +126,6 @@ class PEX(IQL):
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return IQL offline, then the expanded set online: collecting first, then learning on half offline data."""
         offline = IQL(**{name: getattr(self, name) for name in IQL.__dataclass_fields__})
-        if not env_steps:
-            return (Offline(offline, updates),)
         online = self.replace(actor_decay_updates=None)
 
         def expand(state: IQLState, key: Array, example: Transitions) -> PEXState:

@@ -400,8 +400,11 @@ def final_state(phases: tuple[Phase, ...], task: Task, seeds: int) -> tuple[Agen
 
 
 def _walked(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-    """Leave out the phases that a budget leaves no room for."""
-    return tuple(phase for phase in phases if length(phase) > 0 or isinstance(phase, Switch))
+    """Leave out the phases that a budget leaves no room for, and the switches that lead to nothing else."""
+    walked = [phase for phase in phases if length(phase) > 0 or isinstance(phase, Switch)]
+    while walked and isinstance(walked[-1], Switch) and walked[-1] is not phases[-1]:
+        walked.pop()
+    return tuple(walked)
 
 
 def _agents(phases: tuple[Phase, ...]) -> list[Agent]:

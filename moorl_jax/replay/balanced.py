@@ -154,7 +154,8 @@ class Balanced(Sampling):
         [0, 1). Returns state, batch and scalars.
         """
         before = state.density.params
-        (_, metrics), gradients = jax.value_and_grad(self.density_loss, has_aux=True)(before, offline, online)
+        loss = jax.value_and_grad(self.density_loss, has_aux=True)
+        (_, (offline_ratio, metrics)), gradients = loss(before, offline, online)
         density = state.density.descend(gradients, self.learning_rate)
 
         tree, size = state.settled(), len(uniform)
@@ -163,7 +164,7 @@ class Balanced(Sampling):
         batch = experience.take(rows)
 
         weights = density_ratio(density.params if self.updated_numerator else before, batch)
-        normalizer = jnp.mean(density_ratio(before, offline) ** (1.0 / self.temperature)) + EPSILON
+        normalizer = jnp.mean(offline_ratio ** (1.0 / self.temperature)) + EPSILON
         priorities = jnp.clip(weights ** (1.0 / self.temperature) / normalizer, self.smallest, self.greatest)
         largest = jnp.maximum(state.largest, priorities.max()).astype(state.largest.dtype)
         metrics |= {"batch_density": weights.mean(), "priority": priorities.mean()}
@@ -171,11 +172,17 @@ class Balanced(Sampling):
         state = BalancedState(density, tree, largest, rows, priorities)
         return state, batch.replace(density_ratio=weights), metrics
 
-    def density_loss(self, density: Params, offline: Transitions, online: Transitions) -> tuple[Array, Metrics]:
-        """Return mean [-log 2/(w_offline + 1) - log 2 w_online/(w_online + 1)]: the Jensen-Shannon bound (eq. 3)."""
+    def density_loss(
+        self, density: Params, offline: Transitions, online: Transitions
+    ) -> tuple[Array, tuple[Array, Metrics]]:
+        """Return mean [-log 2/(w_offline + 1) - log 2 w_online/(w_online + 1)]: the Jensen-Shannon bound (eq. 3).
+
+        With it come w_offline, (batch,), and scalars.
+        """
         off, on = density_ratio(density, offline), density_ratio(density, online)
         loss = jnp.mean(-jnp.log(2.0 / (off + 1.0) + EPSILON) - jnp.log(2.0 * on / (on + 1.0) + EPSILON))
-        return loss, {"density_loss": loss, "offline_density": off.mean(), "online_density": on.mean()}
+        metrics = {"density_loss": loss, "offline_density": off.mean(), "online_density": on.mean()}
+        return loss, (off, metrics)
 
 
 def density_ratio(density: Params, batch: Transitions) -> Array:

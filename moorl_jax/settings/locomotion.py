@@ -244,33 +244,20 @@ def rlpd(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
     return agent, Preparation(action_limit=1 - 1e-5)
 
 
-def moorl(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def moorl(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
     """Return MOORL's settings: SAC's, and our values for what the paper leaves open; the study `moorl-meta` compares.
 
     It starts as SAC and RLPD do, with 5,000 random env steps, or a tenth of the budget.
     """
+    base, _ = sac(task, updates, env_steps)
     agent = MOORL(
-        batch_size=256,
-        hidden=(256, 256),
-        members=2,
-        target_members=2,
-        layer_norm=False,
-        backup_entropy=True,
-        utd=4,
+        **(vars(base) | {"utd": 4}),
         meta_rate=0.5,
         offline_probability=0.5,
         repeats_batch=False,
         acting="meta",
         interpolated=("actor", "critic"),
         resets_moments=False,
-        random_steps=min(5_000, env_steps // 10),
-        actor_learning_rate=3e-4,
-        critic_learning_rate=3e-4,
-        temperature_learning_rate=3e-4,
-        discount=0.99,
-        tau=0.005,
-        initial_temperature=1.0,
-        target_entropy_per_dimension=-1.0,
     )
     return agent, Preparation(action_limit=1 - 1e-5)
 

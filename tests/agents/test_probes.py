@@ -57,8 +57,8 @@ def _agent(request):
 
 
 def value(state, observation, action):
-    params = state.critic.params if hasattr(state, "critic") else state.backbone.critic.params
-    if not hasattr(state, "critic"):  # OPT: both generations must find it
+    params = getattr(state, "backbone", state).critic.params
+    if hasattr(state, "backbone"):  # OPT: both generations must find it
         params = jax.tree.map(lambda pair: pair.reshape(-1, *pair.shape[2:]), params)
     q = critics(params, np.array([observation], np.float32), np.array([action], np.float32))
     return np.asarray(q)

@@ -76,6 +76,18 @@ def walk(trainer, *calls):
         trainer.next_phase()
 
 
+def walk_saving(trainer):
+    """Go through all phases in calls of 16 and return what was saved after each."""
+    saves = []
+    while True:
+        while (left := engine.length(trainer.current) - trainer.done) > 0:
+            trainer.start(min(left, 16))()
+            saves.append(trainer.save())
+        if trainer.finished:
+            return saves
+        trainer.next_phase()
+
+
 def assert_same(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
@@ -102,14 +114,8 @@ def test_seeds_differ(make):
 def test_cut_into_calls_or_resumed_it_ends_the_same(name, make):
     """Bit for bit the same end, in one call a phase, in several, or restored into a new trainer in between."""
     straight, _ = walk(make(RECIPES[name], (3, 1)))
-    saves, trainer = [], make(RECIPES[name], (3, 1))
-    while True:
-        while (left := engine.length(trainer.current) - trainer.done) > 0:
-            trainer.start(min(left, 16))()
-            saves.append(trainer.save())
-        if trainer.finished:
-            break
-        trainer.next_phase()
+    trainer = make(RECIPES[name], (3, 1))
+    saves = walk_saving(trainer)
     assert_same(trainer.states(), straight)
     for saved in saves[:: max(1, len(saves) // 3)]:
         resumed = make(RECIPES[name], (3, 1))
@@ -127,14 +133,7 @@ def test_groups_of_several_seeds_as_an_accelerator_has_them(name, make, monkeypa
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     batched = make(RECIPES[name], seeds)
     assert max(len(group.positions) for group in batched._all_groups()) == 2
-    saves = []
-    while True:
-        while (left := engine.length(batched.current) - batched.done) > 0:
-            batched.start(min(left, 16))()
-            saves.append(batched.save())
-        if batched.finished:
-            break
-        batched.next_phase()
+    saves = walk_saving(batched)
     together = batched.states()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3), together, alone)
     resumed = make(RECIPES[name], seeds)
@@ -225,6 +224,17 @@ class TestOnline:
         before, _ = walk(make((Offline(agent, 6),)))
         after, _ = walk(make((Offline(agent, 6), halve)))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a / 2, b), before, after)
+
+    @pytest.mark.parametrize("agent", [PEX(**SMALL), SPOT(**SMALL, vae_hidden=(16,), vae_updates=2)])
+    def test_a_switch_to_phases_without_length_is_not_taken(self, agent, make, hopper):
+        """Offline alone, what comes out is what was trained and evaluated."""
+        phases = agent.phases(4, 0)
+        trainer = make(phases)
+        states, _ = walk(trainer)
+        assert isinstance(trainer.current, Offline)
+        last, shapes = engine.final_state(phases, hopper, 1)
+        assert type(last) is type(trainer.agent)
+        assert jax.tree.map(np.shape, states) == jax.tree.map(np.shape, shapes)
 
     def test_what_cannot_be_combined_is_named(self, make):
         with pytest.raises(MoorlError, match="cannot be combined"):

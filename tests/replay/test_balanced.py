@@ -50,6 +50,16 @@ def density(z, k, root="init/density"):
     }
 
 
+def assert_gradients(before, after, z, k):
+    """Adam's first moment is 0.9 m + 0.1 g: the density network's gradient of draw k can be read off it."""
+    gradient = jax.tree.map(lambda new, old: (new - 0.9 * old) / 0.1, after.moments.mu, before.moments.mu)
+    for position, name in enumerate(json.loads(str(z["hparams"]))["grad_norm_names"]):
+        if name.startswith("density/"):
+            _, layer, leaf = name.split("/")
+            norm = float(jnp.linalg.norm(gradient[layer][leaf]))
+            assert norm == pytest.approx(z["grad_norms"][k, position], rel=1e-10, abs=1e-13), name
+
+
 def test_parity_with_off2onrl():
     """Five consecutive draws: density losses and gradients, the rows drawn, their priorities, the tree."""
     with jax.enable_x64(True):
@@ -107,14 +117,7 @@ def test_parity_with_off2onrl():
             np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/tree_max_after"], rtol=1e-6)
             for theirs, ours in names.items():
                 assert float(metrics[ours]) == pytest.approx(float(z[f"out_{k}/losses/{theirs}"]), rel=1e-10), theirs
-            gradient = jax.tree.map(
-                lambda new, old: (new - 0.9 * old) / 0.1, state.density.moments.mu, before.moments.mu
-            )
-            for position, name in enumerate(h["grad_norm_names"]):
-                if name.startswith("density/"):
-                    _, layer, leaf = name.split("/")
-                    norm = float(jnp.linalg.norm(gradient[layer][leaf]))
-                    assert norm == pytest.approx(z["grad_norms"][k, position], rel=1e-10, abs=1e-13), name
+            assert_gradients(before, state.density, z, k)
             if k in (0, 4):
                 after = density(z, k, f"out_{k}/params/density")
                 jax.tree.map(
@@ -177,14 +180,7 @@ def test_parity_with_opt(backbone):
                 state.settled().leaves[: count + written], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-10
             )
             np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/max_priority_after"], rtol=1e-10)
-            gradient = jax.tree.map(
-                lambda new, old: (new - 0.9 * old) / 0.1, state.density.moments.mu, before.moments.mu
-            )
-            for position, name in enumerate(h["grad_norm_names"]):
-                if name.startswith("density/"):
-                    _, layer, leaf = name.split("/")
-                    norm = float(jnp.linalg.norm(gradient[layer][leaf]))
-                    assert norm == pytest.approx(z["grad_norms"][k, position], rel=1e-10, abs=1e-13), name
+            assert_gradients(before, state.density, z, k)
 
 
 def taken(source, rows):
