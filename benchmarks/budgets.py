@@ -27,8 +27,9 @@ class Budget:
 
 
 # The papers train offline for a million updates and learn online for 250k (RLPD), 300k (OPT) or a million env steps.
+# `short` before and online is what two seeds of RLPD and Cal-QL take half an hour each for on two CPU cores.
 BUDGETS = {
     "quick": Budget("quick", 4_000, 2_000, 1_000, 2_000, seeds=2, evaluations=8),
-    "short": Budget("short", 100_000, 20_000, 10_000, 100_000, seeds=3, evaluations=20),
+    "short": Budget("short", 100_000, 8_000, 3_000, 100_000, seeds=3, evaluations=20),
     "paper": Budget("paper", 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200),
 }
