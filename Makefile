@@ -16,7 +16,7 @@ POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench study test test-slow format clean
+.PHONY: help setup bench study fidelity test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,7 +26,7 @@ setup: $(READY)  ## create .venv with the library and the developer's tools
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "moorl_jax needs Python 3.11 or 3.12: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,robotics]'
 	touch $@
 
 bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= SOURCE= POLICIES= NAME=
@@ -34,6 +34,9 @@ bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEE
 
 study: $(READY)  ## run a study and print its table: NAME= TASK= SEEDS= BUDGET= SOURCE= POLICIES=
 	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(SEEDS),--seeds $(SEEDS))
+
+fidelity: $(READY)  ## hold every environment against D4RL's, write docs/fidelity.md: POLICIES=
+	@$(BIN)/python -m benchmarks.fidelity
 
 test: $(READY)  ## lint, check types, run the fast tests
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ class Budget:
     env_steps_alone: int  #: of the protocol `online`
     seeds: int  #: unless the caller says otherwise
     evaluations: int  #: evenly spaced over each part, offline and online, the last one at its end
+    episodes: int  #: per evaluation at most, where a task asks for more
 
     def spend(self, protocol: str) -> tuple[int, int]:
         """Return offline updates and env steps of a protocol; agents without an offline phase pass over the first."""
@@ -29,7 +30,7 @@ class Budget:
 # The papers train offline for a million updates and learn online for 250k (RLPD), 300k (OPT) or a million env steps.
 # `short` before and online is what two seeds of RLPD and Cal-QL take half an hour each for on two CPU cores.
 BUDGETS = {
-    "quick": Budget("quick", 4_000, 2_000, 1_000, 2_000, seeds=2, evaluations=8),
-    "short": Budget("short", 100_000, 8_000, 3_000, 100_000, seeds=3, evaluations=20),
-    "paper": Budget("paper", 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200),
+    "quick": Budget("quick", 4_000, 2_000, 1_000, 2_000, seeds=2, evaluations=8, episodes=10),
+    "short": Budget("short", 100_000, 8_000, 3_000, 100_000, seeds=3, evaluations=20, episodes=20),
+    "paper": Budget("paper", 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100),
 }

@@ -56,6 +56,11 @@ class Cell:
         return max(1, updates // self.budget.evaluations), max(1, env_steps // self.budget.evaluations)
 
     @property
+    def episodes(self) -> int:
+        """Episodes of an evaluation, per seed."""
+        return min(self.task.evaluation_episodes, self.budget.episodes)
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """What the agent goes through."""
         return self.settings.agent.phases(*self.spend)
@@ -78,7 +83,7 @@ class Cell:
             "seeds": self.seeds,
             "spend": self.spend,
             "intervals": self.intervals,
-            "episodes": self.task.evaluation_episodes,
+            "episodes": self.episodes,
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         agent = self.agent.rpartition("/")[2].replace(":", "-")
@@ -94,9 +99,10 @@ class Cell:
         offline = f" --updates {updates}" + (f" --evaluate-every {every}" if updates else "")
         online = f" --env-steps {env_steps} --evaluate-every-steps {every_steps}" if env_steps else ""
         changes = "".join(f" --set {shlex.quote(change)}" for change in self.overrides)
+        fewer = f" --episodes {self.episodes}" if self.episodes < self.task.evaluation_episodes else ""
         return (
             f"moorl-jax train --agent {self.agent} --task {self.task.name}{source} --seeds {seeds}{offline}{online}"
-            f"{changes}"
+            f"{fewer}{changes}"
         )
 
 
@@ -178,6 +184,7 @@ def run(cell: Cell, directory: Path, dataset: Dataset | None, display: Display, 
         env_steps=env_steps,
         evaluate_every=every,
         evaluate_every_steps=every_steps,
+        episodes=cell.episodes,
         dataset=dataset,
         preparation=cell.settings.preparation,
         checkpoints=results.running(directory),

@@ -287,6 +287,7 @@ def _describe(task: Task) -> None:
         "evaluation": f"{task.evaluation_episodes} episodes a seed",
         "runs": f"not yet: {task.missing}" if task.missing else "yes",
         **{f"data: {_marked(task, source)}": where for source, where in task.datasets.items()},
+        **({"data: recipe": f"none: {task.no_recipe}"} if task.no_recipe else {}),
         "suites": ", ".join(name for name, members in SUITES.items() if task.name in members),
     }.items():
         table.add_row(name, value)

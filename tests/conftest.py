@@ -15,7 +15,7 @@ jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="moorl-ja
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-from moorl_jax.data import Dataset, Rows, recipe  # noqa: E402  devices are set before JAX starts
+from moorl_jax.data import Dataset, Rows, plans, recipe  # noqa: E402  devices are set before JAX starts
 from moorl_jax.tasks import find  # noqa: E402
 
 POLICIES = os.environ.get("MOORL_POLICIES")
@@ -54,7 +54,7 @@ def hopper():
 @pytest.fixture(scope="session")
 def hopper_rows(hopper):
     """Two thousand steps of the embedded policy."""
-    actor, _ = recipe.plan(hopper, None, "embedded")[0]
+    actor, _ = plans.plan(hopper, None, "embedded")[0]
     columns = recipe.roll_out(hopper, actor, 2000, (0,))
     return Rows(**{key: value for key, value in columns.items() if not key.startswith("infos/")})
 

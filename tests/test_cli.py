@@ -35,9 +35,10 @@ def test_tasks_lists_all_and_describes_one(call):
     everything = call("tasks").output
     assert "hopper-medium-v2" in everything
     assert "vd4rl-walker_walk-expert" in everything
-    one = call("tasks", "pen-human-v1").output
-    assert "not yet: the installed environment's reward" in one
-    assert "hand_dapg_v1/pen-human-v1.hdf5" in one
+    assert "not yet: D4RL's 111-dimensional" in call("tasks", "ant-medium-v2").output
+    one = call("tasks", "hammer-human-v1").output
+    assert "hand_dapg_v1/hammer-human-v1.hdf5" in one
+    assert "none: the human demonstrations of hammer" in one
 
 
 def test_data_list_shows_what_is_here(call, embedded):
@@ -59,7 +60,7 @@ def test_data_check_of_a_task_and_of_a_file(call, embedded, hopper, hopper_rows)
 
 
 def test_data_make(call, monkeypatch):
-    monkeypatch.setattr("moorl_jax.data.recipe.EMBEDDED_STEPS", 400)
+    monkeypatch.setattr("moorl_jax.data.plans.EMBEDDED_STEPS", 400)
     result = call("data", "make", "hopper-medium-v2", "--source", "embedded")
     assert result.exit_code == 0
     assert "400" in result.output
@@ -75,7 +76,7 @@ def test_data_make(call, monkeypatch):
             "here is embedded, name it with --source",
         ),
         (["data", "make", "walker2d-medium-v2"], "--policies"),
-        (["data", "make", "pen-human-v1"], "not available yet"),
+        (["data", "make", "ant-medium-v2"], "not available yet"),
         (["data", "fetch", "hopper-medium-v2", "--source", "minary"], "did you mean minari"),
         (["train", "--agent", "iqll", "--task", "hopper-medium-v2"], "did you mean iql"),
         (["train", "--agent", "x.py:A", "--task", "hopper-medium-v2"], "there is no file x.py"),

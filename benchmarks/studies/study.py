@@ -96,7 +96,7 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
     regenerated = " (regenerated, not D4RL's)" if MADE_HERE & set(sources) else ""
     return (
         f"{study.question} Normalized scores, mean ± population standard deviation over {len(cell.seeds)} seeds, "
-        f"{cell.task.evaluation_episodes} episodes each; {data}{regenerated}; {updates:,} offline updates where the "
+        f"{cell.episodes} episodes each; {data}{regenerated}; {updates:,} offline updates where the "
         f"agent has an offline phase, {env_steps:,} env steps. Before: at the end of the offline phase. Final: at the "
         "last evaluation. Online mean: over all evaluations of the online phase. Minutes: wall-clock of all seeds."
     )

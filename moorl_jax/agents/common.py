@@ -1,6 +1,6 @@
-"""What several agents share to the letter: the squashed Gaussian, and gradients summed over blocks of a batch."""
+"""What several agents share to the letter: squashed Gaussian, dropout, gradients summed over blocks of a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,17 @@ def squashed_sample(mean: Array, log_std: Array, noise: Array) -> tuple[Array, A
     gaussian = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi)
     slope = 2.0 * (jnp.log(2.0) - x - jax.nn.softplus(-2.0 * x))
     return jnp.tanh(x), jnp.sum(gaussian - slope, axis=-1)
+
+
+def kept_units(uniform: Array, hidden: Sequence[int], rate: float) -> tuple[Array, ...]:
+    """Return each hidden layer's factors under dropout: 0 where `uniform`, (layers, batch, width), lies below the rate.
+
+    What is kept is scaled by 1 / (1 - rate).
+    """
+    return tuple(
+        jnp.where(layer[:, :width] >= rate, 1.0 / (1.0 - rate), 0.0)
+        for layer, width in zip(uniform, hidden, strict=True)
+    )
 
 
 def blockwise_gradients(

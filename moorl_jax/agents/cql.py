@@ -36,6 +36,7 @@ class CQL(Agent):
     """
 
     hidden: tuple[int, ...] = static((256, 256))
+    critic_hidden: tuple[int, ...] | None = static(None)  #: the critics' own, where they differ
     actions_per_state: int = static(10)  #: random, current and next actions in the penalty, of each
     orthogonal: bool = static(False)  #: initialize orthogonally instead of as LeCun normal
     importance_sampling: bool = static(True)
@@ -72,7 +73,9 @@ class CQL(Agent):
             "log_std_multiplier": jnp.ones((), dtype),
             "log_std_offset": -jnp.ones((), dtype),
         }
-        critic = init_critics(critic_key, MLP((*self.hidden, 1), hidden_init, final_init), inputs)
+        critic = init_critics(
+            critic_key, MLP((*(self.critic_hidden or self.hidden), 1), hidden_init, final_init), inputs
+        )
         return CQLState(
             actor=Learner.create(actor),
             critic=Learner.create(critic),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
+from moorl_jax.agents.common import kept_units
 from moorl_jax.agents.contract import Agent, static
 from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Offline, Online, Phase
@@ -30,6 +31,7 @@ class IQL(Agent):
     """IQL with the defaults of the authors' MuJoCo configuration (ikostrikov/implicit_q_learning)."""
 
     hidden: tuple[int, ...] = static((256, 256))
+    dropout: float = static(0.0)  #: of the actor's hidden units, in its loss
     actor_learning_rate: float = 3e-4
     value_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
@@ -53,10 +55,15 @@ class IQL(Agent):
         actor = {"mean": mean, "log_std": jnp.zeros(action_size, example.actions.dtype)}
         return IQLState(Learner.create(actor), Learner.create(value), Learner.create(critic), critic)
 
-    def update(self, state: IQLState, batch: Transitions, draws: None) -> tuple[IQLState, Metrics]:  # noqa: ARG002
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """Draw the units that dropout keeps, where there is any."""
+        units = (len(self.hidden), len(batch.actions), max(self.hidden))
+        return {"dropout": jax.random.uniform(key, units, batch.actions.dtype)} if self.dropout else {}
+
+    def update(self, state: IQLState, batch: Transitions, draws: dict[str, Array]) -> tuple[IQLState, Metrics]:
         """Update value, critics and targets, then the actor by the new value and the targets from before."""
         state, advantage, metrics = self.update_critics(state, batch)
-        state, actor_metrics = self.update_actor(state, batch, advantage)
+        state, actor_metrics = self.update_actor(state, batch, draws, advantage)
         return state, metrics | actor_metrics
 
     def update_critics(self, state: IQLState, batch: Transitions) -> tuple[IQLState, Array, Metrics]:
@@ -79,9 +86,12 @@ class IQL(Agent):
         state = state.replace(value=value, critic=critic, target_critic=target_critic)
         return state, q - v, value_metrics | critic_metrics
 
-    def update_actor(self, state: IQLState, batch: Transitions, advantage: Array) -> tuple[IQLState, Metrics]:
+    def update_actor(
+        self, state: IQLState, batch: Transitions, draws: dict[str, Array], advantage: Array
+    ) -> tuple[IQLState, Metrics]:
         """Update the actor by the batch's advantages."""
-        loss = partial(self.actor_loss, advantage=advantage, batch=batch)
+        kept = kept_units(draws["dropout"], self.hidden, self.dropout) if self.dropout else ()
+        loss = partial(self.actor_loss, advantage=advantage, batch=batch, kept=kept)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
         actor = state.actor.descend(gradients, self._actor_rate(state.actor.moments.count))
         return state.replace(actor=actor), metrics
@@ -95,11 +105,16 @@ class IQL(Agent):
         loss = jnp.mean(weight * error**2)
         return loss, {"value_loss": loss, "v": v.mean()}
 
-    def actor_loss(self, actor: Params, advantage: Array, batch: Transitions) -> tuple[Array, Metrics]:
-        """Return -mean min(exp(temperature A), clip) log pi(a|s), A = min_i Qbar_i(s, a) - V(s) (eq. 7)."""
+    def actor_loss(
+        self, actor: Params, advantage: Array, batch: Transitions, kept: tuple[Array, ...] = ()
+    ) -> tuple[Array, Metrics]:
+        """Return -mean min(exp(temperature A), clip) log pi(a|s), A = min_i Qbar_i(s, a) - V(s) (eq. 7).
+
+        `kept` are the factors of the actor's hidden units under dropout.
+        """
         weight = jnp.minimum(jnp.exp(self.temperature * advantage), self.weight_clip)
         log_std = jnp.clip(actor["log_std"], *LOG_STD_BOUNDS)
-        mean = jnp.tanh(mlp(actor["mean"], batch.observations))
+        mean = jnp.tanh(mlp(actor["mean"], batch.observations, kept))
         error = (batch.actions - mean) / jnp.exp(log_std)
         log_density = jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi), axis=-1)
         chex.assert_equal_shape([weight, log_density])

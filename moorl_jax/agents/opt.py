@@ -198,11 +198,11 @@ class OPTIQL(OPT):
 
     backbone: Any = IQL()
 
-    def draw(self, key: Array, batch: Transitions) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Draw nothing, as IQL."""
-        return
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """Draw what IQL draws."""
+        return self.backbone.draw(key, batch)
 
-    def update(self, state: OPTState, batch: Transitions, draws: None) -> tuple[OPTState, Metrics]:  # type: ignore[override]  # noqa: ARG002
+    def update(self, state: OPTState, batch: Transitions, draws: dict[str, Array]) -> tuple[OPTState, Metrics]:
         """Update both generations of values, critics and targets, then the actor by their mixed advantage."""
         axes = self._axes(state.backbone)
         both = jax.vmap(self.backbone.update_critics, in_axes=(axes, None), out_axes=(axes, 0, 0))
@@ -210,7 +210,7 @@ class OPTIQL(OPT):
         state = OPTState(backbone, state.updates + 1)
         kappa = self.kappa(state.updates, batch)
         advantage = (1.0 - kappa) * old + kappa * new
-        backbone, actor_metrics = self.backbone.update_actor(state.backbone, batch, advantage)
+        backbone, actor_metrics = self.backbone.update_actor(state.backbone, batch, draws, advantage)
         metrics = _by_generation(metrics) | actor_metrics | {"kappa": jnp.mean(kappa)}
         return state.replace(backbone=backbone), metrics
 
@@ -218,7 +218,7 @@ class OPTIQL(OPT):
         """Return the new critics' and the new value's parameters."""
         return {"critic": state.critic.params, "value": state.value.params}
 
-    def newcomers_loss(self, params: Params, state: State, batch: Transitions, draws: None) -> Array:  # type: ignore[override]  # noqa: ARG002
+    def newcomers_loss(self, params: Params, state: State, batch: Transitions, draws: dict[str, Array]) -> Array:  # noqa: ARG002
         """Return the sum of IQL's losses of value and critics."""
         q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
         next_v = jax.lax.stop_gradient(mlp(params["value"], batch.next_observations)[..., 0])

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from moorl_jax.agents.common import kept_units
 from moorl_jax.agents.contract import Agent, static
 from moorl_jax.agents.td3_bc import TD3BC, TD3BCState, Value
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
@@ -198,12 +199,7 @@ class SPOT(TD3BC):
 
     def _dropped(self, actor: Params, observations: Array, uniform: Array | None) -> Array:
         """Return an actor's actions without the hidden units where `uniform`, (layers, batch, width), is small."""
-        kept: tuple[Array, ...] = ()
-        if uniform is not None:
-            kept = tuple(
-                jnp.where(layer[:, :width] >= self.dropout, 1.0 / (1.0 - self.dropout), 0.0)
-                for layer, width in zip(uniform, self.hidden, strict=True)
-            )
+        kept = () if uniform is None else kept_units(uniform, self.hidden, self.dropout)
         return self.max_action * jnp.tanh(mlp(actor, observations, kept))
 
     def _support_weight(self, updates: Array) -> Array | float:

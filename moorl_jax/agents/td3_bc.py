@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from moorl_jax.agents.contract import Agent, Update, static
-from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak, symmetric_uniform
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Metrics, Params, Transitions
@@ -35,6 +35,7 @@ class TD3BC(Agent):
 
     hidden: tuple[int, ...] = static((256, 256))
     layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics
+    final_ranges: tuple[float, float] | None = static(None)  #: uniform ranges of actor's and critics' last kernels
     policy_freq: int = static(2)  #: critic updates per actor (and target) update
     cloning: bool = static(True)  #: whether the actor's loss holds the cloning term; without it this is TD3
     online_cloning: bool = static(False)  #: `cloning` online
@@ -54,10 +55,13 @@ class TD3BC(Agent):
         actor_key, critic_key = jax.random.split(key)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         layer_norm = "after" if self.layer_norm else None
-        actor = init_mlp(
-            actor_key, MLP((*self.hidden, example.actions.shape[-1]), layer_norm=layer_norm), example.observations
+        last_actor, last_critic = (
+            (symmetric_uniform(r) for r in self.final_ranges) if self.final_ranges else (None,) * 2
         )
-        critic = init_critics(critic_key, MLP((*self.hidden, 1), layer_norm=layer_norm), inputs)
+        policy = MLP((*self.hidden, example.actions.shape[-1]), final_init=last_actor, layer_norm=layer_norm)
+        value = MLP((*self.hidden, 1), final_init=last_critic, layer_norm=layer_norm)
+        actor = init_mlp(actor_key, policy, example.observations)
+        critic = init_critics(critic_key, value, inputs)
         return TD3BCState(Learner.create(actor), Learner.create(critic), actor, critic)
 
     def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:

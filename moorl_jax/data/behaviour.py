@@ -5,7 +5,7 @@ They run in NumPy, one observation at a time, beside their simulator: there a ji
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -16,13 +16,25 @@ from moorl_jax.errors import DatasetError
 class Behaviour(Protocol):
     """Anything that acts on one observation."""
 
+    def begin(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Return how an episode is to begin, as the environment's `reset` takes it."""
+        ...
+
     def act(self, observation: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Return the action inside [-1, 1], (action size,), and its log-density."""
+        """Return the action inside [-1, 1], (action size,), and its log-density, NaN where it is not known."""
         ...
 
 
+class _AnyStart:
+    """A policy that takes episodes as they begin."""
+
+    def begin(self, rng: np.random.Generator) -> dict[str, Any]:  # noqa: ARG002
+        """Ask for nothing."""
+        return {}
+
+
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(_AnyStart):
     """Actions uniform over [-1, 1], D4RL's random policy."""
 
     action_size: int
@@ -33,7 +45,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(_AnyStart):
     """A Gaussian around a network's output, brought into [-1, 1] by tanh or by clipping."""
 
     weights: tuple[tuple[np.ndarray, np.ndarray], ...]  #: (in, out) kernel and (out,) bias of each layer
@@ -67,14 +79,15 @@ def read_actor(path: Path, activation: str, squash: bool) -> Gaussian:
     """Read an actor from an npz file of (out, in) weights, as PyTorch names and stores them.
 
     A final layer of twice the action size, or one named log_std, gives a state-dependent spread; an array `log_std`
-    a fixed one. `obs_mean`, `obs_var`, `obs_clip`, `obs_eps` normalize observations where present.
+    a fixed one. `obs_mean`, `obs_var`, `obs_clip`, `obs_eps` (Stable-Baselines3) or `in_shift`, `in_scale` (DAPG)
+    normalize observations where present, `out_shift` and `out_scale` map the network's output.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such policy file; give the directory of policies with --policies")
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name].astype(np.float64) for name in file.files}
-    heads = ("actor.mu", "actor.log_std")
     layers = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
+    heads = ("last_fc", "last_fc_log_std") if "last_fc_log_std" in layers else ("actor.mu", "actor.log_std")
     weights = [(arrays[f"{layer}.weight"].T, arrays[f"{layer}.bias"]) for layer in layers if layer not in heads]
     if heads[0] in layers:
         kernel = np.concatenate([arrays[f"{head}.weight"].T for head in heads], axis=1)
@@ -83,6 +96,10 @@ def read_actor(path: Path, activation: str, squash: bool) -> Gaussian:
     if "obs_mean" in arrays:
         mean, clip = arrays["obs_mean"], float(arrays["obs_clip"])
         std = np.sqrt(arrays["obs_var"] + arrays["obs_eps"])
+    if "in_shift" in arrays:
+        mean, std = arrays["in_shift"], arrays["in_scale"] + 1e-8
+        kernel, bias = weights[-1]
+        weights[-1] = (kernel * arrays["out_scale"], bias * arrays["out_scale"] + arrays["out_shift"])
     return Gaussian(tuple(weights), activation, squash, arrays.get("log_std"), mean, std, clip)
 
 

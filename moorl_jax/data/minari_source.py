@@ -6,6 +6,7 @@ from typing import Any
 
 import minari
 import numpy as np
+from gymnasium import spaces
 
 from moorl_jax.data.rows import Rows
 from moorl_jax.errors import DatasetError
@@ -32,13 +33,17 @@ def download(name: str) -> None:
 
 
 def read(name: str) -> Rows:
-    """Read a local dataset; each episode's last observation is kept as that row's next observation."""
+    """Read a local dataset; each episode's last observation is kept as that row's next observation.
+
+    Dictionaries of observations are flattened as gymnasium's FlattenObservation does.
+    """
     try:
         dataset = minari.load_dataset(name)
         columns: dict[str, list[Any]] = {key: [] for key in Rows.__dataclass_fields__}
         for episode in dataset.iterate_episodes():
-            columns["observations"].append(episode.observations[:-1])
-            columns["next_observations"].append(episode.observations[1:])
+            observations = _flat(dataset.observation_space, episode.observations)
+            columns["observations"].append(observations[:-1])
+            columns["next_observations"].append(observations[1:])
             columns["actions"].append(episode.actions)
             columns["rewards"].append(episode.rewards)
             columns["terminals"].append(episode.terminations)
@@ -52,3 +57,10 @@ def read(name: str) -> Rows:
     return Rows(
         **{key: np.concatenate(parts).astype(bool if key in flags else np.float32) for key, parts in columns.items()}
     )
+
+
+def _flat(space: spaces.Space, observations: Any) -> np.ndarray:
+    """Return (steps, size) observations from what an episode holds of the space."""
+    if isinstance(space, spaces.Dict):
+        return np.concatenate([_flat(part, observations[name]) for name, part in space.items()], axis=-1)
+    return np.asarray(observations)

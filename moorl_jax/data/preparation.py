@@ -17,6 +17,8 @@ class Preparation:
 
     normalize_observations: bool = False  #: subtract the dataset's mean, divide by its std + 1e-3 (TD3+BC)
     normalize_returns: bool = False  #: scale rewards so that episode returns span 1000 (IQL)
+    reward_scale: float = 1.0  #: factor of all rewards
+    reward_shift: float = 0.0  #: added to all rewards once they are scaled
     action_limit: float = 1.0  #: clip actions to within +- this
 
     def apply(self, dataset: Dataset, returns: ReturnsToGo | None = None) -> "Prepared":
@@ -25,18 +27,19 @@ class Preparation:
         normalizer = Normalizer.identity(data.observations.shape[1:])
         if self.normalize_observations:
             normalizer = Normalizer.fit(np.asarray(data.observations))
-        scale = np.float32(return_scale(data)) if self.normalize_returns else np.float32(1.0)
+        scale = np.float32(self.reward_scale * (return_scale(data) if self.normalize_returns else 1.0))
+        shift = np.float32(self.reward_shift)
         if returns:
-            rows = dataclasses.replace(dataset.rows, rewards=dataset.rows.rewards * scale)
+            rows = dataclasses.replace(dataset.rows, rewards=dataset.rows.rewards * scale + shift)
             data = transitions_with_returns(rows, dataset.task.horizon, returns)
         else:
-            data = data.replace(rewards=data.rewards * scale)
+            data = data.replace(rewards=data.rewards * scale + shift)
         data = data.replace(
             observations=normalizer(np.asarray(data.observations)),
             next_observations=normalizer(np.asarray(data.next_observations)),
             actions=np.clip(data.actions, -self.action_limit, self.action_limit),
         )
-        return Prepared(data, normalizer, float(scale))
+        return Prepared(data, normalizer, float(scale), self.reward_shift)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Prepared:
     transitions: Transitions | None  #: None where an agent learns from its own experience alone
     normalizer: "Normalizer"
     reward_scale: float = 1.0
+    reward_shift: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from moorl_jax.data import d4rl, hdf5, minari_source, recipe
+from moorl_jax.data import d4rl, hdf5, minari_source, plans, recipe
 from moorl_jax.data.rows import Rows, check, to_transitions
 from moorl_jax.errors import NotAvailableError, UnknownNameError
 from moorl_jax.tasks import Task
@@ -70,7 +70,8 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
     if source not in SOURCES:
         raise UnknownNameError("source", source, ["auto", *SOURCES])
     if source not in task.datasets:
-        raise NotAvailableError(f"{task.name} has no source '{source}'; it has {', '.join(task.datasets)}")
+        why = f" ({task.no_recipe})" if source == "recipe" and task.no_recipe else ""
+        raise NotAvailableError(f"{task.name} has no source '{source}'{why}; it has {', '.join(task.datasets)}")
     return source
 
 
@@ -82,7 +83,7 @@ def make(
     `policies` is the directory of the behaviour policies to roll out; `embedded` needs none.
     """
     path = file_of(task, source)
-    recipe.generate(task, recipe.plan(task, policies, source), path, seed, progress)
+    recipe.generate(task, plans.plan(task, policies, source), path, seed, progress)
     return path
 
 

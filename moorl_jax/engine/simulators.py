@@ -47,7 +47,7 @@ class Simulators:
         for position, environment in enumerate(self._environments):
             observation, reward, terminal, timeout, _ = environment.step(actions[position])
             after[position] = self.observations[position] = self._prepared.normalizer(observation)
-            rewards[position] = float(reward) * self._prepared.reward_scale
+            rewards[position] = float(reward) * self._prepared.reward_scale + self._prepared.reward_shift
             terminals[position] = terminal
             self._rewards[position].append(rewards[position])
             if terminal or timeout:

@@ -138,7 +138,8 @@ def train(
         dataset = dataset or load(task, choose(task, source, policies), policies)
         prepared = preparation.apply(dataset, returns_rule(phases))
     else:
-        dataset, prepared = None, Prepared(None, Normalizer.identity(task.observation_shape))
+        unchanged = Normalizer.identity(task.observation_shape)
+        dataset, prepared = None, Prepared(None, unchanged, preparation.reward_scale, preparation.reward_shift)
 
     identity = {}
     if checkpoints:

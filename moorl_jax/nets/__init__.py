@@ -1,6 +1,6 @@
 """Networks: flax modules to initialize, pure functions of their parameters to evaluate, and how they learn."""
 
 from moorl_jax.nets.learner import Learner, polyak
-from moorl_jax.nets.mlp import MLP, critics, init_critics, init_mlp, mlp
+from moorl_jax.nets.mlp import MLP, critics, init_critics, init_mlp, mlp, symmetric_uniform
 
-__all__ = ["MLP", "Learner", "critics", "init_critics", "init_mlp", "mlp", "polyak"]
+__all__ = ["MLP", "Learner", "critics", "init_critics", "init_mlp", "mlp", "polyak", "symmetric_uniform"]

@@ -43,12 +43,16 @@ class MLP(nn.Module):
         return x
 
 
+def symmetric_uniform(bound: float) -> Initializer:
+    """Return the initializer that draws uniformly from [-bound, bound]."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
 _TORCH = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
 
 def _torch_bias(fan_in: int) -> Initializer:
-    bound = fan_in**-0.5
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    return symmetric_uniform(fan_in**-0.5)
 
 
 def init_mlp(key: Array, module: MLP, inputs: Array) -> Params:

@@ -1,11 +1,10 @@
 """How each agent is set for each family of tasks, one page a family, every value with its source."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from moorl_jax.agents import Agent, find_agent
+from moorl_jax.agents import AGENTS, Agent, find_agent
 from moorl_jax.data.preparation import Preparation
-from moorl_jax.settings import locomotion
+from moorl_jax.settings import antmaze, locomotion, manipulation
 from moorl_jax.tasks import Task
 
 
@@ -17,9 +16,13 @@ class Settings:
     preparation: Preparation
 
 
-FAMILIES: dict[str, dict[str, Callable[[Task, int, int], tuple[Agent, Preparation]]]] = {
-    "locomotion": locomotion.SETTINGS
+FAMILIES = {
+    "locomotion": locomotion,
+    "antmaze": antmaze,
+    "adroit": manipulation,
+    "kitchen": manipulation,
 }
+"""The page of each family: a module with a function for every agent, of its name."""
 
 
 def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
@@ -27,7 +30,6 @@ def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
 
     A user's own agent (`file.py:Class`) gets its defaults and the data as it is.
     """
-    make = FAMILIES.get(task.family, {}).get(agent)
-    if make is None:
+    if agent not in AGENTS or task.family not in FAMILIES:
         return Settings(find_agent(agent)(), Preparation())
-    return Settings(*make(task, updates, env_steps))
+    return Settings(*getattr(FAMILIES[task.family], agent)(task, updates, env_steps))

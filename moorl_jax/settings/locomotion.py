@@ -4,33 +4,17 @@
 it, depend on it.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from moorl_jax.agents import (
-    BC,
-    CQL,
-    IQL,
-    MOORL,
-    OPT,
-    OPTIQL,
-    OPTSPOT,
-    PEX,
-    RLPD,
-    SAC,
-    SPOT,
-    TD3BC,
-    Agent,
-    CalQL,
-)
+from moorl_jax import agents
 from moorl_jax.data.preparation import Preparation
-from moorl_jax.replay import Balanced
+from moorl_jax.settings.proportions import first_steps, opt_fields
 from moorl_jax.tasks import Task
 
 
-def bc(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return BC's settings, of corl-team/CORL `algorithms/offline/any_percent_bc.py` with all of the data."""
-    agent = BC(
+    agent = agents.BC(
         batch_size=256,
         hidden=(256, 256),
         learning_rate=3e-4,
@@ -38,12 +22,12 @@ def bc(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  
     return agent, Preparation(normalize_observations=True)
 
 
-def td3_bc(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def td3_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return TD3+BC's settings, of sfujim/TD3_BC `main.py` and `TD3_BC.py`; raw rewards.
 
     The authors did not fine-tune. Online the cloning term is dropped, which makes it TD3: the baseline of OPT's paper.
     """
-    agent = TD3BC(
+    agent = agents.TD3BC(
         batch_size=256,
         hidden=(256, 256),
         policy_freq=2,
@@ -67,14 +51,14 @@ SUPPORT_WEIGHTS = {  # robot: medium and medium-replay, medium-expert; `configs/
 }
 
 
-def spot(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
+def spot(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:
     """Return SPOT's settings, of thuml/SPOT `train_vae.py`, `SPOT.py` and `configs/offline/`.
 
     The authors fine-tuned on AntMaze alone: online we keep their rule there, and its discount of 0.99. Levels without a
     weight of their own take medium's. A density model is trained for no more updates than the agent: ours.
     """
-    weights = SUPPORT_WEIGHTS[task.name.split("-")[0]]
-    agent = SPOT(
+    weights = SUPPORT_WEIGHTS[task.subject]
+    agent = agents.SPOT(
         batch_size=256,
         hidden=(256, 256),
         vae_hidden=(750, 750),
@@ -91,7 +75,7 @@ def spot(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
         policy_noise=0.2,
         noise_clip=0.5,
         exploration_noise=0.1,
-        support_weight=weights["medium-expert" in task.name],
+        support_weight=weights[task.level == "medium-expert"],
         support_end=0.2,
         online_cooling_updates=1e6,
         online_discount=0.99,
@@ -99,9 +83,9 @@ def spot(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
     return agent, Preparation(normalize_observations=True)
 
 
-def iql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def iql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return IQL's settings, of ikostrikov/implicit_q_learning `configs/mujoco_config.py` and `learner.py`."""
-    agent = IQL(
+    agent = agents.IQL(
         batch_size=256,
         hidden=(256, 256),
         actor_learning_rate=3e-4,
@@ -118,7 +102,7 @@ def iql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]: 
     return agent, Preparation(normalize_returns=True, action_limit=1 - 1e-5)
 
 
-def pex(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def pex(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return PEX's settings, the defaults of Haichao-Zhang/PEX over the IQL that its backbone's authors ran on MuJoCo.
 
     The commands in PEX's repository are for AntMaze alone. With its code's inverse temperature of 10 on raw locomotion
@@ -126,7 +110,7 @@ def pex(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]: 
     own, our reading. It collects 5,000 env steps before it learns online; where that is more than a tenth of the
     budget, a tenth: ours.
     """
-    agent = PEX(
+    agent = agents.PEX(
         batch_size=256,
         hidden=(256, 256),
         actor_learning_rate=3e-4,
@@ -140,15 +124,15 @@ def pex(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]: 
         weight_clip=100.0,
         choice_temperature=10.0,
         epsilon=0.1,
-        collect_steps=min(5_000, env_steps // 10),
+        collect_steps=first_steps(env_steps),
         offline_share=0.5,
     )
     return agent, Preparation(normalize_returns=True)
 
 
-def cql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def cql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return CQL's settings, of young-geng/JaxCQL `conservative_sac.py` and `conservative_sac_main.py`."""
-    agent = CQL(
+    agent = agents.CQL(
         batch_size=256,
         hidden=(256, 256),
         actions_per_state=10,
@@ -168,12 +152,12 @@ def cql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]: 
     return agent, Preparation(action_limit=0.999)
 
 
-def cal_ql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def cal_ql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return Cal-QL's settings, what nakamotoo/Cal-QL's `scripts/*.sh` have in common.
 
     The authors ran no locomotion; its rewards are taken raw, its weight as for CQL.
     """
-    agent = CalQL(
+    agent = agents.CalQL(
         batch_size=256,
         hidden=(256, 256),
         actions_per_state=10,
@@ -193,12 +177,12 @@ def cal_ql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation
     return agent, Preparation(action_limit=0.99999)
 
 
-def sac(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def sac(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return SAC's settings: Haarnoja et al. 2018b (arXiv 1812.05905) table 1, as of Stable-Baselines3 and CleanRL.
 
     It starts with 5,000 random env steps (CleanRL); where that is more than a tenth of the budget, a tenth: ours.
     """
-    agent = SAC(
+    agent = agents.SAC(
         batch_size=256,
         hidden=(256, 256),
         members=2,
@@ -206,7 +190,7 @@ def sac(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]: 
         layer_norm=False,
         backup_entropy=True,
         utd=1,
-        random_steps=min(5_000, env_steps // 10),
+        random_steps=first_steps(env_steps),
         actor_learning_rate=3e-4,
         critic_learning_rate=3e-4,
         temperature_learning_rate=3e-4,
@@ -218,12 +202,12 @@ def sac(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]: 
     return agent, Preparation()
 
 
-def rlpd(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:  # noqa: ARG001
+def rlpd(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return RLPD's settings, of ikostrikov/rlpd `configs/rlpd_config.py` and its locomotion command.
 
     It starts with 5,000 random env steps; where that is more than a tenth of the budget, a tenth: ours.
     """
-    agent = RLPD(
+    agent = agents.RLPD(
         batch_size=256,
         hidden=(256, 256),
         members=10,
@@ -231,7 +215,7 @@ def rlpd(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
         layer_norm=True,
         backup_entropy=True,
         utd=20,
-        random_steps=min(5_000, env_steps // 10),
+        random_steps=first_steps(env_steps),
         actor_learning_rate=3e-4,
         critic_learning_rate=3e-4,
         temperature_learning_rate=3e-4,
@@ -244,13 +228,13 @@ def rlpd(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
     return agent, Preparation(action_limit=1 - 1e-5)
 
 
-def moorl(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
+def moorl(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:
     """Return MOORL's settings: SAC's, and our values for what the paper leaves open; the study `moorl-meta` compares.
 
     It starts as SAC and RLPD do, with 5,000 random env steps, or a tenth of the budget.
     """
     base, _ = sac(task, updates, env_steps)
-    agent = MOORL(
+    agent = agents.MOORL(
         **(vars(base) | {"utd": 4}),
         meta_rate=0.5,
         offline_probability=0.5,
@@ -270,72 +254,27 @@ KAPPA = {  # level: start, end, env step of the end; OPT's appendix H, table 15.
 
 
 def _opt_fields(task: Task, env_steps: int) -> dict[str, Any]:
-    """Return what OPT's three forms have in common on MuJoCo.
-
-    The paper's online budget is 300,000 env steps, a twelfth of them collected first, with two pre-training updates for
-    each. Shorter budgets keep the proportions, and let kappa reach its end half way: ours.
-    """
-    level = task.name.split("-", 1)[1].removesuffix("-v2")
-    start, end, steps = KAPPA.get(level, KAPPA["medium"])
-    collected = min(25_000, env_steps // 12)
-    return {
-        "batch_size": 256,
-        "replay": Balanced(
-            hidden=(256, 256),
-            density_batch=256,
-            updated_numerator=True,
-            learning_rate=3e-4,
-            temperature=5.0,
-            smallest=1e-3,
-            greatest=1e3,
-            online_fraction=None,
-        ),
-        "utd": 5,
-        "collect_steps": collected,
-        "pretrain_updates": 2 * collected,
-        "pretraining": "meta",
-        "kappa_rule": "schedule",
-        "kappa_start": start,
-        "kappa_end": end,
-        "kappa_steps": float(min(steps, env_steps // 2)),
-        "inner_learning_rate": 3e-4,
-    }
+    """Return what OPT's three forms have in common on MuJoCo."""
+    return opt_fields(KAPPA.get(task.level, KAPPA["medium"]), utd=5, env_steps=env_steps)
 
 
-def opt(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
+def opt(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:
     """Return OPT's settings on MuJoCo (its appendix): TD3+BC's backbone, on observations as they are."""
     backbone, _ = td3_bc(task, updates, env_steps)
-    return OPT(backbone=backbone, **_opt_fields(task, env_steps)), Preparation()
+    return agents.OPT(backbone=backbone, **_opt_fields(task, env_steps)), Preparation()
 
 
-def opt_spot(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
+def opt_spot(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:
     """Return OPT over SPOT. The paper runs it on AntMaze and Adroit; on MuJoCo the two are put together here.
 
     As OPT does there: no dropout, observations as they are, lambda cooled over as many updates as there are env steps.
     """
     backbone, _ = spot(task, updates, env_steps)
     backbone = backbone.replace(q_epsilon=1e-10, dropout=0.0, online_cooling_updates=float(max(env_steps, 1)))
-    return OPTSPOT(backbone=backbone, **_opt_fields(task, env_steps)), Preparation()
+    return agents.OPTSPOT(backbone=backbone, **_opt_fields(task, env_steps)), Preparation()
 
 
-def opt_iql(task: Task, updates: int, env_steps: int) -> tuple[Agent, Preparation]:
+def opt_iql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:
     """Return OPT over IQL, IQL set as its authors do; the paper's own settings for it are not at hand."""
     backbone, preparation = iql(task, updates, env_steps)
-    return OPTIQL(backbone=backbone, **_opt_fields(task, env_steps)), preparation
-
-
-SETTINGS: dict[str, Callable[[Task, int, int], tuple[Agent, Preparation]]] = {
-    "bc": bc,
-    "td3_bc": td3_bc,
-    "spot": spot,
-    "iql": iql,
-    "pex": pex,
-    "cql": cql,
-    "cal_ql": cal_ql,
-    "sac": sac,
-    "rlpd": rlpd,
-    "moorl": moorl,
-    "opt": opt,
-    "opt_spot": opt_spot,
-    "opt_iql": opt_iql,
-}
+    return agents.OPTIQL(backbone=backbone, **_opt_fields(task, env_steps)), preparation

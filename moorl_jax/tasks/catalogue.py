@@ -15,7 +15,9 @@ class Task:
 
     name: str
     family: str  #: locomotion, antmaze, adroit, kitchen or vd4rl
-    environment: str  #: the gymnasium id, or dm_control's domain-task for vd4rl
+    subject: str  #: the robot, the maze, the hand's task; dm_control's domain-task for vd4rl
+    level: str  #: which of the subject's datasets
+    environment: str  #: the gymnasium id, or what this package's own environment of the family is called
     horizon: int  #: env steps after which an episode times out
     observation_shape: tuple[int, ...]
     action_size: int
@@ -25,6 +27,7 @@ class Task:
     evaluation_episodes: int
     datasets: dict[str, str] = field(default_factory=dict)  #: source -> its name there
     missing: str = ""  #: why the task does not run yet; empty when it does
+    no_recipe: str = ""  #: why its data cannot be made here
 
     def score(self, episode_return: float) -> float:
         """Normalize a raw return to D4RL's scale, 0 the reference minimum and 100 the maximum."""
@@ -49,6 +52,7 @@ LOCOMOTION = {
     "walker2d": ("Walker2d-v4", 17, 6, 1.629008, 4592.3, ""),
     "ant": ("Ant-v4", 111, 8, -325.6, 3879.7, "D4RL's 111-dimensional contact observation is not rebuilt"),
 }
+ROBOTS = ("halfcheetah", "hopper", "walker2d")  #: those that run
 LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
 
 # dataset: horizon, D4RL's file in ant_maze_v2/
@@ -61,13 +65,15 @@ ANTMAZE = {
     "large-diverse": (1000, "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
 }
 
-# hand task: gymnasium-robotics id, horizon, observation size, action size, low, high
+# hand task: horizon, observation size, action size, low, high
 ADROIT = {
-    "pen": ("AdroitHandPen-v1", 100, 45, 24, 96.262799, 3076.8331017826877),
-    "door": ("AdroitHandDoor-v1", 200, 39, 28, -56.512833, 2880.5693087298737),
-    "hammer": ("AdroitHandHammer-v1", 200, 46, 26, -274.856578, 12794.134825156867),
-    "relocate": ("AdroitHandRelocate-v1", 200, 39, 30, -6.425911, 4233.877797728884),
+    "pen": (100, 45, 24, 96.262799, 3076.8331017826877),
+    "door": (200, 39, 28, -56.512833, 2880.5693087298737),
+    "hammer": (200, 46, 26, -274.856578, 12794.134825156867),
+    "relocate": (200, 39, 30, -6.425911, 4233.877797728884),
 }
+HAND_LEVELS = ("human", "cloned", "expert")
+DEMONSTRATED = ("pen", "door")  #: hands with human demonstrations among the policies that recipes read
 
 # dataset: D4RL's file in kitchen/
 KITCHEN = {
@@ -80,47 +86,78 @@ KITCHEN = {
 VD4RL = {"walker_walk": 6, "cheetah_run": 6, "humanoid_walk": 21}
 VD4RL_LEVELS = ("random", "medium_replay", "medium", "medium_expert", "expert")
 
-# Minari's locomotion sets; the other levels do not exist there.
-MINARI_LEVELS = ("medium", "expert")
+# Minari's sets were recorded in other environments than D4RL's, under names of their own here; the scores of their
+# locomotion and hands are on D4RL's scale, for want of one of their own.
+MINARI_LEVELS = ("simple", "medium", "expert")
+MINARI_MAZES = {"umaze": "AntMaze_UMaze-v4", "medium": "AntMaze_Medium-v4", "large": "AntMaze_Large-v4"}
 
 
 def _locomotion(robot: str, level: str) -> Task:
     environment, observation_size, action_size, low, high, missing = LOCOMOTION[robot]
     datasets = {"d4rl": f"gym_mujoco_v2/{robot}_{level.replace('-', '_')}-v2.hdf5"}
-    if level in MINARI_LEVELS:
-        datasets["minari"] = f"mujoco/{robot}/{level}-v0"
     if not missing:
         datasets["recipe"] = f"{robot}-{level}"
     if (robot, level) == ("hopper", "medium"):
         datasets["embedded"] = "hopper-medium"
-    return Task(f"{robot}-{level}-v2", "locomotion", environment, 1000, (observation_size,), action_size,
+    return Task(f"{robot}-{level}-v2", "locomotion", robot, level, environment, 1000, (observation_size,), action_size,
                 low, high, DENSE, 10, datasets, missing)  # fmt: skip
 
 
-def _antmaze(level: str) -> Task:
-    horizon, file = ANTMAZE[level]
-    datasets = {"d4rl": f"ant_maze_v2/{file}", "minari": f"D4RL/antmaze/{level}-v1"}
-    return Task(f"antmaze-{level}-v2", "antmaze", f"AntMaze-{level.split('-')[0]}", horizon, (29,), 8,
-                0.0, 1.0, SPARSE_GOAL, 100, datasets,
-                "no environment here has D4RL's ant and maze constants")  # fmt: skip
+def _antmaze(dataset: str) -> Task:
+    horizon, file = ANTMAZE[dataset]
+    maze, _, level = dataset.partition("-")
+    datasets = {"d4rl": f"ant_maze_v2/{file}", "recipe": f"antmaze-{dataset}"}
+    return Task(f"antmaze-{dataset}-v2", "antmaze", maze, level, "moorl_jax AntMaze", horizon, (29,), 8,
+                0.0, 1.0, SPARSE_GOAL, 100, datasets)  # fmt: skip
 
 
 def _adroit(hand: str, level: str) -> Task:
-    environment, horizon, observation_size, action_size, low, high = ADROIT[hand]
-    datasets = {"d4rl": f"hand_dapg_v1/{hand}-{level}-v1.hdf5", "minari": f"D4RL/{hand}/{level}-v2"}
-    return Task(f"{hand}-{level}-v1", "adroit", environment, horizon, (observation_size,), action_size,
-                low, high, DENSE, 10, datasets,
-                "the installed environment's reward and horizon differ from D4RL's")  # fmt: skip
+    horizon, observation_size, action_size, low, high = ADROIT[hand]
+    datasets, no_recipe = {"d4rl": f"hand_dapg_v1/{hand}-{level}-v1.hdf5"}, ""
+    if level == "expert" or hand in DEMONSTRATED:
+        datasets["recipe"] = f"{hand}-{level}"
+    else:
+        no_recipe = f"the human demonstrations of {hand} are not among the policies"
+    return Task(f"{hand}-{level}-v1", "adroit", hand, level, "moorl_jax Adroit", horizon, (observation_size,),
+                action_size, low, high, DENSE, 10, datasets, no_recipe=no_recipe)  # fmt: skip
 
 
 def _kitchen(level: str) -> Task:
-    datasets = {"d4rl": f"kitchen/{KITCHEN[level]}", "minari": f"D4RL/kitchen/{level}-v2"}
-    return Task(f"kitchen-{level}-v0", "kitchen", "FrankaKitchen-v1", 280, (60,), 9, 0.0, 4.0, STAGES, 10,
-                datasets, "the installed environment's observation and noise differ from D4RL's")  # fmt: skip
+    datasets = {"d4rl": f"kitchen/{KITCHEN[level]}"}
+    return Task(f"kitchen-{level}-v0", "kitchen", "kitchen", level, "moorl_jax Kitchen", 280, (60,), 9,
+                0.0, 4.0, STAGES, 10, datasets,
+                no_recipe="there are no demonstrations of it among the policies")  # fmt: skip
+
+
+def _minari_locomotion(robot: str, level: str) -> Task:
+    environment, observation_size, action_size, low, high, _ = LOCOMOTION[robot]
+    return Task(f"minari-{robot}-{level}-v0", "locomotion", robot, level, environment.replace("-v4", "-v5"), 1000,
+                (observation_size,), action_size, low, high, DENSE, 10,
+                {"minari": f"mujoco/{robot}/{level}-v0"})  # fmt: skip
+
+
+def _minari_antmaze(dataset: str) -> Task:
+    maze, _, level = dataset.partition("-")
+    return Task(f"minari-antmaze-{dataset}-v1", "antmaze", maze, level, MINARI_MAZES[maze], ANTMAZE[dataset][0],
+                (31,), 8, 0.0, 1.0, SPARSE_GOAL, 100, {"minari": f"D4RL/antmaze/{dataset}-v1"})  # fmt: skip
+
+
+def _minari_adroit(hand: str, level: str) -> Task:
+    _, observation_size, action_size, low, high = ADROIT[hand]
+    return Task(f"minari-{hand}-{level}-v2", "adroit", hand, level, f"AdroitHand{hand.capitalize()}-v1", 200,
+                (observation_size,), action_size, low, high, DENSE, 10,
+                {"minari": f"D4RL/{hand}/{level}-v2"})  # fmt: skip
+
+
+def _minari_kitchen(level: str) -> Task:
+    # Flattened: what is achieved and what is wanted of the four sub-tasks, then 59 positions and velocities.
+    size = 59 + 2 * (12 if level == "mixed" else 11)
+    return Task(f"minari-kitchen-{level}-v2", "kitchen", "kitchen", level, "FrankaKitchen-v1", 280, (size,), 9,
+                0.0, 4.0, STAGES, 10, {"minari": f"D4RL/kitchen/{level}-v2"})  # fmt: skip
 
 
 def _vd4rl(task: str, level: str) -> Task:
-    return Task(f"vd4rl-{task}-{level}", "vd4rl", task.replace("_", "-"), 1000, (84, 84, 9), VD4RL[task],
+    return Task(f"vd4rl-{task}-{level}", "vd4rl", task, level, task.replace("_", "-"), 1000, (84, 84, 9), VD4RL[task],
                 0.0, 1000.0, UNIT, 10, {"vd4rl": f"main/{task}/{level}/84px"},
                 "there is no pixel environment, encoder or reader yet")  # fmt: skip
 
@@ -129,26 +166,29 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *(_locomotion(robot, level) for robot in LOCOMOTION for level in LEVELS),
-        *(_antmaze(level) for level in ANTMAZE),
-        *(_adroit(hand, level) for hand in ADROIT for level in ("human", "cloned", "expert")),
+        *(_antmaze(dataset) for dataset in ANTMAZE),
+        *(_adroit(hand, level) for hand in ADROIT for level in HAND_LEVELS),
         *(_kitchen(level) for level in KITCHEN),
+        *(_minari_locomotion(robot, level) for robot in ROBOTS for level in MINARI_LEVELS),
+        *(_minari_antmaze(dataset) for dataset in ANTMAZE),
+        *(_minari_adroit(hand, level) for hand in ADROIT for level in HAND_LEVELS),
+        *(_minari_kitchen(level) for level in KITCHEN),
         *(_vd4rl(task, level) for task in VD4RL for level in VD4RL_LEVELS),
     )
 }
 
-_ROBOTS = ("halfcheetah", "hopper", "walker2d")
 _STANDARD_LOCOMOTION = tuple(
-    f"{robot}-{level}-v2" for level in ("medium", "medium-replay", "medium-expert") for robot in _ROBOTS
+    f"{robot}-{level}-v2" for level in ("medium", "medium-replay", "medium-expert") for robot in ROBOTS
 )
-_ANTMAZE = tuple(f"antmaze-{level}-v2" for level in ANTMAZE)
+_ANTMAZE = tuple(f"antmaze-{dataset}-v2" for dataset in ANTMAZE)
 _CLONED = tuple(f"{hand}-cloned-v1" for hand in ADROIT)
 
 SUITES: dict[str, tuple[str, ...]] = {
     "quick": ("hopper-medium-v2",),
     "locomotion": _STANDARD_LOCOMOTION,
-    "locomotion-all": tuple(f"{robot}-{level}-v2" for level in LEVELS for robot in _ROBOTS),
+    "locomotion-all": tuple(f"{robot}-{level}-v2" for level in LEVELS for robot in ROBOTS),
     "antmaze": _ANTMAZE,
-    "adroit": tuple(f"{hand}-{level}-v1" for hand in ADROIT for level in ("human", "cloned", "expert")),
+    "adroit": tuple(f"{hand}-{level}-v1" for hand in ADROIT for level in HAND_LEVELS),
     "kitchen": tuple(f"kitchen-{level}-v0" for level in KITCHEN),
     "vd4rl": tuple(f"vd4rl-{task}-{level}" for task in VD4RL for level in VD4RL_LEVELS),
     # The MOORL paper says 28 tasks and its list is not known; this composition is ours.
@@ -159,7 +199,7 @@ SUITES: dict[str, tuple[str, ...]] = {
         *(f"vd4rl-{task}-{level}" for task in VD4RL for level in ("medium", "medium_expert", "expert")),
     ),
     "opt-19": (
-        *(f"{robot}-{level}-v2" for robot in _ROBOTS for level in ("random", "medium", "medium-replay")),
+        *(f"{robot}-{level}-v2" for robot in ROBOTS for level in ("random", "medium", "medium-replay")),
         *_ANTMAZE,
         *_CLONED,
     ),

@@ -1,5 +1,8 @@
 """Simulators: one environment of a task, ready to step, and its state saved and restored exactly."""
 
+import contextlib
+import importlib
+import io
 import warnings
 from typing import Any
 
@@ -8,6 +11,8 @@ import mujoco
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
+from moorl_jax.errors import NotAvailableError
+from moorl_jax.tasks.antmaze import AntMaze
 from moorl_jax.tasks.catalogue import Task
 
 # All that MuJoCo's next step depends on, the solver's warm start among it.
@@ -18,9 +23,19 @@ def make_environment(task: Task) -> gymnasium.Env:
     """Make one simulator of the task; the horizon truncates its episodes.
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
-    as the `-v2` that D4RL recorded in. Raises NotAvailableError for a task that does not run yet.
+    as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
+    environments that their data was recorded in. Raises NotAvailableError for a task that does not run yet, and where
+    gymnasium-robotics is needed and not installed.
     """
     task.require()
+    if "minari" in task.datasets and task.family != "locomotion":
+        return _robotics("minari_environments").make(task)
+    if task.family == "antmaze":
+        return TimeLimit(AntMaze(task.subject), task.horizon)
+    if task.family == "adroit":
+        return TimeLimit(_robotics("adroit").HANDS[task.subject](), task.horizon)
+    if task.family == "kitchen":
+        return TimeLimit(_robotics("kitchen").Kitchen(task.level), task.horizon)
     with warnings.catch_warnings():
         # gymnasium advises v5, which is not what D4RL's scores mean.
         warnings.filterwarnings("ignore", message=".*is out of date.*")
@@ -28,24 +43,44 @@ def make_environment(task: Task) -> gymnasium.Env:
         return gymnasium.make(task.environment, max_episode_steps=task.horizon, disable_env_checker=True)
 
 
+def make_recording_environment(task: Task) -> gymnasium.Env:
+    """Make the simulator a recipe records the task's data in.
+
+    AntMaze's data was recorded by walking on after the goal, in episodes of one step more than the horizon.
+    """
+    if task.family == "antmaze":
+        return TimeLimit(AntMaze(task.subject, ends_at_goal=False), task.horizon + 1)
+    return make_environment(task)
+
+
 def save_environment(environment: gymnasium.Env) -> dict[str, np.ndarray]:
-    """Return all that decides how the simulator goes on: its physics, and its clock in env steps."""
-    model, data = _mujoco(environment)
-    physics = np.empty(mujoco.mj_stateSize(model, PHYSICS))
-    mujoco.mj_getState(model, data, physics, PHYSICS)
-    return {"physics": physics, "clock": np.array(_time_limit(environment)._elapsed_steps)}
+    """Return all that decides how the simulator goes on: its physics, its clock in env steps, its own extra state."""
+    inner: Any = environment.unwrapped
+    physics = np.empty(mujoco.mj_stateSize(inner.model, PHYSICS))
+    mujoco.mj_getState(inner.model, inner.data, physics, PHYSICS)
+    extra = inner.extra_state() if hasattr(inner, "extra_state") else {}
+    return {"physics": physics, "clock": np.array(_time_limit(environment)._elapsed_steps), **extra}
 
 
 def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]) -> None:
     """Put a simulator of the same task where another was when it was saved."""
+    inner: Any = environment.unwrapped
     environment.reset(seed=0)  # it must have begun an episode before it steps
-    mujoco.mj_setState(*_mujoco(environment), saved["physics"], PHYSICS)
+    if hasattr(inner, "set_extra_state"):
+        inner.set_extra_state(saved)
+    mujoco.mj_setState(inner.model, inner.data, saved["physics"], PHYSICS)
     _time_limit(environment)._elapsed_steps = int(saved["clock"])
 
 
-def _mujoco(environment: gymnasium.Env) -> tuple[mujoco.MjModel, mujoco.MjData]:
-    inner: Any = environment.unwrapped
-    return inner.model, inner.data
+def _robotics(module: str) -> Any:
+    """Import a module of this package that builds on gymnasium-robotics, which locomotion does without."""
+    try:
+        # On import it says that its hands' rewards have changed: they are not the ones taken here.
+        with contextlib.redirect_stderr(io.StringIO()):
+            return importlib.import_module(f"moorl_jax.tasks.{module}")
+    except ModuleNotFoundError as error:
+        message = f"this task needs gymnasium-robotics: pip install 'moorl_jax[robotics]' ({error})"
+        raise NotAvailableError(message) from error
 
 
 def _time_limit(environment: gymnasium.Env) -> Any:

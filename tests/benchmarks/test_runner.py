@@ -20,7 +20,9 @@ from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
 
 NOTES = {"metadata/version": str(recipe.VERSION)}
-TINY = Budget("tiny", updates=6, updates_before=6, env_steps=20, env_steps_alone=20, seeds=1, evaluations=2)
+TINY = Budget(
+    "tiny", updates=6, updates_before=6, env_steps=20, env_steps_alone=20, seeds=1, evaluations=2, episodes=10
+)
 
 
 @pytest.fixture
@@ -201,7 +203,7 @@ def test_unknown_agents_are_named_before_anything_runs(hopper):
     with pytest.raises(UnknownNameError, match="did you mean td3_bc"):
         plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY, "offline")
     with pytest.raises(MoorlError, match="not available yet"):
-        plan(expand("adroit"), ["bc"], "auto", None, 1, TINY, "offline")
+        plan(expand("vd4rl"), ["bc"], "auto", None, 1, TINY, "offline")
 
 
 def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hopper_rows):

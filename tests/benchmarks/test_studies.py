@@ -16,7 +16,9 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
 
-TINY = Budget("tiny", updates=6, updates_before=6, env_steps=20, env_steps_alone=20, seeds=2, evaluations=2)
+TINY = Budget(
+    "tiny", updates=6, updates_before=6, env_steps=20, env_steps_alone=20, seeds=2, evaluations=2, episodes=10
+)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -94,4 +96,4 @@ def test_wrong_words_are_named(words, message):
 
 def test_a_study_that_cannot_run_says_why_before_it_begins():
     with pytest.raises(MoorlError):
-        STUDIES["hybrid"].cells("antmaze-umaze-v2", BUDGETS["quick"], 1, "auto", None)
+        STUDIES["hybrid"].cells("ant-medium-v2", BUDGETS["quick"], 1, "auto", None)

@@ -55,6 +55,14 @@ def test_rewards_are_scaled_and_actions_clipped_as_iql_does(dataset, data):
     np.testing.assert_array_equal(prepared.actions, CONVENTIONS["iql/dataset/actions"])
 
 
+def test_rewards_are_mapped_as_sparse_tasks_ask_for(dataset, data):
+    done = Preparation(reward_scale=10.0, reward_shift=-5.0).apply(dataset)
+    np.testing.assert_allclose(done.transitions.rewards, 10 * data.rewards - 5, rtol=1e-6)
+    assert (done.reward_scale, done.reward_shift) == (10.0, -5.0)
+    returns = Preparation(reward_scale=10.0, reward_shift=-5.0).apply(dataset, ReturnsToGo(0.0)).transitions
+    np.testing.assert_allclose(returns.mc_returns, returns.rewards, rtol=1e-6)
+
+
 def test_returns_to_go_are_of_the_prepared_rewards(dataset):
     done = Preparation(normalize_returns=True).apply(dataset, ReturnsToGo(0.0))
     np.testing.assert_allclose(done.transitions.mc_returns, done.transitions.rewards, rtol=1e-6)

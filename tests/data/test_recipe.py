@@ -1,19 +1,19 @@
 import numpy as np
 import pytest
 
-from moorl_jax.data import hdf5, recipe
+from moorl_jax.data import hdf5, plans, recipe
 from moorl_jax.data.behaviour import Gaussian, Uniform
 from moorl_jax.data.rows import check, episode_returns, suspicions
 from moorl_jax.errors import DatasetError, NotAvailableError
-from moorl_jax.tasks import expand, find
+from moorl_jax.tasks import expand, find, make_environment
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, hopper):
     """The same recipe twice, once more with another seed."""
     folder = tmp_path_factory.mktemp("made")
-    (actor, _), *_ = recipe.plan(hopper, None, "embedded")
-    actors, reports = [(recipe.Actor("uniform"), 300), (actor, 700)], []
+    (actor, _), *_ = plans.plan(hopper, None, "embedded")
+    actors, reports = [(plans.Actor("uniform"), 300), (actor, 700)], []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         recipe.generate(hopper, actors, folder / name, seed, lambda *report: reports.append(report))
     assert reports[-1] == (1000, 1000)
@@ -39,7 +39,7 @@ class TestGenerate:
     def test_actions_are_stored_as_they_were_played(self, made, hopper):
         """Replaying the stored actions from the first reset gives the stored observations."""
         rng = np.random.default_rng((0, 0, 0))
-        environment = recipe.make_environment(hopper)
+        environment = make_environment(hopper)
         observation, _ = environment.reset(seed=int(rng.integers(2**31)))
         rows = made[0]
         for row in range(int(np.flatnonzero(rows.terminals | rows.timeouts)[0])):
@@ -51,20 +51,20 @@ class TestGenerate:
 
 class TestPlan:
     def test_random_needs_no_policies(self):
-        assert recipe.plan(find("walker2d-random-v2"), None) == [(recipe.Actor("uniform"), 1_000_000)]
+        assert plans.plan(find("walker2d-random-v2"), None) == [(plans.Actor("uniform"), 1_000_000)]
 
     def test_without_policies_the_message_says_how_to_name_them(self):
         with pytest.raises(NotAvailableError, match="--policies or the variable MOORL_POLICIES"):
-            recipe.plan(find("walker2d-medium-v2"), None)
+            plans.plan(find("walker2d-medium-v2"), None)
 
     def test_a_directory_without_the_policy_is_named(self, tmp_path):
-        (actor, _), *_ = recipe.plan(find("walker2d-expert-v2"), tmp_path)
+        (actor, _), *_ = plans.plan(find("walker2d-expert-v2"), tmp_path)
         with pytest.raises(DatasetError, match=r"Walker2d-v3_actor\.npz: no such policy file"):
             actor.read(find("walker2d-expert-v2"))
 
     def test_a_directory_without_the_learning_curve_is_named(self, tmp_path):
         with pytest.raises(DatasetError, match=r"log_Hopper-v1_4\.h5: no such training log"):
-            recipe.plan(find("hopper-medium-replay-v2"), tmp_path)
+            plans.plan(find("hopper-medium-replay-v2"), tmp_path)
 
     def test_numbers_of_steps_are_d4rls(self, policies):
         steps = {
@@ -76,15 +76,15 @@ class TestPlan:
         }
         replay = {"halfcheetah": 202_000, "hopper": 402_000, "walker2d": 302_000}
         for task in expand("locomotion-all"):
-            robot, level = task.datasets["recipe"].split("-", 1)
-            planned = sum(share for _, share in recipe.plan(task, policies))
+            robot, level = task.subject, task.level
+            planned = sum(share for _, share in plans.plan(task, policies))
             assert planned == (replay[robot] if level == "medium-replay" else steps[level]), task.name
 
     @pytest.mark.parametrize("robot", ["halfcheetah", "hopper", "walker2d"])
     def test_every_policy_acts_in_its_environment(self, robot, policies):
         for level in ("medium", "expert", "medium-replay"):
             task = find(f"{robot}-{level}-v2")
-            for actor, _ in recipe.plan(task, policies)[-1:]:
+            for actor, _ in plans.plan(task, policies)[-1:]:
                 columns = recipe.roll_out(task, actor, 50, (0,))
                 assert np.isfinite(columns["observations"]).all()
                 assert np.isfinite(columns["infos/action_log_probs"]).all()
@@ -103,7 +103,7 @@ class TestPlan:
     )
     def test_levels_lie_where_the_policies_were_measured(self, name, low, high, policies):
         task = find(name)
-        (actor, _), *_ = recipe.plan(task, policies)
+        (actor, _), *_ = plans.plan(task, policies)
         columns = recipe.roll_out(task, actor, 20_000, (1,))
         rows = recipe.Rows(**{key: value for key, value in columns.items() if not key.startswith("infos/")})
         complete = episode_returns(rows, task.horizon)[0][:-1]  # the recorder cut the last one

@@ -40,7 +40,7 @@ class TestChoose:
         with pytest.raises(NotAvailableError, match="walker2d-medium-v2 has no source 'embedded'; it has d4rl"):
             sources.choose(find("walker2d-medium-v2"), "embedded")
         with pytest.raises(NotAvailableError, match="not available yet"):
-            sources.choose(find("pen-human-v1"))
+            sources.choose(find("ant-medium-v2"))
 
 
 class TestLoad:
@@ -56,13 +56,14 @@ class TestLoad:
             sources.load(hopper, "d4rl")
 
     def test_a_file_of_an_earlier_recipe_is_made_again(self, hopper, hopper_rows, monkeypatch):
-        monkeypatch.setattr("moorl_jax.data.recipe.EMBEDDED_STEPS", 400)
+        monkeypatch.setattr("moorl_jax.data.plans.EMBEDDED_STEPS", 400)
         hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": "0"})
         assert len(sources.load(hopper, "embedded").rows.rewards) == 400
 
-    def test_minaris_rows(self, hopper):
+    def test_minaris_rows(self):
         """A dataset recorded with the library comes back step by step, each episode ended by a flag."""
-        environment = minari.DataCollector(gymnasium.make("Hopper-v4", max_episode_steps=15))
+        hopper = find("minari-hopper-medium-v0")
+        environment = minari.DataCollector(gymnasium.make("Hopper-v5", max_episode_steps=15))
         recorded = []
         for episode in range(4):
             observation, _ = environment.reset(seed=episode)
@@ -82,21 +83,39 @@ class TestLoad:
         assert rows.timeouts.sum() == 4
         assert not rows.terminals.any()
 
-    def test_minaris_episodes_are_never_joined(self, hopper, monkeypatch):
+    def test_minaris_dictionaries_are_flattened_as_the_environment_flattens_them(self):
+        gymnasium_robotics = pytest.importorskip("gymnasium_robotics")
+        gymnasium.register_envs(gymnasium_robotics)
+        task = find("minari-antmaze-umaze-v1")
+        plain = gymnasium.make("AntMaze_UMaze-v4", max_episode_steps=12, continuing_task=False)
+        environment = minari.DataCollector(plain)
+        recorded = []
+        for episode in range(2):
+            observation, _ = environment.reset(seed=episode)
+            for _ in range(12):
+                recorded.append(gymnasium.spaces.flatten(plain.observation_space, observation))
+                observation, *_ = environment.step(np.full(8, 0.1, np.float32))
+        environment.create_dataset(task.datasets["minari"], author="test", author_email="t@t", code_permalink="t")
+        environment.close()
+        rows = sources.load(task, "minari").rows
+        np.testing.assert_allclose(rows.observations, recorded, rtol=1e-6)
+        assert rows.observations.shape == (24, 31)
+
+    def test_minaris_episodes_are_never_joined(self, monkeypatch):
         """An episode flagged neither terminated nor truncated still ends where the next begins."""
         steps = {"rewards": np.ones(3), "actions": np.zeros((3, 3)), "observations": np.zeros((4, 11))}
         never = np.zeros(3, bool)
         episode = SimpleNamespace(**steps, terminations=never, truncations=never)
-        dataset = SimpleNamespace(iterate_episodes=lambda: iter([episode, episode]))
+        dataset = SimpleNamespace(iterate_episodes=lambda: iter([episode, episode]), observation_space=None)
         monkeypatch.setattr(minari, "load_dataset", lambda _: dataset)
         rows = minari_source.read("any")
         assert rows.timeouts.tolist() == [False, False, True] * 2
 
-    def test_minari_without_a_network_says_so_at_once(self, hopper, monkeypatch):
+    def test_minari_without_a_network_says_so_at_once(self, monkeypatch):
         monkeypatch.setattr("moorl_jax.data.minari_source.HUB", "http://127.0.0.1:9")
         started = time.monotonic()
         with pytest.raises(DatasetError, match="minari download mujoco/hopper/medium-v0"):
-            sources.load(hopper, "minari")
+            sources.load(find("minari-hopper-medium-v0"), "minari")
         assert time.monotonic() - started < 10
 
 

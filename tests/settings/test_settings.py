@@ -10,7 +10,36 @@ HOPPER = find("hopper-medium-v2")
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_page_sets_every_agent(family):
-    assert set(FAMILIES[family]) == set(AGENTS)
+    assert all(callable(getattr(FAMILIES[family], agent)) for agent in AGENTS)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("name", ["antmaze-large-diverse-v2", "pen-cloned-v1", "kitchen-mixed-v0"])
+def test_every_agent_is_set_for_every_family(agent, name):
+    chosen = settings(agent, find(name), 1000, 1200)
+    assert type(chosen.agent) is AGENTS[agent]
+    assert chosen.agent.phases(1000, 1200 if agent != "bc" else 0)
+
+
+@pytest.mark.parametrize(
+    ("agent", "scale", "shift"),
+    [("iql", 1.0, -1.0), ("spot", 1.0, -1.0), ("rlpd", 1.0, -1.0), ("cql", 10.0, -5.0), ("cal_ql", 10.0, -5.0)],
+)
+def test_antmazes_rewards_are_its_authors(agent, scale, shift):
+    preparation = settings(agent, find("antmaze-umaze-v2"), 1000, 0).preparation
+    assert (preparation.reward_scale, preparation.reward_shift) == (scale, shift)
+    if agent == "cal_ql":
+        assert settings(agent, find("antmaze-umaze-v2"), 1000, 0).agent.failure_reward == shift
+
+
+def test_opts_weights_on_antmaze_are_not_all_spots():
+    """Its appendix has 0.05 for both medium mazes, and a longer way to kappa's end on large-diverse."""
+    task = find("antmaze-medium-diverse-v2")
+    assert settings("spot", task, 1000, 300_000).agent.support_weight == 0.025
+    assert settings("opt_spot", task, 1000, 300_000).agent.backbone.support_weight == 0.05
+    ends = {name: settings("opt_spot", find(name), 1000, 10**6).agent.kappa_steps for name in
+            ("antmaze-large-play-v2", "antmaze-large-diverse-v2")}  # fmt: skip
+    assert list(ends.values()) == [100_000, 200_000]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from moorl_jax.tasks import SUITES, TASKS, expand, find, make_environment
 def test_every_task_of_the_benchmarks_is_listed():
     families = [task.family for task in TASKS.values()]
     assert {family: families.count(family) for family in set(families)} == {
-        "locomotion": 24,
-        "antmaze": 6,
-        "adroit": 12,
-        "kitchen": 3,
+        "locomotion": 24 + 9,
+        "antmaze": 6 + 6,
+        "adroit": 12 + 12,
+        "kitchen": 3 + 3,
         "vd4rl": 15,
     }
 
@@ -58,8 +58,15 @@ def test_an_unknown_name_gets_a_suggestion(lookup):
 
 
 def test_a_task_that_does_not_run_says_why():
-    with pytest.raises(NotAvailableError, match=r"kitchen-mixed-v0 is not available yet: .*observation"):
-        make_environment(find("kitchen-mixed-v0"))
+    with pytest.raises(NotAvailableError, match=r"ant-medium-v2 is not available yet: .*observation"):
+        make_environment(find("ant-medium-v2"))
+
+
+def test_minaris_tasks_are_never_d4rls():
+    """Their data comes from Minari alone, nobody else's does, and no suite holds them."""
+    for task in TASKS.values():
+        assert (set(task.datasets) == {"minari"}) == task.name.startswith("minari-") == ("minari" in task.datasets)
+    assert not any(name.startswith("minari-") for members in SUITES.values() for name in members)
 
 
 @pytest.mark.parametrize("name", ["halfcheetah-medium-v2", "hopper-medium-v2", "walker2d-medium-v2"])

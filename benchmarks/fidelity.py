@@ -1,0 +1,178 @@
+"""`python -m benchmarks.fidelity`: hold every environment against D4RL's and write the table. `make fidelity` calls it.
+
+Three yardsticks, where each is to be had: the return of uniformly random actions against D4RL's reference minimum,
+which is such a return; the return of a known policy against what its publisher or others measured; and one simulator
+step from states that were recorded in the `-v2` environments against the state recorded next.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.progress import track
+
+from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.data import plans
+from moorl_jax.data.behaviour import Behaviour, Uniform
+from moorl_jax.data.navigator import Navigator
+from moorl_jax.data.plans import Actor
+from moorl_jax.errors import MoorlError
+from moorl_jax.progress import terminal
+from moorl_jax.tasks import Task, find, make_environment
+from moorl_jax.tasks.antmaze import Maze
+
+app = typer.Typer(add_completion=False)
+
+TASKS = (
+    *("halfcheetah-medium-v2", "hopper-medium-v2", "walker2d-medium-v2"),
+    *("antmaze-umaze-v2", "antmaze-medium-play-v2", "antmaze-large-play-v2"),
+    *("pen-expert-v1", "door-expert-v1", "hammer-expert-v1", "relocate-expert-v1"),
+    *("kitchen-complete-v0", "kitchen-mixed-v0"),
+)
+ROBOTS = {"halfcheetah": "HalfCheetah", "hopper": "Hopper", "walker2d": "Walker2d"}
+
+# What the known policies returned where they come from: DAPG's and the zoo's as published with them, and measured with
+# gymnasium 1.4; the shares of episodes in which D4RL's ant reaches the goal, of 10, 8 and 8 episodes.
+KNOWN = {
+    "halfcheetah-medium-v2": ("PPO of the RL zoo, sampled", 5_679.0),
+    "hopper-expert-v2": ("TRPO of the RL zoo, sampled", 3_528.0),
+    "walker2d-expert-v2": ("SAC expert, sampled", 5_419.0),
+    "pen-expert-v1": ("DAPG", 3_004.0),
+    "door-expert-v1": ("DAPG", 2_924.0),
+    "hammer-expert-v1": ("DAPG", 15_307.0),
+    "relocate-expert-v1": ("DAPG", 4_460.0),
+    "antmaze-umaze-v2": ("D4RL's walker", 0.8),
+    "antmaze-medium-play-v2": ("D4RL's walker", 0.63),
+    "antmaze-large-play-v2": ("D4RL's walker", 0.88),
+}
+
+
+@dataclass(frozen=True)
+class Returns:
+    """What some episodes returned, raw."""
+
+    mean: float
+    error: float  #: the mean's standard error
+
+    def __str__(self) -> str:
+        digits = 2 if abs(self.mean) < 10 else 1 if abs(self.mean) < 1000 else 0
+        return f"{self.mean:,.{digits}f} ± {self.error:,.{digits}f}"
+
+
+def random_returns(task: Task, episodes: int, seed: int = 0) -> Returns:
+    """Return what uniformly random actions bring, to set against `task.low`."""
+    return _returns(task, Uniform(task.action_size), episodes, seed)
+
+
+def known_returns(task: Task, policies: Path, episodes: int, seed: int = 0) -> Returns:
+    """Return what the task's known policy brings; in AntMaze it walks to the goal that evaluation sets."""
+    source, _ = plans.plan(task, policies)[0]
+    if not isinstance(source, Actor):
+        raise MoorlError(f"{task.name} has no known policy")
+    policy = source.read(task)
+    if isinstance(policy, Navigator):
+        maze = Maze(task.subject)
+        policy = Navigator(policy.walker, maze, (maze.goal,))
+    return _returns(task, policy, episodes, seed)
+
+
+def recorded_errors(robot: str, policies: Path) -> tuple[float, float]:
+    """Return how far one step from each recorded `-v2` state ends from the recorded next one.
+
+    The medians, over 2,000 steps, of the largest error of an observation's entries, and of the reward's error.
+    Observations lack the position along the way, which nothing depends on. Hopper's and Walker2d's velocities are
+    clipped at 10: states in which one was are left out, for they cannot be restored.
+    """
+    task = find(f"{robot}-medium-v2")
+    simulator: Any = make_environment(task).unwrapped
+    with np.load(policies / f"mujoco/recorded_v2/expert_data_{ROBOTS[robot]}-v2.npz", allow_pickle=False) as file:
+        steps = {name: file[name].reshape(-1, *file[name].shape[2:]) for name in file.files}
+    simulator.reset(seed=0)
+    observed, rewarded = [], []
+    positions = simulator.model.nq - 1
+    whole = np.abs(steps["observations"][:, positions:]).max(axis=1) < 10.0
+    if robot == "halfcheetah":
+        whole[:] = True
+    for row in np.flatnonzero(whole):
+        before = steps["observations"][row].astype(np.float64)
+        simulator.set_state(np.concatenate([[0.0], before[:positions]]), before[positions:])
+        observation, reward, *_ = simulator.step(steps["actions"][row])
+        observed.append(np.abs(observation - steps["next_observations"][row]).max())
+        rewarded.append(abs(float(reward) - float(steps["rewards"][row])))
+    return float(np.median(observed)), float(np.median(rewarded))
+
+
+def _returns(task: Task, policy: Behaviour, episodes: int, seed: int) -> Returns:
+    environment, rng = make_environment(task), np.random.default_rng(seed)
+    totals = np.zeros(episodes)
+    for episode in range(episodes):
+        observation, _ = environment.reset(seed=int(rng.integers(2**31)), options=policy.begin(rng))
+        ended = False
+        while not ended:
+            action, _ = policy.act(observation, rng)
+            observation, reward, terminal, timeout, _ = environment.step(action.astype(np.float32))
+            totals[episode] += float(reward)
+            ended = terminal or timeout
+    environment.close()
+    return Returns(float(totals.mean()), float(totals.std(ddof=1) / np.sqrt(episodes)))
+
+
+def measure(task: Task, policies: Path | None, episodes: int) -> dict[str, str]:
+    """Return a task's environment's line of the table."""
+    # Kitchen steps slowly, HalfCheetah's episodes never end early; the others' random ones are short and vary.
+    many = episodes if task.subject == "halfcheetah" else 5 if task.family == "kitchen" else 10 * episodes
+    row = {
+        "environment": f"{task.family} {task.level if task.family == 'kitchen' else task.subject}",
+        "observation": str(task.observation_shape[0]),
+        "action": str(task.action_size),
+        "horizon": str(task.horizon),
+        "random": str(random_returns(task, many)),
+        "D4RL's minimum": f"{task.low:,.1f}",
+        "known policy": "–",
+        "measured before": "–",
+        "one step from -v2": "–",
+    }
+    known = next((find(name) for name in KNOWN if find(name).subject == task.subject), None)
+    if policies and known:
+        who, before = KNOWN[known.name]
+        row["known policy"] = f"{known_returns(known, policies, episodes)} ({who})"
+        row["measured before"] = f"{before:,.2f}" if before < 1 else f"{before:,.0f}"
+    if policies and task.subject in ROBOTS:
+        observation, reward = recorded_errors(task.subject, policies)
+        row["one step from -v2"] = f"{observation:.2g}, reward {reward:.2g}"
+    return row
+
+
+@app.command()
+@guarded
+def run(
+    policies: PoliciesOption = None,
+    episodes: Annotated[int, typer.Option(min=2, help="Episodes of each known policy; random ones take more.")] = 50,
+    out: Annotated[Path, typer.Option(help="The markdown file to write.")] = Path("docs/fidelity.md"),
+) -> None:
+    """Measure every environment against D4RL's and write the table."""
+    measured = (measure(find(name), policies, episodes) for name in TASKS)
+    rows = list(track(measured, total=len(TASKS), description="environments", console=terminal()))
+    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(f"{PREFACE}\n{table}\n")
+    os.replace(partial, out)
+    terminal().print(f"{table}\nwritten: {out}", highlight=False, soft_wrap=True)
+
+
+PREFACE = """# How faithful the environments are
+
+Written by `make fidelity`. *Random* is the mean return of uniformly random actions ± its standard error, which D4RL's
+reference minimum is meant to be. *Known policy* is a published policy's mean return here, *measured before* what others
+measured. *One step from -v2* is how far one simulator step from states recorded in the `-v2` environments ends from the
+states recorded next: medians of the largest error of an observation's entries, and of the reward's.
+"""
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,168 @@
+"""Which policies and demonstrations make which dataset, and how much of each.
+
+D4RL's own policies were published for AntMaze and for Adroit's experts. Its locomotion levels are SAC policies of its
+authors' that never were; the public ones here come nearest in normalized return.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from moorl_jax.data import behaviour
+from moorl_jax.data.behaviour import Behaviour
+from moorl_jax.data.navigator import Navigator
+from moorl_jax.errors import DatasetError, NotAvailableError
+from moorl_jax.tasks import Task
+from moorl_jax.tasks.antmaze import Maze
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Where a behaviour policy is read from, as picklable data: a worker process reads it itself."""
+
+    kind: str  #: uniform, actor, snapshot or navigator
+    path: Path = Path()
+    activation: str = ""
+    squash: bool = False
+    iteration: int = 0
+
+    def read(self, task: Task) -> Behaviour:
+        """Read the policy, ready to act in the task's environment."""
+        if self.kind == "uniform":
+            return behaviour.Uniform(task.action_size)
+        if self.kind == "snapshot":
+            return behaviour.read_snapshot(self.path, self.iteration)
+        policy = behaviour.read_actor(self.path, self.activation, self.squash)
+        if self.kind == "navigator":
+            maze = Maze(task.subject)
+            goals = maze.free if task.level == "diverse" else maze.play_goals
+            # The plain umaze set has one start.
+            starts = tuple(cell for cell in maze.free if cell not in maze.play_goals) if task.level else ()
+            return Navigator(policy, maze, goals, starts)
+        return policy
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Logged episodes in a file, repeated to the length asked for."""
+
+    path: Path  #: npz with the keys of D4RL's files
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Return their columns: observations, actions, rewards, terminals, timeouts."""
+        if not self.path.is_file():
+            raise DatasetError(f"{self.path}: no such demonstrations; give the directory of policies with --policies")
+        with np.load(self.path, allow_pickle=False) as file:
+            return {name: file[name] for name in ("observations", "actions", "rewards", "terminals", "timeouts")}
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A policy to be trained on demonstrations before it is rolled out."""
+
+    demonstrations: Demonstrations
+
+
+Part = tuple[Actor | Demonstrations | Clone, int]
+"""What a dataset is made of, with the number of its rows; 0 for demonstrations as they are."""
+
+# Sampled, not greedy, as D4RL sampled its own.
+_MEDIUM = {
+    "halfcheetah": Actor("actor", Path("mujoco/zoo/ppo_HalfCheetah-v3_actor.npz"), "relu", squash=False),
+    "hopper": Actor("actor", Path("mujoco/zoo/sac_Hopper-v3_actor.npz"), "relu", squash=True),
+    "walker2d": Actor("snapshot", Path("mujoco/trpo_curves/log_Walker2d-v1_1.h5"), iteration=80),
+}
+_EXPERT = {
+    "halfcheetah": Actor("actor", Path("mujoco/zoo/tqc_HalfCheetah-v3_actor.npz"), "relu", squash=True),
+    "hopper": Actor("actor", Path("mujoco/zoo/trpo_Hopper-v3_actor.npz"), "tanh", squash=False),
+    "walker2d": Actor("actor", Path("mujoco/sac_experts/Walker2d-v3_actor.npz"), "relu", squash=True),
+}
+_CURVE = {
+    "halfcheetah": Path("mujoco/trpo_curves/log_HalfCheetah-v1_2.h5"),
+    "hopper": Path("mujoco/trpo_curves/log_Hopper-v1_4.h5"),
+    "walker2d": Path("mujoco/trpo_curves/log_Walker2d-v1_1.h5"),
+}
+# The iteration at which each learning curve has reached its robot's medium level; HalfCheetah's never does.
+_REACHES_MEDIUM = {"halfcheetah": 500, "hopper": 40, "walker2d": 80}
+# D4RL's own numbers of steps.
+_REPLAY_STEPS = {"halfcheetah": 202_000, "hopper": 402_000, "walker2d": 302_000}
+_STEPS = 1_000_000
+_HAND_EPISODES = 5_000
+
+_WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
+
+EMBEDDED_STEPS = 100_000
+
+
+def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part]:
+    """Return what the task's dataset is made of, in its order.
+
+    `embedded` needs nothing but this package; `recipe` reads the directory `policies`. Raises NotAvailableError
+    where there is no such recipe, or no directory was given.
+    """
+    if source == "embedded":
+        with resources.as_file(resources.files("moorl_jax.data") / "embedded" / "hopper.npz") as path:
+            return [(Actor("actor", path, "relu", squash=True), EMBEDDED_STEPS)]
+    if task.level == "random":
+        return [(Actor("uniform"), _STEPS)]
+    if policies is None:
+        raise NotAvailableError(
+            f"{task.name}: the recipe rolls out trained policies; name their directory with --policies or the "
+            "variable MOORL_POLICIES"
+        )
+    if not policies.is_dir():
+        raise DatasetError(f"{policies}: no such directory of policies")
+    if task.family == "antmaze":
+        return [(_inside(policies, _WALKER), _STEPS)]
+    if task.family == "adroit":
+        return _hand(task, policies)
+    return _locomotion(task.subject, task.level, policies)
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """Divide a number of steps as evenly as whole numbers allow."""
+    return [total // parts + (part < total % parts) for part in range(parts)]
+
+
+def _hand(task: Task, policies: Path) -> list[Part]:
+    """Plan D4RL's Adroit sets.
+
+    `cloned` is half a clone's episodes, half the demonstrations again and again (`hand_dapg_combined.py`).
+    """
+    steps = _HAND_EPISODES * task.horizon
+    if task.level == "expert":
+        return [
+            (
+                _inside(policies, Actor("actor", Path(f"adroit/{task.subject}_dapg_actor.npz"), "tanh", squash=False)),
+                steps,
+            )
+        ]
+    human = Demonstrations(policies / f"adroit/{task.subject}_human.npz")
+    if task.level == "human":
+        return [(human, 0)]
+    return [(Clone(human), steps // 2), (human, steps - steps // 2)]
+
+
+def _locomotion(robot: str, level: str, policies: Path) -> list[Part]:
+    if level == "medium":
+        return [(_inside(policies, _MEDIUM[robot]), _STEPS)]
+    if level == "expert":
+        return [(_inside(policies, _EXPERT[robot]), _STEPS)]
+    if level == "medium-expert":
+        return [(_inside(policies, actors[robot]), _STEPS) for actors in (_MEDIUM, _EXPERT)]
+    # A replay is what one learner saw: its successive policies, each for an equal share of the steps.
+    iterations = behaviour.snapshots(policies / _CURVE[robot])
+    if level == "medium-replay":
+        iterations = [iteration for iteration in iterations if iteration <= _REACHES_MEDIUM[robot]]
+    total = _REPLAY_STEPS[robot] if level == "medium-replay" else _STEPS
+    return [
+        (_inside(policies, Actor("snapshot", _CURVE[robot], iteration=iteration)), steps)
+        for iteration, steps in zip(iterations, shares(total, len(iterations)), strict=True)
+    ]
+
+
+def _inside(policies: Path, actor: Actor) -> Actor:
+    return dataclasses.replace(actor, path=policies / actor.path)

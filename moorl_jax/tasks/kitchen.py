@@ -1,0 +1,106 @@
+"""Franka Kitchen with D4RL's observations, noise, tasks and endings, on the robot of gymnasium-robotics.
+
+Source: Farama-Foundation/D4RL `d4rl/kitchen/kitchen_envs.py`, `adept_envs/franka/kitchen_multitask_v0.py`,
+`adept_envs/franka/robot/franka_robot.py`, `franka_config.xml`.
+"""
+
+import json
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
+    BONUS_THRESH,
+    OBS_ELEMENT_GOALS,
+    OBS_ELEMENT_INDICES,
+    KitchenEnv,
+)
+
+SUBTASKS = {
+    "complete": ("microwave", "kettle", "light switch", "slide cabinet"),
+    "partial": ("microwave", "kettle", "light switch", "slide cabinet"),
+    "mixed": ("microwave", "kettle", "bottom burner", "light switch"),
+}
+ROBOT_SIZE, OBJECTS_SIZE = 9, 21  #: positions of arm and gripper, and of all that can be moved
+NOISE_RATIO = 0.1  #: of the amplitudes, uniform on either side
+# The amplitudes that D4RL's configuration gives the objects' positions: slides; buttons and lights; blocks, of which
+# turns are the noisier. gymnasium-robotics reads them one place off, and takes 0.0005 of them.
+OBJECT_NOISE = np.repeat([0.005, 0.0005, 0.005, 0.1, 0.005, 0.1, 0.005], [2, 6, 3, 3, 3, 3, 1])
+RANDOM_BYTES = 512  #: room for a random generator's state as text
+
+
+class Kitchen(gymnasium.Env):
+    """Reward 1 for each of four sub-tasks when it is first finished; finishing all four ends the episode.
+
+    Observations are the robot's positions (9) and the objects' (21), both noisy, and the positions wanted (30), zero
+    where nothing is: (60,). The noisy positions decide whether a sub-task is finished, and they are what the robot's
+    next command starts from, as in D4RL. Actions are the nine joints' velocities, (9,), clipped to [-1, 1].
+    """
+
+    def __init__(self, level: str):
+        self.robot = KitchenEnv(robot_noise_ratio=NOISE_RATIO).robot_env
+        self.model, self.data = self.robot.model, self.robot.data
+        self.subtasks = SUBTASKS[level]
+        self.unfinished = list(self.subtasks)
+        self.wanted = np.zeros(ROBOT_SIZE + OBJECTS_SIZE)
+        for subtask in self.subtasks:
+            self.wanted[OBS_ELEMENT_INDICES[subtask]] = OBS_ELEMENT_GOALS[subtask]
+        self.observation_space = spaces.Box(-np.inf, np.inf, (60,), np.float64)
+        self.action_space = spaces.Box(-1.0, 1.0, (ROBOT_SIZE,), np.float32)
+
+    def reset(
+        self,
+        *,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode: always from the same position, with other noise; there are no options."""
+        super().reset(seed=seed)
+        self.unfinished = list(self.subtasks)
+        robot, _ = self.robot.reset(seed=seed)
+        return self._observation(robot), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Apply the action for 0.08 seconds."""
+        robot, *_ = self.robot.step(np.asarray(action, np.float64))
+        observation = self._observation(robot)
+        finished = [subtask for subtask in self.unfinished if self._finished(subtask, observation)]
+        self.unfinished = [subtask for subtask in self.unfinished if subtask not in finished]
+        return observation, float(len(finished)), not self.unfinished, False, {}
+
+    def close(self) -> None:
+        """Close the robot's environment."""
+        self.robot.close()
+
+    def extra_state(self) -> dict[str, np.ndarray]:
+        """Return what an episode goes by besides the simulator's state."""
+        unfinished = np.array([subtask in self.unfinished for subtask in self.subtasks])
+        return {"unfinished": unfinished, **robot_state(self.robot)}
+
+    def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
+        """Take over what `extra_state` returned."""
+        flags = zip(self.subtasks, saved["unfinished"], strict=True)
+        self.unfinished = [subtask for subtask, unfinished in flags if unfinished]
+        set_robot_state(self.robot, saved)
+
+    def _observation(self, robot: np.ndarray) -> np.ndarray:
+        """Return the observation; `robot` holds the robot's noisy positions and velocities."""
+        noise = NOISE_RATIO * OBJECT_NOISE * self.robot.np_random.uniform(-1.0, 1.0, OBJECTS_SIZE)
+        return np.concatenate([robot[:ROBOT_SIZE], self.data.qpos[ROBOT_SIZE:] + noise, self.wanted])
+
+    def _finished(self, subtask: str, observation: np.ndarray) -> bool:
+        distance = np.linalg.norm(observation[OBS_ELEMENT_INDICES[subtask]] - OBS_ELEMENT_GOALS[subtask])
+        return bool(distance < BONUS_THRESH)
+
+
+def robot_state(robot: Any) -> dict[str, np.ndarray]:
+    """Return what the robot's next step and its observation depend on besides the simulator's state."""
+    noise = json.dumps(robot.np_random.bit_generator.state).ljust(RANDOM_BYTES)
+    return {"seen_positions": robot._last_robot_qpos.copy(), "noise": np.frombuffer(noise.encode(), np.uint8)}
+
+
+def set_robot_state(robot: Any, saved: dict[str, np.ndarray]) -> None:
+    """Take over what `robot_state` returned."""
+    robot._last_robot_qpos = saved["seen_positions"].copy()
+    robot.np_random.bit_generator.state = json.loads(saved["noise"].tobytes())

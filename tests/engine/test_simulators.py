@@ -1,0 +1,37 @@
+import numpy as np
+
+from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.engine.simulators import Simulators
+from moorl_jax.tasks import find
+from moorl_jax.types import ReturnsToGo
+
+
+def simulators(task, returns=None, **prepared):
+    normalizer = Normalizer(np.full(task.observation_shape, 0.5, np.float32), np.full(task.observation_shape, 2.0))
+    return Simulators(task, Prepared(None, normalizer, **prepared), (0,), returns)
+
+
+def test_online_observations_and_rewards_are_prepared_as_the_datas():
+    task = find("antmaze-umaze-v2")
+    plain = Simulators(task, Prepared(None, Normalizer.identity((29,))), (0,), None)
+    mapped = simulators(task, reward_scale=10.0, reward_shift=-5.0)
+    np.testing.assert_allclose(mapped.observations, (plain.observations - 0.5) / 2.0, rtol=1e-5)
+    for inner in (plain, mapped):
+        inner._environments[0].unwrapped.goal = np.zeros(2)  # where the ant is
+    actions = np.zeros((1, 8), np.float32)
+    for reward, terminals in ((plain.step(actions), (1.0, 1.0)), (mapped.step(actions), (5.0, 1.0))):
+        assert (reward.transitions.rewards[0], reward.transitions.terminals[0]) == terminals
+    plain.close()
+    mapped.close()
+
+
+def test_a_failed_episodes_returns_are_those_of_failure_for_ever():
+    """Cal-QL bounds the values of a sparse task's failures so; a time-out is no terminal."""
+    task = find("antmaze-umaze-v2")
+    one = simulators(task, ReturnsToGo(0.9, failure_reward=-5.0), reward_scale=10.0, reward_shift=-5.0)
+    for _ in range(task.horizon):
+        outcome = one.step(np.zeros((1, 8), np.float32))
+        assert outcome.transitions.terminals[0] == 0.0
+    assert outcome.lengths.tolist() == [task.horizon]
+    np.testing.assert_allclose(outcome.returns[0], -50.0, rtol=1e-6)
+    one.close()

@@ -1,0 +1,156 @@
+"""Adroit and Kitchen against D4RL's rules, and every environment's saved state."""
+
+import numpy as np
+import pytest
+
+from moorl_jax.errors import NotAvailableError
+from moorl_jax.tasks import TASKS, find, make_environment, restore_environment, save_environment
+from moorl_jax.tasks.environments import _robotics
+
+gymnasium_robotics = pytest.importorskip("gymnasium_robotics", reason="gymnasium-robotics is not installed")
+
+RUNNING = [task for task in TASKS.values() if not task.missing]
+ENVIRONMENTS = list({(task.family, task.environment, task.subject): task.name for task in RUNNING}.values())
+
+
+def play(environment, actions):
+    return [environment.step(action) for action in actions]
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_sizes_are_the_catalogues(name):
+    task = find(name)
+    environment = make_environment(task)
+    observation, _ = environment.reset(seed=0)
+    assert observation.shape == environment.observation_space.shape == task.observation_shape
+    assert environment.action_space.shape == (task.action_size,)
+    assert np.all(environment.action_space.high == 1.0)
+    environment.close()
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_restored_simulator_goes_on_bit_for_bit(name, rng):
+    task = find(name)
+    actions = rng.uniform(-1, 1, (24, task.action_size)).astype(np.float32)
+    environment, other = make_environment(task), make_environment(task)
+    environment.reset(seed=5)
+    play(environment, actions[:12])
+    saved = save_environment(environment)
+    other.reset(seed=9)
+    play(other, actions[:3])
+    restore_environment(other, saved)
+    for ours, theirs in zip(play(environment, actions[12:]), play(other, actions[12:]), strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        assert ours[1:4] == theirs[1:4]
+    environment.close()
+    other.close()
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_episodes_seed_decides_it(name, rng):
+    task = find(name)
+    actions = rng.uniform(-1, 1, (5, task.action_size)).astype(np.float32)
+    ends = []
+    for seed in (1, 1, 2):
+        environment = make_environment(task)
+        environment.reset(seed=seed)
+        ends.append(play(environment, actions)[-1][0])
+        environment.close()
+    np.testing.assert_array_equal(ends[0], ends[1])
+    assert not np.array_equal(ends[0], ends[2])
+
+
+class TestAdroit:
+    @pytest.mark.parametrize(("hand", "held"), [("door", "S_handle"), ("hammer", None), ("relocate", None)])
+    def test_a_far_palm_costs_what_it_pays_in_gymnasium_robotics(self, hand, held, rng):
+        ours = make_environment(find(f"{hand}-human-v1")).unwrapped
+        theirs = make_environment(find(f"minari-{hand}-human-v2")).unwrapped
+        ours.reset(seed=4)
+        theirs.reset(seed=4)
+        for action in rng.uniform(-1, 1, (10, ours.action_space.shape[0])):
+            _, reward, *_ = ours.step(action)
+            _, other, *_ = theirs.step(action)
+            goal = ours.data.site(held).xpos if held else ours.data.body("Object").xpos
+            distance = np.linalg.norm(ours.data.site("S_grasp").xpos - goal)
+            assert reward == pytest.approx(other - 0.2 * distance)
+
+    def test_a_dropped_pen_ends_the_episode(self):
+        environment = make_environment(find("pen-human-v1"))
+        inner = environment.unwrapped
+        environment.reset(seed=0)
+        _, before, terminal, _, _ = environment.step(np.zeros(24))
+        assert not terminal
+        state = inner.get_env_state()
+        state["qpos"][-6] += 0.2  # downward
+        inner.set_env_state(state)
+        _, reward, terminal, _, _ = environment.step(np.zeros(24))
+        assert terminal
+        assert reward < before - 5.0
+        environment.close()
+
+    @pytest.mark.parametrize(("hand", "horizon"), [("pen", 100), ("door", 200), ("hammer", 200), ("relocate", 200)])
+    def test_horizons(self, hand, horizon):
+        assert find(f"{hand}-human-v1").horizon == horizon
+
+    @pytest.mark.parametrize(("hand", "episodes"), [("pen", 400), ("door", 20), ("hammer", 20), ("relocate", 20)])
+    @pytest.mark.slow
+    def test_random_actions_return_d4rls_minimum(self, hand, episodes):
+        """Within three standard errors of this mean and of D4RL's, taken to be of a hundred episodes."""
+        from benchmarks.fidelity import random_returns
+
+        task = find(f"{hand}-human-v1")
+        returns = random_returns(task, episodes)
+        theirs = returns.error * np.sqrt(episodes / 100)
+        assert abs(returns.mean - task.low) < 3 * np.hypot(returns.error, theirs)
+
+
+class TestKitchen:
+    @pytest.fixture
+    def kitchen(self):
+        environment = make_environment(find("kitchen-complete-v0"))
+        environment.reset(seed=0)
+        yield environment
+        environment.close()
+
+    def test_what_is_wanted_ends_the_observation(self, kitchen):
+        observation, _ = kitchen.reset(seed=0)
+        wanted = np.zeros(30)
+        wanted[17:20] = [-0.69, -0.05, 0.37]  # light switch, slide cabinet
+        wanted[22] = -0.75  # microwave
+        wanted[23:] = [-0.23, 0.75, 1.62, 0.99, 0.0, 0.0, -0.06]  # kettle
+        np.testing.assert_allclose(observation[30:], wanted)
+
+    def test_noise_is_a_tenth_of_the_configured_amplitudes(self, kitchen):
+        """0.1 for the robot and for turning blocks, 0.005 for what slides, 0.0005 for buttons."""
+        seen = np.array([kitchen.reset(seed=seed)[0][:30] for seed in range(100)])
+        spread = np.abs(seen - kitchen.unwrapped.data.qpos).max(axis=0)
+        amplitude = np.concatenate([[0.1] * 9, [0.005] * 2, [0.0005] * 6, [0.005] * 3, [0.1] * 3, [0.005] * 3])
+        amplitude = np.concatenate([amplitude, [0.1] * 3, [0.005]])
+        assert np.all(spread <= 0.1 * amplitude + 1e-12)
+        assert np.all(spread > 0.08 * amplitude)
+
+    def test_a_finished_subtask_pays_once_and_the_last_ends_the_episode(self, kitchen):
+        inner = kitchen.unwrapped
+        places = [
+            ("microwave", [22], [-0.75]),
+            ("light switch", [17, 18], [-0.69, -0.05]),
+            ("slide cabinet", [19], [0.37]),
+        ]
+        for number, (_, where, value) in enumerate(places):
+            inner.data.qpos[where] = value
+            _, reward, terminal, _, _ = kitchen.step(np.zeros(9))
+            assert (reward, terminal) == (1.0, False), number
+            assert kitchen.step(np.zeros(9))[1] == 0.0
+        inner.data.qpos[23:] = [-0.23, 0.75, 1.62, 0.99, 0.0, 0.0, -0.06]
+        _, reward, terminal, _, _ = kitchen.step(np.zeros(9))
+        assert (reward, terminal) == (1.0, True)
+
+    def test_mixed_has_a_burner_for_the_cabinet(self):
+        wanted = make_environment(find("kitchen-mixed-v0")).reset(seed=0)[0][30:]
+        np.testing.assert_allclose(wanted[[11, 12, 19]], [-0.88, -0.01, 0.0])
+
+
+def test_without_gymnasium_robotics_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "gymnasium_robotics", None)
+    with pytest.raises(NotAvailableError, match=r"pip install 'moorl_jax\[robotics\]'"):
+        _robotics("no_such_module")
