@@ -9,6 +9,9 @@ NAME ?=
 AGENTS ?=
 PROTOCOL ?= offline
 BUDGET ?= quick
+UPDATES ?=
+ENV_STEPS ?=
+SPENT = $(if $(UPDATES),--updates $(UPDATES)) $(if $(ENV_STEPS),--env-steps $(ENV_STEPS))
 SOURCE ?= auto
 SEEDS ?=
 # Behaviour policies that recipes roll out; a folder shared/data beside the clone is found by itself.
@@ -29,11 +32,11 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,robotics]'
 	touch $@
 
-bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= SOURCE= POLICIES= NAME=
-	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)')
+bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME=
+	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)')
 
-study: $(READY)  ## run a study and print its table: NAME= TASK= SEEDS= BUDGET= SOURCE= POLICIES=
-	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(SEEDS),--seeds $(SEEDS))
+study: $(READY)  ## run a study and print its table: NAME= TASK= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES=
+	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(SEEDS),--seeds $(SEEDS))
 
 fidelity: $(READY)  ## hold every environment against D4RL's, write docs/fidelity.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import plots, tables
-from benchmarks.budgets import BUDGETS, PROTOCOLS
+from benchmarks.budgets import BUDGETS, PROTOCOLS, EnvStepsOption, UpdatesOption, find_budget
 from benchmarks.runner import plan, sweep
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
@@ -33,6 +33,8 @@ def bench(
     ] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
     budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
+    updates: UpdatesOption = None,
+    env_steps: EnvStepsOption = None,
     protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS) + ".")] = "offline",
     source: Annotated[
         str, typer.Option(help="auto, d4rl, recipe, embedded or minari; the suite `quick` uses embedded.")
@@ -45,21 +47,21 @@ def bench(
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
 ) -> None:
     """Train agents on tasks and print their normalized scores. Finished cells are kept, unfinished ones run."""
-    if budget not in BUDGETS:
-        raise UnknownNameError("budget", budget, BUDGETS)
+    spend = find_budget(budget, updates, env_steps)
     if protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     use_all_cores()
     if task == "quick" and source == "auto":
         source = "embedded"
-    spend = BUDGETS[budget]
     chosen = [agent.strip() for agent in (agents or DEFAULT_AGENTS[protocol]).split(",")]
     cells = plan(expand(task), chosen, source, policies, seeds or spend.seeds, spend, protocol)
     console = terminal()
     with Display(console) as display:
         outcomes = sweep(cells, results / "cells", policies, display)
     by_default = task.replace(",", "+")
-    by_default += ("" if protocol == "offline" else f"-{protocol}") + ("" if budget == "quick" else f"-{budget}")
+    by_default += ("" if protocol == "offline" else f"-{protocol}") + (
+        "" if spend.name == "quick" else f"-{spend.name}"
+    )
     directory = results / (name or by_default)
     tables.write(outcomes, directory)
     plots.curves(outcomes, directory / "curves.png")

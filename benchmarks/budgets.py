@@ -1,6 +1,12 @@
 """How much a sweep spends, by name, and what it spends it on."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from moorl_jax.errors import UnknownNameError
 
 PROTOCOLS = ("offline", "offline-to-online", "online")
 
@@ -34,3 +40,22 @@ BUDGETS = {
     "short": Budget("short", 100_000, 8_000, 3_000, 100_000, seeds=3, evaluations=20, episodes=20),
     "paper": Budget("paper", 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100),
 }
+
+UpdatesOption = Annotated[int | None, typer.Option(min=0, help="Offline updates in place of the budget's.")]
+EnvStepsOption = Annotated[int | None, typer.Option(min=0, help="Env steps in place of the budget's.")]
+
+
+def find_budget(name: str, updates: int | None = None, env_steps: int | None = None) -> Budget:
+    """Return the budget of that name, with numbers of one's own, which become part of the name.
+
+    Raises UnknownNameError with a suggestion for a name that is not known.
+    """
+    if name not in BUDGETS:
+        raise UnknownNameError("budget", name, BUDGETS)
+    budget = BUDGETS[name]
+    if updates is not None:
+        budget = dataclasses.replace(budget, name=f"{budget.name}-{updates}u", updates=updates, updates_before=updates)
+    if env_steps is not None:
+        numbers = {"env_steps": env_steps, "env_steps_alone": env_steps}
+        budget = dataclasses.replace(budget, name=f"{budget.name}-{env_steps}e", **numbers)
+    return budget

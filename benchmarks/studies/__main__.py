@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from benchmarks import plots
-from benchmarks.budgets import BUDGETS
+from benchmarks.budgets import BUDGETS, EnvStepsOption, UpdatesOption, find_budget
 from benchmarks.runner import sweep
 from benchmarks.studies import cost, study
 from benchmarks.studies.catalogue import STUDIES
@@ -27,6 +27,8 @@ def run(
     task: Annotated[str, typer.Option(help="Tasks, separated by commas; the study's own by default.")] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
     budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
+    updates: UpdatesOption = None,
+    env_steps: EnvStepsOption = None,
     source: Annotated[str, typer.Option(help="auto, d4rl, recipe, embedded or minari.")] = "auto",
     policies: PoliciesOption = None,
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
@@ -34,16 +36,15 @@ def run(
     """Run a study and print its table. Finished cells are kept, unfinished ones run."""
     if name not in NAMES:
         raise UnknownNameError("study", name, NAMES)
-    if budget not in BUDGETS:
-        raise UnknownNameError("budget", budget, BUDGETS)
+    spend = find_budget(budget, updates, env_steps)
+    directory = results / "studies" / _directory(name, task, spend.name)
     use_all_cores()
-    console, spend = terminal(), BUDGETS[budget]
+    console = terminal()
     if name == cost.NAME:
-        if task or seeds or source != "auto":
-            raise MoorlError("the study 'cost' runs on random numbers with one seed: it takes no task, seeds or source")
-        cost.run(spend, results / "studies" / _directory(name, "", budget), console)
+        if task or seeds or source != "auto" or spend.name != budget:
+            raise MoorlError("the study 'cost' runs on random numbers with one seed: of all this it takes a budget")
+        cost.run(spend, directory, console)
         return
-    directory = results / "studies" / _directory(name, task, budget)
     chosen = STUDIES[name]
     cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
     with Display(console) as display:

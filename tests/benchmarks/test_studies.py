@@ -86,7 +86,12 @@ def test_a_failed_variant_is_a_dash(outcomes):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [(("opt-kapa",), "did you mean opt-kappa"), (("cost", "--budget", "x"), "budget")]
+    ("words", "message"),
+    [
+        (("opt-kapa",), "did you mean opt-kappa"),
+        (("cost", "--budget", "x"), "budget"),
+        (("cost", "--env-steps", "9"), "of all this it takes a budget"),
+    ],
 )
 def test_wrong_words_are_named(words, message):
     result = CliRunner().invoke(app, words)

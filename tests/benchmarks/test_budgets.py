@@ -1,0 +1,21 @@
+import pytest
+
+from benchmarks.budgets import find_budget
+from moorl_jax.errors import UnknownNameError
+
+
+def test_a_budget_by_name():
+    assert find_budget("short").spend("offline") == (100_000, 0)
+    with pytest.raises(UnknownNameError, match="did you mean short"):
+        find_budget("shrt")
+
+
+def test_numbers_of_ones_own_become_part_of_the_name():
+    budget = find_budget("short", updates=5_000, env_steps=0)
+    assert budget.name == "short-5000u-0e"
+    assert budget.spend("offline") == (5_000, 0)
+    assert budget.spend("offline-to-online") == (5_000, 0)
+    longer = find_budget("quick", env_steps=30_000)
+    assert longer.name == "quick-30000e"
+    assert longer.spend("offline-to-online") == (2_000, 30_000)
+    assert longer.spend("online") == (0, 30_000)
