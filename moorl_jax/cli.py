@@ -16,7 +16,7 @@ from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS
 from moorl_jax.agents.overrides import override
 from moorl_jax.data import hdf5, sources
-from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions
+from moorl_jax.data.rows import Rows, check, suspicions, to_transitions, trajectory_returns
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.trainer import needs_data
@@ -316,7 +316,7 @@ def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
 
 def _report(where: Path | str, rows: Rows, task: Task) -> None:
     """Print what a person wants to know of a dataset."""
-    returns, lengths = episode_returns(rows, task.horizon)
+    returns, lengths = trajectory_returns(rows, task)
     quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
     table = Table(show_header=False)
     table.add_row("rows", f"{len(rows.rewards):,}")

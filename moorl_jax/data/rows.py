@@ -124,6 +124,21 @@ def episode_returns(rows: Rows, horizon: int) -> tuple[np.ndarray, np.ndarray]:
     return totals[last + 1] - totals[first], last + 1 - first
 
 
+def trajectory_returns(rows: Rows, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Return (returns, lengths) of the data's trajectories, the returns as the task's environment would pay them.
+
+    Where an environment pays for a goal or a sub-task once, data pays at every step at which it is reached, and
+    AntMaze's goes on after the goal: there a trajectory is all up to a time-out, and it returns its largest reward.
+    """
+    if task.family not in ("antmaze", "kitchen"):
+        return episode_returns(rows, task.horizon)
+    over = _timeouts(rows, task.horizon) if task.family == "antmaze" else ends(rows, task.horizon)
+    last = np.flatnonzero(over) if over.any() else np.array([len(over) - 1])
+    first = np.concatenate([[0], last[:-1] + 1])
+    counted = rows.rewards[: last[-1] + 1]
+    return np.maximum.reduceat(counted, first).astype(np.float64), last + 1 - first
+
+
 def suspicions(rows: Rows, horizon: int) -> list[str]:
     """Return what is odd about the rows but does not forbid training, a sentence each."""
     found = []

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions
+from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions, trajectory_returns
 from moorl_jax.errors import DatasetError
+from moorl_jax.tasks import find
 
 CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
 HORIZON = 8
@@ -34,6 +35,31 @@ def test_returns_are_those_of_the_flagged_episodes():
     returns, lengths = episode_returns(rows, horizon=10)
     np.testing.assert_array_equal(returns, [3, 12])  # the unfinished tail is no episode
     np.testing.assert_array_equal(lengths, [2, 2])
+
+
+def sparse(rewards, terminals, timeouts):
+    size = len(rewards)
+    flags = (np.array(each, bool) for each in (terminals, timeouts))
+    return Rows(np.zeros((size, 1)), np.zeros((size, 1)), np.array(rewards, np.float32), *flags)
+
+
+class TestTrajectoryReturns:
+    def test_antmaze_pays_once_for_a_goal_that_data_passes_often(self):
+        rewards = [0, 1, 1, 0, 1, 0, 0, 0, 0]
+        rows = sparse(rewards, rewards, [0, 0, 0, 0, 0, 1, 0, 0, 1])
+        returns, lengths = trajectory_returns(rows, find("antmaze-umaze-v2"))
+        assert returns.tolist() == [1.0, 0.0]
+        assert lengths.tolist() == [6, 3]
+
+    def test_kitchen_pays_once_for_each_subtask_that_data_pays_for_at_every_step(self):
+        rows = sparse([0, 1, 1, 2, 3, 0, 0, 4], [0, 0, 0, 0, 1, 0, 0, 1], [0] * 8)
+        returns, _ = trajectory_returns(rows, find("kitchen-mixed-v0"))
+        assert returns.tolist() == [3.0, 4.0]
+
+    def test_elsewhere_rewards_add_up(self, hopper_rows, hopper):
+        expected = episode_returns(hopper_rows, hopper.horizon)
+        for ours, theirs in zip(trajectory_returns(hopper_rows, hopper), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 class TestFaults:
