@@ -28,7 +28,9 @@ def call(monkeypatch):
 
 @pytest.fixture
 def embedded(hopper, hopper_rows):
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSION)})
+    hdf5.write(
+        sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
+    )
 
 
 def test_tasks_lists_all_and_describes_one(call):

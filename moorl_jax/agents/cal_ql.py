@@ -17,7 +17,7 @@ class CalQL(CQL):
     orthogonal: bool = static(True)
     max_target_backup: bool = static(True)
     actor_learning_rate: float = 1e-4
-    failure_reward: float | None = None  #: of a step without success, as stored, where rewards are sparse
+    failure_reward: float | None = None  #: of a step without success, as prepared, where rewards are sparse
 
     def calibrate(self, q_current: Array, q_ahead: Array, batch: Transitions) -> tuple[Array, Array, Metrics]:
         """Bound the values of the policy's actions at s and at s' from below by the return to go (eq. 5.1).

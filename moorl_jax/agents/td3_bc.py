@@ -35,7 +35,7 @@ class TD3BC(Agent):
 
     hidden: tuple[int, ...] = static((256, 256))
     layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics
-    final_ranges: tuple[float, float] | None = static(None)  #: uniform ranges of actor's and critics' last kernels
+    final_ranges: tuple[float, float] | None = static(None)  #: of actor's and critics' last kernels; biases there: 0
     policy_freq: int = static(2)  #: critic updates per actor (and target) update
     cloning: bool = static(True)  #: whether the actor's loss holds the cloning term; without it this is TD3
     online_cloning: bool = static(False)  #: `cloning` online

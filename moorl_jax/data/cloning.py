@@ -23,8 +23,9 @@ LEARNING_RATE = 1e-3
 def clone(observations: np.ndarray, actions: np.ndarray, path: Path, seed: int = 0) -> None:
     """Train two tanh layers and a fixed spread on (N, size) arrays; write them to `path` as `read_actor` reads them."""
     shift, scale = observations.mean(axis=0), observations.std(axis=0)
-    data = jnp.asarray((observations - shift) / (scale + 1e-8)), jnp.asarray(actions)
-    params = _train(*data, jax.random.key(seed), updates=UPDATES)
+    data = (observations - shift) / (scale + 1e-8), actions
+    with jax.default_device(jax.devices("cpu")[0]):  # the same policy, whatever else this machine has
+        params = _train(*data, jax.random.key(seed), updates=UPDATES)
     arrays: dict[str, Any] = {"in_shift": shift, "in_scale": scale, "log_std": np.asarray(params.pop("log_std"))}
     arrays |= {"out_shift": np.zeros(actions.shape[1]), "out_scale": np.ones(actions.shape[1])}
     for name, layer in params.items():
@@ -34,7 +35,9 @@ def clone(observations: np.ndarray, actions: np.ndarray, path: Path, seed: int =
 
 
 @partial(jax.jit, static_argnames="updates")
-def _train(observations: Array, actions: Array, key: Array, *, updates: int) -> dict[str, Any]:
+def _train(
+    observations: Array | np.ndarray, actions: Array | np.ndarray, key: Array, *, updates: int
+) -> dict[str, Any]:
     sizes = [observations.shape[1], HIDDEN, HIDDEN, actions.shape[1]]
     init_key, key = jax.random.split(key)
     params: dict[str, Any] = {"log_std": jnp.zeros(actions.shape[1])}

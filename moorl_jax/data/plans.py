@@ -38,9 +38,13 @@ class Actor:
         policy = behaviour.read_actor(self.path, self.activation, self.squash)
         if self.kind == "navigator":
             maze = Maze(task.subject)
-            goals = maze.free if task.level == "diverse" else maze.play_goals
-            # The plain umaze set has one start.
-            starts = tuple(cell for cell in maze.free if cell not in maze.play_goals) if task.level else ()
+            elsewhere = tuple(cell for cell in maze.free if cell not in maze.play_goals)
+            # The plain umaze set has one start and one goal; play has hand-picked goals and starts at none of them.
+            goals, starts = {
+                "": (maze.play_goals, ()),
+                "play": (maze.play_goals, elsewhere),
+                "diverse": (maze.free, maze.free),
+            }[task.level]
             return Navigator(policy, maze, goals, starts)
         return policy
 

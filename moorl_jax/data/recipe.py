@@ -20,7 +20,8 @@ from moorl_jax.data.rows import Rows
 from moorl_jax.tasks import Task, make_recording_environment
 from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
 
-VERSION = 1  #: raised whenever a change of this file changes the datasets it makes
+# By family; raised whenever a change here, of plans, policies or environments changes the datasets that are made.
+VERSIONS = {"locomotion": 1, "antmaze": 1, "adroit": 1}
 STREAMS = 8  #: simulators a policy's steps are divided over, at most
 EPISODES_A_STREAM = 10  #: full episodes a stream has room for, at least; each stream cuts one short
 
@@ -35,9 +36,9 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
     """
     total, done = sum(steps for _, steps in parts), 0
     jobs = [
-        (position, (task, _actor(source, path), share, (seed, position, stream)))
+        (position, (task, actor, share, (seed, position, stream)))
         for position, (source, steps) in enumerate(parts)
-        if not isinstance(source, Demonstrations)
+        for actor in _actors(source, path, seed)
         for stream, share in enumerate(shares(steps, _streams(steps, task)))
     ]
     made: list[list[Columns]] = [[] for _ in parts]
@@ -65,7 +66,7 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
     extra: dict[str, Any] = {name: columns.pop(name) for name in list(columns) if name.startswith("infos/")}
     notes = {
         "metadata/algorithm": "moorl_jax recipe",
-        "metadata/version": str(VERSION),
+        "metadata/version": str(VERSIONS[task.family]),
         "metadata/seed": str(seed),
         "metadata/policies": "; ".join(f"{_name(source)}:{steps}" for source, steps in parts),
     }
@@ -90,17 +91,24 @@ def roll_out(task: Task, actor: Actor, steps: int, seed: tuple[int, ...]) -> Col
     for step in range(steps):
         action, log_density = policy.act(observation, rng)
         columns["observations"][step], columns["actions"][step] = observation, action
-        for name, value in _infos(task, simulator, log_density).items():
-            infos.setdefault(name, []).append(np.array(value, np.float32))
+        if task.family != "antmaze":
+            _log(infos, _infos(task, simulator, log_density))
         # The simulator receives what the dataset records, float32 rounding included.
         observation, reward, terminal, timeout, _ = environment.step(columns["actions"][step])
         columns["rewards"][step], columns["next_observations"][step] = reward, observation
         columns["terminals"][step], columns["timeouts"][step] = terminal, timeout and not terminal
+        if task.family == "antmaze":  # D4RL's script logs after the step there
+            _log(infos, _infos(task, simulator, log_density))
         if terminal or timeout:
             observation, _ = environment.reset(options=policy.begin(rng))
     columns["timeouts"][-1] = not columns["terminals"][-1]
     environment.close()
     return columns | {f"infos/{name}": np.stack(values) for name, values in infos.items()}
+
+
+def _log(infos: dict[str, list[Any]], values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        infos.setdefault(name, []).append(np.array(value, np.float32))
 
 
 def _infos(task: Task, simulator: Any, log_density: float) -> dict[str, Any]:
@@ -124,13 +132,15 @@ def _relabel(columns: Columns, maze: Maze, rng: np.random.Generator) -> None:
     columns["rewards"], columns["terminals"] = reached.astype(np.float32), reached
 
 
-def _actor(source: Actor | Clone, path: Path) -> Actor:
-    """Return what is rolled out; a clone is trained first, and its policy kept beside the dataset."""
+def _actors(source: Actor | Clone | Demonstrations, path: Path, seed: int) -> list[Actor]:
+    """Return whom to roll out, if anyone; a clone is trained first, and its policy kept beside the dataset."""
+    if isinstance(source, Demonstrations):
+        return []
     if isinstance(source, Actor):
-        return source
+        return [source]
     weights, demonstrations = path.with_suffix(".clone.npz"), source.demonstrations.read()
-    cloning.clone(demonstrations["observations"], demonstrations["actions"], weights)
-    return Actor("actor", weights, "tanh", squash=False)
+    cloning.clone(demonstrations["observations"], demonstrations["actions"], weights, seed)
+    return [Actor("actor", weights, "tanh", squash=False)]
 
 
 def _repeated(columns: Columns, steps: int) -> Columns:

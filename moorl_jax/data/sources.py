@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moorl_jax.data import d4rl, hdf5, minari_source, plans, recipe
 from moorl_jax.data.rows import Rows, check, to_transitions
-from moorl_jax.errors import NotAvailableError, UnknownNameError
+from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
 from moorl_jax.tasks import Task
 from moorl_jax.types import Transitions
 
@@ -96,7 +96,7 @@ def load(task: Task, source: str, policies: Path | None = None, progress: Progre
         if source == "minari":
             minari_source.download(task.datasets[source])
         elif source == "d4rl":
-            d4rl.download(task, progress)
+            _download(task, progress)
         else:
             make(task, source, policies, progress=progress)
     rows = minari_source.read(task.datasets[source]) if source == "minari" else hdf5.read(file_of(task, source))
@@ -104,6 +104,18 @@ def load(task: Task, source: str, policies: Path | None = None, progress: Progre
     return Dataset(task, source, rows, rows.fingerprint())
 
 
+def _download(task: Task, progress: Progress | None) -> None:
+    """Fetch D4RL's file; where it cannot be had, say whether the dataset could be made instead."""
+    try:
+        d4rl.download(task, progress)
+    except DatasetError as error:
+        made = "recipe" in task.datasets
+        otherwise = "; or make it from trained policies: --policies DIR" if made else f" ({task.no_recipe})"
+        raise DatasetError(f"{error}{otherwise if made or task.no_recipe else ''}") from error
+
+
 def _outdated(task: Task, source: str) -> bool:
     """Tell whether the file was made by an earlier version of its recipe."""
-    return source in ("recipe", "embedded") and hdf5.note(file_of(task, source), "version") != str(recipe.VERSION)
+    return source in ("recipe", "embedded") and hdf5.note(file_of(task, source), "version") != str(
+        recipe.VERSIONS[task.family]
+    )

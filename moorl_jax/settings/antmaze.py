@@ -47,7 +47,7 @@ def _spot(updates: int, env_steps: int, support_weight: float, online_discount: 
 
 
 def spot(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:
-    """Return SPOT's settings, of thuml/SPOT `configs/offline/antmaze-*.yml`, `configs/finetune/` and `SPOT.py`.
+    """Return SPOT's settings, of thuml/SPOT `configs/offline/antmaze-*.yml`, `configs/online_finetune/` and `SPOT.py`.
 
     Online large mazes have a discount of 0.995. A density model is trained for no more updates than the agent: ours.
     """
@@ -75,6 +75,7 @@ def pex(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prepara
 def cql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return CQL's settings, of corl-team/CORL `configs/offline/cql/antmaze/`."""
     agent = agents.CQL(
+        hidden=(256,) * 3,
         critic_hidden=(256,) * 5,
         orthogonal=True,
         lagrange=True,

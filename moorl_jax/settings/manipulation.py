@@ -1,7 +1,7 @@
 """D4RL Adroit (-v1) and Kitchen (-v0): what differs from the agents' defaults, every value with its source.
 
-Rewards are taken as they are stored. Where authors ran only one of the two families, or neither, the other is set
-likewise, which is ours and said so.
+Rewards are taken as they are stored unless said otherwise. Where authors ran only one of the two families, or neither,
+the other is set likewise, which is ours and said so.
 """
 
 from moorl_jax import agents
@@ -26,9 +26,10 @@ def td3_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prep
 def spot(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return SPOT's settings, of corl-team/CORL `configs/finetune/spot/`; its authors ran neither family.
 
-    The actor's rate is OPT's. A density model is trained for no more updates than the agent: ours.
+    A density model is trained for no more updates than the agent: ours.
     """
     agent = agents.SPOT(
+        final_ranges=(1e-3, 3e-3),
         actor_learning_rate=1e-4,
         dropout=0.0,
         vae_updates=min(100_000, max(updates, env_steps)),
@@ -47,7 +48,10 @@ def iql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prepara
 
 
 def pex(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
-    """Return PEX's settings, over IQL as its authors set it here: ours, for PEX's ran neither family."""
+    """Return PEX's settings, over IQL as its authors set it here: ours, for PEX's ran neither family.
+
+    The offline policy is trained with dropout, the new one without.
+    """
     agent = agents.PEX(
         expectile=0.7,
         temperature=0.5,
@@ -59,12 +63,14 @@ def pex(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prepara
 
 
 def cql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
-    """Return CQL's settings: Adroit of corl-team/CORL `configs/offline/cql/`, Kitchen of zhouzypaul/wsrl."""
+    """Return CQL's settings: Adroit of corl-team/CORL `configs/offline/cql/`, Kitchen of zhouzypaul/wsrl.
+
+    There Kitchen's rewards are lowered by 4, the most that a step pays.
+    """
     if task.family == "kitchen":
-        return agents.CQL(critic_hidden=(512,) * 3, importance_sampling=False, penalty_weight=5.0), Preparation(
-            action_limit=0.999
-        )
-    agent = agents.CQL(critic_hidden=(256,) * 3, orthogonal=True, actor_learning_rate=1e-4, penalty_weight=1.0)
+        agent = agents.CQL(hidden=(512,) * 3, importance_sampling=False, penalty_weight=5.0)
+        return agent, Preparation(reward_shift=-4.0, action_limit=0.999)
+    agent = agents.CQL(hidden=(256,) * 3, orthogonal=True, actor_learning_rate=1e-4, penalty_weight=1.0)
     return agent, Preparation(normalize_observations=True, action_limit=0.999)
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from moorl_jax.replay import Balanced
 
+PAPER_ENV_STEPS = 300_000  #: of OPT's paper
+
 
 def first_steps(env_steps: int) -> int:
     """Return the env steps before the first online update: 5,000, or a tenth of the budget where that is less."""
@@ -14,7 +16,7 @@ def opt_fields(kappa: tuple[float, float, int], utd: int, env_steps: int) -> dic
     """Return what OPT's three forms have in common (its appendix H); `kappa` is start, end and env step of the end.
 
     The paper's online budget is 300,000 env steps, a twelfth of them collected first, with two pre-training updates for
-    each. Shorter budgets keep the proportions, and let kappa reach its end half way: ours.
+    each. Shorter budgets keep the proportions, kappa's way to its end among them: ours.
     """
     start, end, steps = kappa
     collected = min(25_000, env_steps // 12)
@@ -37,6 +39,6 @@ def opt_fields(kappa: tuple[float, float, int], utd: int, env_steps: int) -> dic
         "kappa_rule": "schedule",
         "kappa_start": start,
         "kappa_end": end,
-        "kappa_steps": float(min(steps, env_steps // 2)),
+        "kappa_steps": float(min(steps, steps * env_steps // PAPER_ENV_STEPS)),
         "inner_learning_rate": 3e-4,
     }

@@ -107,6 +107,7 @@ class AntMaze(gymnasium.Env):
         self.data.qvel[:] = 0.1 * self.np_random.standard_normal(self.model.nv)
         if "position" in options:
             self.data.qpos[:2] = options["position"]
+        mujoco.mj_normalizeQuat(self.model, self.data.qpos)  # as the MuJoCo of D4RL's time did by itself
         mujoco.mj_forward(self.model, self.data)
         return self._observation(), {}
 

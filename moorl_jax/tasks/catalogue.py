@@ -89,6 +89,8 @@ VD4RL_LEVELS = ("random", "medium_replay", "medium", "medium_expert", "expert")
 # Minari's sets were recorded in other environments than D4RL's, under names of their own here; the scores of their
 # locomotion and hands are on D4RL's scale, for want of one of their own.
 MINARI_LEVELS = ("simple", "medium", "expert")
+MINARI_HAND_HORIZONS = {"pen": 200, "door": 300, "hammer": 625, "relocate": 530}  #: human and cloned; 200 for experts
+MINARI_KITCHEN_HORIZONS = {"complete": 280, "partial": 450, "mixed": 450}
 MINARI_MAZES = {"umaze": "AntMaze_UMaze-v4", "medium": "AntMaze_Medium-v4", "large": "AntMaze_Large-v4"}
 
 
@@ -144,7 +146,8 @@ def _minari_antmaze(dataset: str) -> Task:
 
 def _minari_adroit(hand: str, level: str) -> Task:
     _, observation_size, action_size, low, high = ADROIT[hand]
-    return Task(f"minari-{hand}-{level}-v2", "adroit", hand, level, f"AdroitHand{hand.capitalize()}-v1", 200,
+    horizon = 200 if level == "expert" else MINARI_HAND_HORIZONS[hand]
+    return Task(f"minari-{hand}-{level}-v2", "adroit", hand, level, f"AdroitHand{hand.capitalize()}-v1", horizon,
                 (observation_size,), action_size, low, high, DENSE, 10,
                 {"minari": f"D4RL/{hand}/{level}-v2"})  # fmt: skip
 
@@ -152,7 +155,8 @@ def _minari_adroit(hand: str, level: str) -> Task:
 def _minari_kitchen(level: str) -> Task:
     # Flattened: what is achieved and what is wanted of the four sub-tasks, then 59 positions and velocities.
     size = 59 + 2 * (12 if level == "mixed" else 11)
-    return Task(f"minari-kitchen-{level}-v2", "kitchen", "kitchen", level, "FrankaKitchen-v1", 280, (size,), 9,
+    return Task(f"minari-kitchen-{level}-v2", "kitchen", "kitchen", level, "FrankaKitchen-v1",
+                MINARI_KITCHEN_HORIZONS[level], (size,), 9,
                 0.0, 4.0, STAGES, 10, {"minari": f"D4RL/kitchen/{level}-v2"})  # fmt: skip
 
 

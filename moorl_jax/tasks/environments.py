@@ -79,7 +79,9 @@ def _robotics(module: str) -> Any:
         with contextlib.redirect_stderr(io.StringIO()):
             return importlib.import_module(f"moorl_jax.tasks.{module}")
     except ModuleNotFoundError as error:
-        message = f"this task needs gymnasium-robotics: pip install 'moorl_jax[robotics]' ({error})"
+        if not (error.name or "").startswith("gymnasium_robotics"):
+            raise
+        message = f"this task needs gymnasium-robotics, the extra 'robotics': pip install -e '.[robotics]' ({error})"
         raise NotAvailableError(message) from error
 
 

@@ -4,10 +4,13 @@ Source: Farama-Foundation/D4RL `d4rl/kitchen/kitchen_envs.py`, `adept_envs/frank
 `adept_envs/franka/robot/franka_robot.py`, `franka_config.xml`.
 """
 
+import copy
+import functools
 import json
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium import spaces
 from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
@@ -39,7 +42,8 @@ class Kitchen(gymnasium.Env):
     """
 
     def __init__(self, level: str):
-        self.robot = KitchenEnv(robot_noise_ratio=NOISE_RATIO).robot_env
+        self.robot = copy.copy(_robot())
+        self.robot.data = mujoco.MjData(self.robot.model)
         self.model, self.data = self.robot.model, self.robot.data
         self.subtasks = SUBTASKS[level]
         self.unfinished = list(self.subtasks)
@@ -59,6 +63,7 @@ class Kitchen(gymnasium.Env):
         super().reset(seed=seed)
         self.unfinished = list(self.subtasks)
         robot, _ = self.robot.reset(seed=seed)
+        mujoco.mj_normalizeQuat(self.model, self.data.qpos)  # the kettle's, as the MuJoCo of D4RL's time did by itself
         return self._observation(robot), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -68,10 +73,6 @@ class Kitchen(gymnasium.Env):
         finished = [subtask for subtask in self.unfinished if self._finished(subtask, observation)]
         self.unfinished = [subtask for subtask in self.unfinished if subtask not in finished]
         return observation, float(len(finished)), not self.unfinished, False, {}
-
-    def close(self) -> None:
-        """Close the robot's environment."""
-        self.robot.close()
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """Return what an episode goes by besides the simulator's state."""
@@ -92,6 +93,12 @@ class Kitchen(gymnasium.Env):
     def _finished(self, subtask: str, observation: np.ndarray) -> bool:
         distance = np.linalg.norm(observation[OBS_ELEMENT_INDICES[subtask]] - OBS_ELEMENT_GOALS[subtask])
         return bool(distance < BONUS_THRESH)
+
+
+@functools.cache
+def _robot() -> Any:
+    """Load the robot once: its model takes 100 MB and is the same for all."""
+    return KitchenEnv(robot_noise_ratio=NOISE_RATIO).robot_env
 
 
 def robot_state(robot: Any) -> dict[str, np.ndarray]:

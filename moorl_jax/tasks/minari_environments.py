@@ -42,10 +42,11 @@ HANDS = {"pen": Pen, "door": Door, "hammer": Hammer, "relocate": Relocate}
 
 
 class AntMaze(AntMazeEnv):
-    """AntMaze-v4 with D4RL's start and goal for evaluation; the goal ends the episode."""
+    """AntMaze-v4 with D4RL's start and goal for evaluation; in umaze they change places. The goal ends the episode."""
 
     def __init__(self, maze: str):
-        cells = {"#": 1, "s": "r", "g": "g", "e": "g", "p": 0, " ": 0}
+        start, goal = ("g", "r") if maze == "umaze" else ("r", "g")
+        cells = {"#": 1, "s": start, "g": goal, "e": goal, "p": 0, " ": 0}
         super().__init__(maze_map=[[cells[mark] for mark in line] for line in MAZES[maze]], continuing_task=False)
 
     def extra_state(self) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
 
-NOTES = {"metadata/version": str(recipe.VERSION)}
+NOTES = {"metadata/version": str(recipe.VERSIONS["locomotion"])}
 TINY = Budget(
     "tiny", updates=6, updates_before=6, env_steps=20, env_steps_alone=20, seeds=1, evaluations=2, episodes=10
 )

@@ -94,7 +94,9 @@ def test_another_trainings_checkpoints_are_refused(keeper, tmp_path):
 
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_never_stopped(tmp_path, hopper, hopper_rows):
     """SIGKILL, several times, offline and online: the same curves and states, bit for bit."""
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSION)})
+    hdf5.write(
+        sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
+    )
 
     def command(out):
         words = (

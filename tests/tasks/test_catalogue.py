@@ -1,3 +1,6 @@
+import importlib.abc
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -67,6 +70,23 @@ def test_minaris_tasks_are_never_d4rls():
     for task in TASKS.values():
         assert (set(task.datasets) == {"minari"}) == task.name.startswith("minari-") == ("minari" in task.datasets)
     assert not any(name.startswith("minari-") for members in SUITES.values() for name in members)
+
+
+def test_without_gymnasium_robotics_the_remedy_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "moorl_jax.tasks.adroit", raising=False)
+    for module in [name for name in sys.modules if name.partition(".")[0] == "gymnasium_robotics"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+    with pytest.raises(NotAvailableError, match=r"pip install -e '\.\[robotics\]'"):
+        make_environment(find("pen-human-v1"))
+
+
+class Absent(importlib.abc.MetaPathFinder):
+    """Makes a package look as if it were not installed."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] == "gymnasium_robotics":
+            raise ModuleNotFoundError(f"No module named '{fullname}'", name=fullname)
 
 
 @pytest.mark.parametrize("name", ["halfcheetah-medium-v2", "hopper-medium-v2", "walker2d-medium-v2"])

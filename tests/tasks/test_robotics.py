@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from moorl_jax.errors import NotAvailableError
 from moorl_jax.tasks import TASKS, find, make_environment, restore_environment, save_environment
-from moorl_jax.tasks.environments import _robotics
 
 gymnasium_robotics = pytest.importorskip("gymnasium_robotics", reason="gymnasium-robotics is not installed")
 
@@ -35,6 +33,7 @@ def test_a_restored_simulator_goes_on_bit_for_bit(name, rng):
     environment, other = make_environment(task), make_environment(task)
     environment.reset(seed=5)
     play(environment, actions[:12])
+    _approach(environment)
     saved = save_environment(environment)
     other.reset(seed=9)
     play(other, actions[:3])
@@ -44,6 +43,17 @@ def test_a_restored_simulator_goes_on_bit_for_bit(name, rng):
         assert ours[1:4] == theirs[1:4]
     environment.close()
     other.close()
+
+
+def _approach(environment):
+    """Put an ant's goal beside it and finish a sub-task in the kitchen, so that what is saved of them shows."""
+    inner = environment.unwrapped
+    if hasattr(inner, "goal") and not isinstance(inner.goal, dict):
+        inner.goal = inner.data.qpos[:2] + np.array([0.3, 0.0])
+    if hasattr(inner, "subtasks"):
+        inner.data.qpos[22] = -0.75  # the microwave
+        _, reward, *_ = environment.step(np.zeros(9))
+        assert reward == 1.0
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -89,19 +99,16 @@ class TestAdroit:
         environment.close()
 
     @pytest.mark.parametrize(("hand", "horizon"), [("pen", 100), ("door", 200), ("hammer", 200), ("relocate", 200)])
-    def test_horizons(self, hand, horizon):
-        assert find(f"{hand}-human-v1").horizon == horizon
-
-    @pytest.mark.parametrize(("hand", "episodes"), [("pen", 400), ("door", 20), ("hammer", 20), ("relocate", 20)])
-    @pytest.mark.slow
-    def test_random_actions_return_d4rls_minimum(self, hand, episodes):
-        """Within three standard errors of this mean and of D4RL's, taken to be of a hundred episodes."""
-        from benchmarks.fidelity import random_returns
-
-        task = find(f"{hand}-human-v1")
-        returns = random_returns(task, episodes)
-        theirs = returns.error * np.sqrt(episodes / 100)
-        assert abs(returns.mean - task.low) < 3 * np.hypot(returns.error, theirs)
+    def test_the_horizon_truncates(self, hand, horizon):
+        environment = make_environment(find(f"{hand}-human-v1"))
+        environment.reset(seed=0)
+        held = environment.unwrapped.get_env_state()
+        for step in range(1, horizon + 1):
+            if hand == "pen":
+                environment.unwrapped.set_env_state(held)  # or it would fall
+            _, _, terminal, timeout, _ = environment.step(np.zeros(environment.action_space.shape))
+            assert (terminal, timeout) == (False, step == horizon)
+        environment.close()
 
 
 class TestKitchen:
@@ -148,9 +155,3 @@ class TestKitchen:
     def test_mixed_has_a_burner_for_the_cabinet(self):
         wanted = make_environment(find("kitchen-mixed-v0")).reset(seed=0)[0][30:]
         np.testing.assert_allclose(wanted[[11, 12, 19]], [-0.88, -0.01, 0.0])
-
-
-def test_without_gymnasium_robotics_the_remedy_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "gymnasium_robotics", None)
-    with pytest.raises(NotAvailableError, match=r"pip install 'moorl_jax\[robotics\]'"):
-        _robotics("no_such_module")

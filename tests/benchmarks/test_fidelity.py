@@ -1,0 +1,60 @@
+"""The lines of the fidelity table, each held to what it is set against."""
+
+import numpy as np
+import pytest
+
+from benchmarks.fidelity import KNOWN, ROBOTS, TASKS, known_returns, measure, random_returns, recorded_errors
+from moorl_jax.tasks import find
+
+# A median step's largest error of an observation's entries, and the reward's, as measured by others on this MuJoCo.
+RECORDED = {"halfcheetah": (0.082, 0.028), "hopper": (0.0062, 0.0022), "walker2d": (0.137, 0.008)}
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_a_step_ends_where_the_recorded_one_did(robot, policies):
+    """No farther than others measured, and a tenth."""
+    observation, reward = recorded_errors(robot, policies)
+    assert observation < 1.1 * RECORDED[robot][0]
+    assert reward < 1.1 * RECORDED[robot][1]
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if find(name).family in ("antmaze", "kitchen")])
+def test_random_actions_earn_nothing_where_a_goal_is_far(name):
+    if find(name).family == "kitchen":
+        pytest.importorskip("gymnasium_robotics")
+    assert random_returns(find(name), 2).mean == find(name).low == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TASKS if find(name).family in ("locomotion", "adroit")])
+def test_random_actions_return_d4rls_minimum(name):
+    """Within three standard errors of this mean and of D4RL's, taken to be of a hundred episodes.
+
+    Not Hopper's: D4RL's minimum, -20.3, is no return of uniform actions, which pay at least the reward of standing.
+    """
+    if find(name).family == "adroit":
+        pytest.importorskip("gymnasium_robotics")
+    episodes = 30 if name.startswith("halfcheetah") else 300
+    returns = random_returns(find(name), episodes)
+    if name.startswith("hopper"):
+        assert 10.0 < returns.mean < 25.0
+        return
+    theirs = returns.error * np.sqrt(episodes / 100)
+    assert abs(returns.mean - find(name).low) < 3 * np.hypot(returns.error, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_policy_returns_what_others_measured(name, policies):
+    """Within three standard errors of this mean and of theirs, taken to be of eight episodes, the fewest known."""
+    if find(name).family == "adroit":
+        pytest.importorskip("gymnasium_robotics")
+    returns = known_returns(find(name), policies, 20)
+    assert abs(returns.mean - KNOWN[name][1]) < 3 * np.hypot(returns.error, returns.error * np.sqrt(20 / 8))
+
+
+def test_a_line_of_the_table():
+    row = measure(find("walker2d-medium-v2"), None, 2)
+    assert row["environment"] == "locomotion walker2d"
+    assert (row["observation"], row["action"], row["horizon"], row["D4RL's minimum"]) == ("17", "6", "1000", "1.6")
+    assert row["known policy"] == "–"
