@@ -130,12 +130,10 @@ def make_data(
 
 @data_app.command("fetch")
 @guarded
-def fetch_data(task: TaskName, source: Annotated[str, typer.Option(help="d4rl or minari.")] = "d4rl") -> None:
-    """Download a dataset unless it is here already; then report on it."""
+def fetch_data(task: TaskName) -> None:
+    """Download a task's dataset unless it is here already, from where it was published; then report on it."""
     chosen = find(task)
-    if source not in ("d4rl", "minari"):
-        raise UnknownNameError("source to fetch from", source, ["d4rl", "minari"])
-    sources.choose(chosen, source)
+    source = sources.choose(chosen, sources.published(chosen))
     with Display(console) as display:
         dataset = sources.load(chosen, source, progress=display.data(chosen.name))
     _report(sources.location(chosen, source), dataset.rows, chosen)

@@ -79,7 +79,7 @@ def test_data_make(call, monkeypatch):
         ),
         (["data", "make", "walker2d-medium-v2"], "--policies"),
         (["data", "make", "ant-medium-v2"], "not available yet"),
-        (["data", "fetch", "hopper-medium-v2", "--source", "minary"], "did you mean minari"),
+        (["data", "fetch", "ant-medium-v2"], "not available yet"),
         (["train", "--agent", "iqll", "--task", "hopper-medium-v2"], "did you mean iql"),
         (["train", "--agent", "x.py:A", "--task", "hopper-medium-v2"], "there is no file x.py"),
         (["train", "--agent", "iql", "--task", "hopper-medium-v2", "--seeds", "a"], "--seeds takes a number"),

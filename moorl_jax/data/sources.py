@@ -54,19 +54,22 @@ def location(task: Task, source: str) -> str:
     return f"minari {task.datasets[source]}" if source == "minari" else str(file_of(task, source))
 
 
+def published(task: Task) -> str:
+    """Return where the task's own dataset was published: `d4rl` or `minari`."""
+    return "minari" if "minari" in task.datasets else "d4rl"
+
+
 def choose(task: Task, source: str = "auto", policies: Path | None = None) -> str:
     """Return the source to use: the one named, or for `auto` the first that can serve.
 
-    That is a file of D4RL, a recipe's file, a recipe whose policies are at hand, a Minari dataset; else `d4rl`, which
-    will be downloaded. `embedded` is never chosen silently. Raises UnknownNameError or NotAvailableError.
+    That is a file of D4RL, a recipe's file, a recipe whose policies are at hand; else `d4rl`, which will be downloaded.
+    Minari's tasks have Minari alone. `embedded` is never chosen silently. Raises UnknownNameError or NotAvailableError.
     """
     task.require()
     if source == "auto":
-        if at_hand(task, "d4rl"):
-            return "d4rl"
-        if "recipe" in task.datasets and (at_hand(task, "recipe") or policies):
-            return "recipe"
-        return "minari" if "minari" in task.datasets and at_hand(task, "minari") else "d4rl"
+        if published(task) == "minari" or at_hand(task, "d4rl"):
+            return published(task)
+        return "recipe" if "recipe" in task.datasets and (at_hand(task, "recipe") or policies) else "d4rl"
     if source not in SOURCES:
         raise UnknownNameError("source", source, ["auto", *SOURCES])
     if source not in task.datasets:

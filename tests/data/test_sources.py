@@ -31,6 +31,9 @@ class TestChoose:
     def test_otherwise_d4rl_is_to_be_downloaded(self, hopper):
         assert sources.choose(hopper) == "d4rl"
 
+    def test_a_task_of_minaris_has_minari_alone(self, tmp_path):
+        assert sources.choose(find("minari-pen-human-v2"), policies=tmp_path) == "minari"
+
     def test_a_source_by_name(self, hopper, d4rl_file):
         assert sources.choose(hopper, "embedded") == "embedded"
 
@@ -117,6 +120,14 @@ class TestLoad:
         with pytest.raises(DatasetError, match="minari download mujoco/hopper/medium-v0"):
             sources.load(find("minari-hopper-medium-v0"), "minari")
         assert time.monotonic() - started < 10
+
+
+def test_what_cannot_be_fetched_may_be_made(monkeypatch):
+    monkeypatch.setattr(d4rl, "SERVER", "http://127.0.0.1:9")
+    with pytest.raises(DatasetError, match="or make it from trained policies: --policies DIR"):
+        sources.load(find("antmaze-umaze-v2"), "d4rl")
+    with pytest.raises(DatasetError, match="human demonstrations of hammer are not among the policies"):
+        sources.load(find("hammer-cloned-v1"), "d4rl")
 
 
 class TestDownload:
