@@ -112,9 +112,9 @@ def _download(task: Task, progress: Progress | None) -> None:
     try:
         d4rl.download(task, progress)
     except DatasetError as error:
-        made = "recipe" in task.datasets
-        otherwise = "; or make it from trained policies: --policies DIR" if made else f" ({task.no_recipe})"
-        raise DatasetError(f"{error}{otherwise if made or task.no_recipe else ''}") from error
+        made = "or make it from trained policies: --policies DIR"
+        hint = made if "recipe" in task.datasets else task.no_recipe
+        raise DatasetError("; ".join(filter(None, (str(error), hint)))) from error
 
 
 def _outdated(task: Task, source: str) -> bool:

@@ -165,7 +165,7 @@ class TestCommand:
     def bench(self, hopper, hopper_rows, monkeypatch, tmp_path):
         hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
         monkeypatch.setattr(main, "use_all_cores", lambda: None)
-        monkeypatch.setitem(BUDGETS, "quick", TINY)
+        monkeypatch.setitem(BUDGETS, "quick", dataclasses.replace(TINY, name="quick"))
 
         def run(*words):
             return CliRunner().invoke(main.app, ["--results", str(tmp_path), "--agents", "bc, td3_bc", *words])
