@@ -10,10 +10,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.budgets import Budget
 from moorl_jax.agents.overrides import override
 from moorl_jax.data import Dataset, choose, load
+from moorl_jax.data.preparation import Preparation
 from moorl_jax.data.sources import at_hand
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.results import Result
@@ -71,15 +73,23 @@ class Cell:
         chosen = settings(self.agent, self.task, *self.spend)
         return dataclasses.replace(chosen, agent=override(chosen.agent, self.overrides))
 
+    @property
+    def written(self) -> dict[str, Any]:
+        """The settings as a result holds them."""
+        return _written(self.settings)
+
     @functools.cached_property
     def name(self) -> str:
-        """Where the result lies below the cells' directory: readable, and unique to all that decides the result."""
+        """Where the result lies below the cells' directory: readable, and unique to all that decides the result.
+
+        Settings count where they are not the defaults, so that a new setting with a default renames no cell; whether a
+        cell's defaults are still today's is seen when it is found (`_finished`).
+        """
         file, own, _ = self.agent.rpartition(":")
         identity = {
             "agent": self.agent,
             "code": hashlib.sha256(Path(file).read_bytes()).hexdigest() if own else None,  # a user's, still changing
-            "config": provenance.agent_fields(self.settings.agent),
-            "preparation": dataclasses.asdict(self.settings.preparation),
+            **_chosen(self.written, _written(Settings(type(self.settings.agent)(), Preparation()))),
             "seeds": self.seeds,
             "spend": self.spend,
             "intervals": self.intervals,
@@ -195,12 +205,34 @@ def run(cell: Cell, directory: Path, dataset: Dataset | None, display: Display, 
     return results.read(directory)
 
 
+def _written(settings: Settings) -> dict[str, Any]:
+    """Return settings as a result's config.json holds them."""
+    fields = {
+        "agent_config": provenance.agent_fields(settings.agent),
+        "preparation": dataclasses.asdict(settings.preparation),
+    }
+    return json.loads(json.dumps(fields))
+
+
+def _chosen(written: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return of each part what differs from the defaults."""
+    return {
+        part: {name: value for name, value in fields.items() if value != defaults[part][name]}
+        for part, fields in written.items()
+    }
+
+
 def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], display: Display) -> Result | None:
     """Return the cell's result if it is whole and of the data at hand; otherwise say why it is run again."""
     if not (directory / results.CHECKPOINT).exists():
         return None  # never run here: a clone carries curves, not states
     try:
         result = results.read(directory)
+        for part, now in cell.written.items():
+            then = result.config[part]
+            changed = [name for name in then if name in now and then[name] != now[name]]
+            if changed:
+                raise MoorlError(f"{changed[0]} was {then[changed[0]]}, it is {now[changed[0]]} now")
         if cell.source != results.NO_SOURCE and at_hand(cell.task, cell.source):
             made_from, now = result.provenance["dataset_sha256"], data(cell.task.name, cell.source).fingerprint
             if made_from != now:

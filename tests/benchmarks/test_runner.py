@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.runner import Cell, plan, sweep
 from moorl_jax.cli import _seeds
 from moorl_jax.data import hdf5, recipe, sources
-from moorl_jax.engine import results
+from moorl_jax.engine import provenance, results
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
@@ -131,6 +132,23 @@ def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows
     after = run_sweep(cells)[0].result
     assert "running again, its data was" in capsys.readouterr().out
     assert after.provenance["dataset_sha256"] == changed.fingerprint() != before.provenance["dataset_sha256"]
+
+
+def test_a_new_setting_renames_no_cell(cells, monkeypatch):
+    fields, name = provenance.agent_fields, cells[0].name
+    assert dataclasses.replace(cells[0], overrides=("learning_rate=0.5",)).name != name
+    monkeypatch.setattr(provenance, "agent_fields", lambda agent: fields(agent) | {"added_later": 1})
+    assert dataclasses.replace(cells[0]).name == name
+
+
+def test_a_cell_of_other_defaults_is_run_again(cells, run_sweep, tmp_path, capsys):
+    run_sweep(cells[:1])
+    config = tmp_path / cells[0].name / "config.json"
+    saved = json.loads(config.read_text())
+    saved["agent_config"]["learning_rate"] = 0.25
+    config.write_text(json.dumps(saved))
+    run_sweep(cells[:1])
+    assert "running again, learning_rate was 0.25" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_recorded_command_names_the_same_seeds(hopper):
