@@ -20,8 +20,6 @@ def test_a_step_ends_where_the_recorded_one_did(robot, policies):
 
 @pytest.mark.parametrize("name", [name for name in TASKS if find(name).family in ("antmaze", "kitchen")])
 def test_random_actions_earn_nothing_where_a_goal_is_far(name):
-    if find(name).family == "kitchen":
-        pytest.importorskip("gymnasium_robotics")
     assert random_returns(find(name), 2).mean == find(name).low == 0.0
 
 
@@ -32,8 +30,6 @@ def test_random_actions_return_d4rls_minimum(name):
 
     Not Hopper's: D4RL's minimum, -20.3, is no return of uniform actions, which pay at least the reward of standing.
     """
-    if find(name).family == "adroit":
-        pytest.importorskip("gymnasium_robotics")
     episodes = 30 if name.startswith("halfcheetah") else 300
     returns = random_returns(find(name), episodes)
     if name.startswith("hopper"):
@@ -47,8 +43,6 @@ def test_random_actions_return_d4rls_minimum(name):
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_known_policy_returns_what_others_measured(name, policies):
     """Within three standard errors of this mean and of theirs, taken to be of eight episodes, the fewest known."""
-    if find(name).family == "adroit":
-        pytest.importorskip("gymnasium_robotics")
     returns = known_returns(find(name), policies, 20)
     assert abs(returns.mean - KNOWN[name][1]) < 3 * np.hypot(returns.error, returns.error * np.sqrt(20 / 8))
 

@@ -208,7 +208,6 @@ class TestAdroit:
             recipe.generate(task, plans.plan(task, tmp_path), tmp_path / "made")
 
     def test_experts_have_d4rls_keys(self, policies, tmp_path):
-        pytest.importorskip("gymnasium_robotics")
         task = find("door-expert-v1")
         ((actor, steps),) = plans.plan(task, policies)
         assert steps == 1_000_000
@@ -218,7 +217,6 @@ class TestAdroit:
 
     def test_replayed_door_demonstrations_return_what_was_recorded(self, policies):
         """From their initial states, per demonstration, as closely as others measured."""
-        pytest.importorskip("gymnasium_robotics")
         environment = make_environment(find("door-human-v1")).unwrapped
         with np.load(policies / "adroit/door_human.npz", allow_pickle=False) as file:
             shown = {name: file[name] for name in file.files}

@@ -5,6 +5,7 @@ import time
 from types import SimpleNamespace
 
 import gymnasium
+import gymnasium_robotics
 import minari
 import numpy as np
 import pytest
@@ -87,7 +88,6 @@ class TestLoad:
         assert not rows.terminals.any()
 
     def test_minaris_dictionaries_are_flattened_as_the_environment_flattens_them(self):
-        gymnasium_robotics = pytest.importorskip("gymnasium_robotics")
         gymnasium.register_envs(gymnasium_robotics)
         task = find("minari-antmaze-umaze-v1")
         plain = gymnasium.make("AntMaze_UMaze-v4", max_episode_steps=12, continuing_task=False)

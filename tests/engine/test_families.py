@@ -15,8 +15,6 @@ STEPS = {"antmaze-umaze-v2": 1500, "pen-human-v1": 400, "door-human-v1": 600, "k
 def dataset(request):
     """Random steps; in AntMaze one of them reaches the goal."""
     task = find(request.param)
-    if task.family != "antmaze":
-        pytest.importorskip("gymnasium_robotics")
     columns = recipe.roll_out(task, plans.Actor("uniform"), STEPS[task.name], (0,))
     columns["rewards"][50] += 1.0
     rows = Rows(**{name: values for name, values in columns.items() if not name.startswith("infos/")})

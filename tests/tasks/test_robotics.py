@@ -5,8 +5,6 @@ import pytest
 
 from moorl_jax.tasks import TASKS, find, make_environment, restore_environment, save_environment
 
-gymnasium_robotics = pytest.importorskip("gymnasium_robotics", reason="gymnasium-robotics is not installed")
-
 RUNNING = [task for task in TASKS.values() if not task.missing]
 ENVIRONMENTS = list({(task.family, task.environment, task.subject): task.name for task in RUNNING}.values())
 
