@@ -320,8 +320,8 @@ def _report(where: Path | str, rows: Rows, task: Task) -> None:
     table.add_row("rows", f"{len(rows.rewards):,}")
     table.add_row("transitions", f"{len(to_transitions(rows, task.horizon)):,} (as D4RL's qlearning_dataset)")
     table.add_row("episodes", f"{len(returns):,}, {lengths.min()} to {lengths.max()} steps, mean {lengths.mean():.1f}")
-    timeouts = int(rows.timeouts.sum()) if rows.timeouts is not None else "no"
-    table.add_row("ends", f"{int(rows.terminals.sum()):,} terminal steps, {timeouts:,} flagged time-outs")
+    timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
+    table.add_row("ends", f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs")
     table.add_row("return: min, quartiles, max", ", ".join(f"{value:.1f}" for value in quantiles))
     table.add_row("return: mean", f"{returns.mean():.1f}, normalized score {task.score(returns.mean()):.1f}")
     table.add_row("rewards", f"{rows.rewards.min():.4g} to {rows.rewards.max():.4g}")

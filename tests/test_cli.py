@@ -61,6 +61,14 @@ def test_data_check_of_a_task_and_of_a_file(call, embedded, hopper, hopper_rows)
     assert call("data", "check", file).exit_code == 2
 
 
+def test_data_check_of_a_file_without_timeouts(call, hopper_rows, tmp_path):
+    """As D4RL's Kitchen files are."""
+    hdf5.write(tmp_path / "bare.hdf5", dataclasses.replace(hopper_rows, timeouts=None), {})
+    output = call("data", "check", tmp_path / "bare.hdf5", "--task", "hopper-medium-v2").output
+    assert "no flagged time-outs" in output
+    assert "there is no 'timeouts' key" in output
+
+
 def test_data_make(call, monkeypatch):
     monkeypatch.setattr("moorl_jax.data.plans.EMBEDDED_STEPS", 400)
     result = call("data", "make", "hopper-medium-v2", "--source", "embedded")

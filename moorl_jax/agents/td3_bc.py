@@ -35,7 +35,8 @@ class TD3BC(Agent):
 
     hidden: tuple[int, ...] = static((256, 256))
     layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics
-    final_ranges: tuple[float, float] | None = static(None)  #: of actor's and critics' last kernels; biases there: 0
+    #: Uniform ranges of actor's and critics' last kernels, whose biases then start at 0; None: as the other layers.
+    final_ranges: tuple[float | None, float | None] = static((None, None))
     policy_freq: int = static(2)  #: critic updates per actor (and target) update
     cloning: bool = static(True)  #: whether the actor's loss holds the cloning term; without it this is TD3
     online_cloning: bool = static(False)  #: `cloning` online
@@ -55,9 +56,7 @@ class TD3BC(Agent):
         actor_key, critic_key = jax.random.split(key)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         layer_norm = "after" if self.layer_norm else None
-        last_actor, last_critic = (
-            (symmetric_uniform(r) for r in self.final_ranges) if self.final_ranges else (None,) * 2
-        )
+        last_actor, last_critic = (symmetric_uniform(bound) if bound else None for bound in self.final_ranges)
         policy = MLP((*self.hidden, example.actions.shape[-1]), final_init=last_actor, layer_norm=layer_norm)
         value = MLP((*self.hidden, 1), final_init=last_critic, layer_norm=layer_norm)
         actor = init_mlp(actor_key, policy, example.observations)
