@@ -31,8 +31,13 @@ class MLP(nn.Module):
             last = layer == len(self.features) - 1
             kernel_init = self.final_init if last and self.final_init else self.kernel_init
             bias_init = nn.initializers.zeros if kernel_init else _torch_bias(x.shape[-1])
-            dense = nn.Dense(width, kernel_init=kernel_init or _TORCH, bias_init=bias_init, name=f"layer{layer}")
-            x = dense(x)
+            x = nn.Dense(
+                width,
+                kernel_init=kernel_init or _TORCH,
+                bias_init=bias_init,
+                precision=jax.lax.Precision.HIGHEST,  # accelerators round factors to 10 bits and fewer by default
+                name=f"layer{layer}",
+            )(x)
             if not last:
                 if self.layer_norm == "before":
                     x = nn.LayerNorm(epsilon=1e-6, name=f"ln{layer}")(x)
