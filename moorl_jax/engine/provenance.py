@@ -17,6 +17,7 @@ import jax
 from moorl_jax import replay
 from moorl_jax.agents import AGENTS, Agent, find_agent
 from moorl_jax.errors import MoorlError
+from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
 
 PACKAGES = ("moorl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "mujoco", "numpy")
@@ -75,7 +76,7 @@ def backend() -> dict[str, Any]:
     """Return what decides how numbers are rounded: the kind of device, and JAX's precision."""
     return {
         "platform": jax.default_backend(),
-        "matmul_precision": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
+        "matmul_precision": matmul_precision(),
         "enable_x64": jax.config.jax_enable_x64,  # type: ignore[attr-defined]
     }
 

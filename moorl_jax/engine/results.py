@@ -28,6 +28,7 @@ from moorl_jax.engine import provenance
 from moorl_jax.engine.trainer import final_state
 from moorl_jax.engine.training import Plan, Run
 from moorl_jax.errors import MoorlError
+from moorl_jax.nets import matmul_precision
 from moorl_jax.tasks import Task, find
 
 FILES = ("config.json", "curves.csv", "provenance.json")
@@ -101,6 +102,7 @@ def save(run: Run, directory: Path, command: str) -> None:
         "seconds": run.seconds,
         "versions": provenance.versions(),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
+        "matmul_precision": matmul_precision(),
         "commit": provenance.COMMIT,
     }
     (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")

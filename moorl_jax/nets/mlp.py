@@ -35,7 +35,7 @@ class MLP(nn.Module):
                 width,
                 kernel_init=kernel_init or _TORCH,
                 bias_init=bias_init,
-                precision=jax.lax.Precision.HIGHEST,  # accelerators round factors to 10 bits and fewer by default
+                precision=matmul_precision(),
                 name=f"layer{layer}",
             )(x)
             if not last:
@@ -46,6 +46,16 @@ class MLP(nn.Module):
                     x = nn.LayerNorm(epsilon=1e-5, name=f"post_ln{layer}")(x)
                 x = x * dropout[layer] if dropout else x
         return x
+
+
+def matmul_precision() -> str:
+    """Return JAX's precision of matrix products where one was chosen, else the highest.
+
+    JAX's own default lets accelerators round the factors to ten bits (GPUs) or seven (TPUs). For their speed set
+    JAX_DEFAULT_MATMUL_PRECISION=tensorfloat32, or bfloat16.
+    """
+    chosen: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return chosen or "highest"
 
 
 def symmetric_uniform(bound: float) -> Initializer:
