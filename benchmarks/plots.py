@@ -31,7 +31,9 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
     colours = plt.get_cmap("tab10" if len(labels) <= 10 else "tab20").colors  # type: ignore[attr-defined]
     columns = min(3, len(tasks))
     rows = math.ceil(len(tasks) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, layout="constrained")
+    legend_rows = math.ceil((len(labels) + 1) / (2 * columns))
+    size = (4.6 * columns, 3.4 * rows + 0.25 * legend_rows)  # in inches
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat[len(tasks) :]:
         axis.set_visible(False)
     for axis, task in zip(axes.flat, tasks, strict=False):
@@ -63,7 +65,8 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
         if offline_width:
             _name_both_phases(axis, updates, env_steps, offline_width)
         axis.grid(alpha=0.3)
-    axes.flat[0].legend(fontsize="small")
+    lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
+    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=2 * columns, fontsize="small")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -3,6 +3,7 @@
 from benchmarks.studies.study import Study, Variant
 
 FIXED = "kappa_steps=0.0"  #: kappa keeps its start
+OLD_ALONE = ("kappa_start=0.0", FIXED)
 OPT_TASKS = "walker2d-random-v2,hopper-medium-v2"
 MOORL = ("utd=4", "meta_rate=0.5", "offline_probability=0.5")  #: what the variants of its study start from
 
@@ -15,9 +16,10 @@ STUDIES = {
             Variant("full", "opt"),
             Variant("new critics at random", "opt", ("pretrain_updates=0",)),
             Variant("pre-trained on online data alone", "opt", ("pretraining='online'",)),
-            Variant("old critics alone (kappa 0)", "opt", ("kappa_start=0.0", FIXED)),
+            Variant("old critics alone (kappa 0)", "opt", OLD_ALONE),
             Variant("new critics alone (kappa 1)", "opt", ("kappa_start=1.0", FIXED)),
-            Variant("TD3 with as many updates", "td3_bc", ("utd=5",)),
+            # Not the agent td3_bc, whose observations are normalized.
+            Variant("TD3 with as many updates", "opt", (*OLD_ALONE, "replay=Union()", "pretrain_updates=0")),
         ),
     ),
     "opt-kappa": Study(
