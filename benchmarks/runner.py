@@ -21,7 +21,7 @@ from moorl_jax.engine import provenance, results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import train
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import MoorlError, OtherTrainingError
 from moorl_jax.phases import Phase
 from moorl_jax.progress import Display
 from moorl_jax.settings import Settings, settings
@@ -184,9 +184,14 @@ def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Di
 
 
 def run(cell: Cell, directory: Path, dataset: Dataset | None, display: Display, label: str) -> Result:
-    """Train one cell, from its last checkpoint where there is one, and write its result."""
+    """Train one cell and write its result.
+
+    It goes on from its last checkpoint, but where that was written by other code, with other packages or on another
+    kind of device.
+    """
     (updates, env_steps), (every, every_steps) = cell.spend, cell.intervals
-    training = train(
+    start = functools.partial(
+        train,
         cell.settings.agent,
         cell.task,
         seeds=cell.seeds,
@@ -201,6 +206,12 @@ def run(cell: Cell, directory: Path, dataset: Dataset | None, display: Display, 
         report=display.training(label),
         warn=display.warn,
     )
+    try:
+        training = start()
+    except OtherTrainingError as error:
+        display.warn(f"{label}: begun anew, its checkpoints differ in {error.different}")
+        shutil.rmtree(results.running(directory))
+        training = start()
     results.save(training, directory, cell.command)
     return results.read(directory)
 

@@ -1,7 +1,7 @@
 """How fast the agents train here: `python -m benchmarks.speed`.
 
-Every agent's online loop (and offline scan, where it has one) on Hopper with random data, by the number of seeds:
-env steps and updates a second over all seeds, and where a lane's time goes. With --simulators, ways of stepping the
+The online loop of every agent that has one, on Hopper with random data, by the number of seeds: env steps and updates a
+second over all seeds, and where a lane's time goes. With --simulators, ways of stepping the
 simulators instead. Figures of one call compare with each other; those of two calls may differ with the machine's mood.
 """
 
@@ -23,7 +23,7 @@ from rich.table import Table
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import guarded
 from moorl_jax.data import Normalizer, Prepared
-from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.devices import usable_cores, use_all_cores
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.trainer import Trainer, length, returns_rule
 from moorl_jax.errors import UnknownNameError
@@ -130,10 +130,10 @@ def measure(name: str, count: int, env_steps: int) -> Speed:
     return Speed(rate, rate * learning.utd, shares, parameters // count)
 
 
-def _shortened(phase: Collect | Offline | Pretrain, length: int) -> Phase:
+def _shortened(phase: Collect | Offline | Pretrain, count: int) -> Phase:
     if isinstance(phase, Collect):
-        return dataclasses.replace(phase, env_steps=length)
-    return dataclasses.replace(phase, updates=length)
+        return dataclasses.replace(phase, env_steps=count)
+    return dataclasses.replace(phase, updates=count)
 
 
 def _random_data(task: Task, returns: ReturnsToGo | None) -> Prepared:
@@ -193,7 +193,7 @@ def _in_turn(task: Task, count: int) -> Callable[[], None]:
 
 
 def _in_threads(task: Task, count: int) -> Callable[[], None]:
-    simulators, pool = [_one(task) for _ in range(count)], ThreadPoolExecutor(2)
+    simulators, pool = [_one(task) for _ in range(count)], ThreadPoolExecutor(usable_cores())
 
     def step() -> None:
         list(pool.map(lambda simulator: simulator(), simulators))
@@ -207,11 +207,11 @@ def _by_rollout(task: Task, count: int) -> Callable[[], None]:
     environment.reset(seed=0)
     inner = environment.unwrapped
     model, skip = inner.model, inner.frame_skip  # type: ignore[attr-defined]
-    datas, rng = [mujoco.MjData(model) for _ in range(2)], np.random.default_rng(0)
+    datas, rng = [mujoco.MjData(model) for _ in range(usable_cores())], np.random.default_rng(0)
     kind = mujoco.mjtState.mjSTATE_FULLPHYSICS
     start = np.zeros(mujoco.mj_stateSize(model, kind))
     mujoco.mj_getState(model, inner.data, start, kind)  # type: ignore[attr-defined]
-    states, batch = np.tile(start, (count, 1)), rollout.Rollout(nthread=2)
+    states, batch = np.tile(start, (count, 1)), rollout.Rollout(nthread=usable_cores())
 
     def step() -> None:
         control = np.repeat(rng.uniform(-1.0, 1.0, (count, 1, model.nu)), skip, axis=1)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class MoorlError(Exception):
@@ -14,6 +15,17 @@ class DatasetError(MoorlError):
 
 class NotAvailableError(MoorlError):
     """Something the catalogue lists that this version or this machine cannot do."""
+
+
+class OtherTrainingError(MoorlError):
+    """Checkpoints that another training wrote, or this one with other code or on another kind of device."""
+
+    def __init__(self, directory: Path, different: list[str]):
+        self.different = ", ".join(different)
+        super().__init__(
+            f"{directory} holds the checkpoints of another training, which differs in {self.different}; "
+            "finish that one by its own command, or delete the directory"
+        )
 
 
 class UnknownNameError(MoorlError):

@@ -6,7 +6,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from moorl_jax.agents.contract import Agent
 from moorl_jax.types import Array, Metrics, Params
+
+LOG_STD_BOUNDS = (-20.0, 2.0)
+
+
+class SquashedGaussian(Agent):
+    """An agent whose policy is a Gaussian squashed into the action range by tanh."""
+
+    def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+        """Return mean and log std before squashing, (..., action size) each."""
+        raise NotImplementedError
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return the squashed mean, tanh(mean(s))."""
+        return jnp.tanh(self.gaussian(params, observations)[0])
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
+        """Sample pi(.|s)."""
+        mean, log_std = self.gaussian(params, observations)
+        return squashed_sample(mean, log_std, jax.random.normal(key, mean.shape, mean.dtype))[0]
 
 
 def squashed_sample(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:

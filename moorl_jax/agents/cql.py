@@ -8,14 +8,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import blockwise_gradients, squashed_sample
-from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, blockwise_gradients, squashed_sample
+from moorl_jax.agents.contract import static
 from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Metrics, Params, Transitions
-
-LOG_STD_BOUNDS = (-20.0, 2.0)
 
 
 class CQLState(struct.PyTreeNode):
@@ -28,7 +26,7 @@ class CQLState(struct.PyTreeNode):
     target_critic: Params
 
 
-class CQL(Agent):
+class CQL(SquashedGaussian):
     """CQL(H) with the defaults of young-geng/JaxCQL.
 
     All networks step together from the parameters before the update. On purpose unlike that code, which draws new
@@ -43,7 +41,7 @@ class CQL(Agent):
     lagrange: bool = static(False)  #: tune the penalty's weight to keep its value near `target_gap`
     max_target_backup: bool = static(False)  #: back up the best of `actions_per_state` next actions
     backup_entropy: bool = static(False)
-    cloning_updates: int = static(0)  #: first updates, in which the policy clones the data, which must not touch +-1
+    cloning_updates: int = static(0)  #: first updates, in which the policy clones the data
     blocks: int | None = static(None)  #: parts the batch is differentiated in; None is 8 on a CPU, 1 elsewhere
     actor_learning_rate: float = 3e-4  #: also the temperature's
     critic_learning_rate: float = 3e-4  #: also the Lagrange multiplier's
@@ -145,7 +143,7 @@ class CQL(Agent):
 
         # The policy at s and s' in one pass serves all samples.
         both = jnp.stack([batch.observations, batch.next_observations])
-        (mean, next_mean), (log_std, next_log_std) = self._gaussian(params["actor"], both)
+        (mean, next_mean), (log_std, next_log_std) = self.gaussian(params["actor"], both)
         actions, log_pi = squashed_sample(mean, log_std, draws["policy"])
 
         # Temperature and policy (SAC).
@@ -255,20 +253,11 @@ class CQL(Agent):
         """Return the values of the policy's actions as the penalty compares them, (2, batch, n): unchanged."""
         return q_current, q_ahead, {}
 
-    def greedy(self, params: Params, observations: Array) -> Array:
-        """Return the squashed mean, tanh(mean(s))."""
-        return jnp.tanh(self._gaussian(params, observations)[0])
-
-    def act(self, params: Params, observations: Array, key: Array) -> Array:
-        """Sample pi(.|s)."""
-        mean, log_std = self._gaussian(params, observations)
-        return squashed_sample(mean, log_std, jax.random.normal(key, mean.shape, mean.dtype))[0]
-
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return offline training, then the same losses online with a fixed share of each batch from the dataset."""
         return (Offline(self, updates), Online(self, env_steps, Mixed(self.offline_share)))
 
-    def _gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+    def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing; the log std is a trained line through the network's output."""
         mean, raw = jnp.split(mlp(actor["net"], observations), 2, axis=-1)
         log_std = actor["log_std_multiplier"] * raw + actor["log_std_offset"]
@@ -276,6 +265,7 @@ class CQL(Agent):
 
 
 def _log_density(mean: Array, log_std: Array, actions: Array) -> Array:
-    """Return the log-density of squashed actions, (...,), which must lie inside (-1, 1)."""
-    noise = (jnp.arctanh(actions) - mean) / jnp.exp(log_std)
+    """Return the log-density of squashed actions, (...,); those at the bounds, where it has none, are moved inside."""
+    inside = jnp.clip(actions, -1.0 + 1e-6, 1.0 - 1e-6)
+    noise = (jnp.arctanh(inside) - mean) / jnp.exp(log_std)
     return squashed_sample(mean, log_std, noise)[1]

@@ -142,7 +142,7 @@ class IQL(Agent):
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return offline training, then fine-tuning on all data at the actor's full rate.
 
-        The cosine belongs to the offline phase alone; carried on, it would lead the rate up again.
+        A cosine belongs to the offline phase alone; carried on, it would lead the rate up again.
         """
         tuned = self.replace(actor_decay_updates=None)
         return (Offline(self, updates), Online(tuned, env_steps, Union()))

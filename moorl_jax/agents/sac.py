@@ -8,15 +8,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import squashed_sample
-from moorl_jax.agents.contract import Agent, Update, static
+from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, squashed_sample
+from moorl_jax.agents.contract import Update, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Collect, Online, Phase
 from moorl_jax.replay import FromBuffer, Mixed, Sampling
 from moorl_jax.types import Array, Metrics, Params, Transitions
-
-LOG_STD_BOUNDS = (-20.0, 2.0)
 
 
 class SACState(struct.PyTreeNode):
@@ -28,7 +26,7 @@ class SACState(struct.PyTreeNode):
     target_critic: Params
 
 
-class SAC(Agent):
+class SAC(SquashedGaussian):
     """SAC with a tuned temperature and twin critics; `target_members` of `members` are drawn for each target."""
 
     hidden: tuple[int, ...] = static((256, 256))
@@ -102,7 +100,7 @@ class SAC(Agent):
         y = r + (1 - d) discount (min over the drawn targets Qbar(s', a') [- temperature log pi(a'|s')]), a' ~ pi.
         """
         next_actions, next_log_pi = squashed_sample(
-            *self._gaussian(state.actor.params, batch.next_observations), draws["next"]
+            *self.gaussian(state.actor.params, batch.next_observations), draws["next"]
         )
         drawn = state.target_critic
         if self.target_members < self.members:
@@ -120,7 +118,7 @@ class SAC(Agent):
         self, actor: Params, state: SACState, batch: Transitions, draws: dict[str, Array]
     ) -> tuple[Array, Metrics]:
         """Return mean (temperature log pi(a|s) - Q(s, a)), a ~ pi, Q as `actor_value` combines the critics'."""
-        actions, log_pi = squashed_sample(*self._gaussian(actor, batch.observations), draws["policy"])
+        actions, log_pi = squashed_sample(*self.gaussian(actor, batch.observations), draws["policy"])
         q = self.actor_value(critics(state.critic.params, batch.observations, actions))
         chex.assert_equal_shape([q, log_pi])
         loss = jnp.mean(jnp.exp(state.log_temperature.params) * log_pi - q)
@@ -137,15 +135,6 @@ class SAC(Agent):
         loss = temperature * jax.lax.stop_gradient(entropy - target_entropy)
         return loss, {"temperature": temperature, "temperature_loss": loss}
 
-    def greedy(self, params: Params, observations: Array) -> Array:
-        """Return the squashed mean, tanh(mean(s))."""
-        return jnp.tanh(self._gaussian(params, observations)[0])
-
-    def act(self, params: Params, observations: Array, key: Array) -> Array:
-        """Sample pi(.|s)."""
-        mean, log_std = self._gaussian(params, observations)
-        return squashed_sample(mean, log_std, jax.random.normal(key, mean.shape, mean.dtype))[0]
-
     def sampling(self) -> Sampling:
         """Return where batches come from: online experience alone."""
         return FromBuffer()
@@ -160,7 +149,7 @@ class SAC(Agent):
         learning = Online(self, env_steps - self.random_steps, self.sampling(), self.utd)
         return (Collect(self, self.random_steps, random=True), learning)
 
-    def _gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+    def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing."""
         mean, log_std = jnp.split(mlp(actor, observations), 2, axis=-1)
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import OtherTrainingError
 
 KEPT = 2
 IDENTITY = "identity.json"
@@ -28,8 +28,8 @@ class Checkpoints:
     def __init__(self, directory: Path, identity: dict[str, Any], warn: Callable[[str], None]):
         """Open the directory, or make it.
 
-        `identity` is all that decides the training's result. Raises MoorlError where the directory belongs to another
-        training, naming what differs.
+        `identity` is all that decides the training's result. Raises OtherTrainingError where the directory belongs to
+        another training, naming what differs.
         """
         self._directory, self._warn = directory.absolute(), warn
         identity = json.loads(json.dumps(identity))  # as it will be read back
@@ -43,10 +43,7 @@ class Checkpoints:
         found = json.loads(file.read_text())
         different = sorted(name for name in identity | found if identity.get(name) != found.get(name))
         if different:
-            raise MoorlError(
-                f"{directory} holds the checkpoints of another training, which differs in {', '.join(different)}; "
-                "finish that one by its own command, or delete the directory"
-            )
+            raise OtherTrainingError(directory, different)
 
     def save(self, number: int, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
         """Write checkpoint `number` and delete all but the last two."""
@@ -68,23 +65,30 @@ class Checkpoints:
         A damaged one is named to `warn` and deleted, and the one before it used.
         """
         for directory in reversed(self._numbered()):
-            try:
-                if json.loads((directory / CHECKSUMS).read_text()) != _checksums(directory):
-                    raise ValueError("its checksums do not match")
-                with ocp.StandardCheckpointer() as checkpointer:
-                    arrays = checkpointer.restore(directory / "arrays")
-                return arrays, json.loads((directory / "record.json").read_text())
-            except (OSError, ValueError) as error:
+            if fault := _fault(directory):
                 self._warn(
-                    f"{directory} is damaged ({error}): deleted, going on from the one before it, if there is one"
+                    f"{directory} is damaged ({fault}): deleted, going on from the one before it, if there is one"
                 )
                 shutil.rmtree(directory)
+                continue
+            with ocp.StandardCheckpointer() as checkpointer:
+                arrays = checkpointer.restore(directory / "arrays")
+            return arrays, json.loads((directory / "record.json").read_text())
         return None
 
     def _numbered(self) -> list[Path]:
         return sorted(
             (path for path in self._directory.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
         )
+
+
+def _fault(directory: Path) -> str:
+    """Return what is wrong with a checkpoint's files, nothing if they are as they were written."""
+    try:
+        written = json.loads((directory / CHECKSUMS).read_text())
+    except (FileNotFoundError, ValueError) as error:
+        return str(error)
+    return "" if written == _checksums(directory) else "its checksums do not match"
 
 
 def _checksums(directory: Path) -> dict[str, str]:

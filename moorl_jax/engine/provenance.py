@@ -83,11 +83,7 @@ def backend() -> dict[str, Any]:
 
 def code(agent: Agent) -> str:
     """Return the sha256 of the library's source, and of the agent's file where it is a user's own."""
-    digest = hashlib.sha256()
-    files = sorted(Path(__file__).parents[1].rglob("*.py"))
-    for file in [*files, Path(inspect.getfile(type(agent)))]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return hashlib.sha256(LIBRARY + Path(inspect.getfile(type(agent))).read_bytes()).hexdigest()
 
 
 def _commit() -> str:
@@ -104,4 +100,6 @@ def _commit() -> str:
         return "unknown"
 
 
-COMMIT = _commit()  # of the code this process loaded, whatever is committed while it runs
+# Of the code this process loaded, whatever is written and committed while it runs.
+COMMIT = _commit()
+LIBRARY = b"".join(file.read_bytes() for file in sorted(Path(__file__).parents[1].rglob("*.py")))

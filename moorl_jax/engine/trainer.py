@@ -334,11 +334,7 @@ class Trainer:
         for number in range(steps):
             # The next action belongs to the step after this one.
             scalars = {"step": np.int32(step + number + 1), "drawn": np.int32(drawn + number * utd)}
-            form = {
-                "turn": turns[number],
-                "utd": utd,
-                "random": random,
-            }
+            form = {"turn": turns[number], "utd": utd, "random": random}
             for group in groups:
                 mark = time.perf_counter()
                 actions = np.asarray(group.actions)
@@ -365,7 +361,8 @@ class Trainer:
             mark = time.perf_counter()
             group.actions.block_until_ready()
             clock.add("update", time.perf_counter() - mark)
-            group.metrics = jax.tree.map(lambda total: total / max(readings, 1), group.carry.totals)
+            # NaN, not zero, where no cycle ended.
+            group.metrics = jax.tree.map(lambda total: total / (readings or np.nan), group.carry.totals)
         clock.add("total", time.perf_counter() - began)
 
 

@@ -189,13 +189,7 @@ class _Course:
         self.trainer = Trainer(phases, task, prepared, seeds)
         self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes)
         self._records: list[pd.DataFrame] = []
-        self._spent = {
-            "compile": 0.0,
-            "update": 0.0,
-            "simulate": 0.0,
-            "evaluate": 0.0,
-            "total": 0.0,
-        }  # before a restart
+        self._spent = dict.fromkeys(("compile", "update", "simulate", "evaluate", "total"), 0.0)  # before a restart
         self._evaluating = 0.0
         # On an accelerator the next updates run while the host evaluates the last ones' policies; on a CPU they would
         # only take its cores away.
@@ -218,7 +212,8 @@ class _Course:
         if isinstance(phase, Collect | Online):
             every = self._plan.evaluate_every_steps
             count = min(every - trainer.env_steps % every, length(phase) - trainer.done)
-            ends = isinstance(phase, Online) and trainer.done + count == length(phase)
+            judged = isinstance(phase, Online) or trainer.phase == len(trainer.phases) - 1
+            ends = judged and trainer.done + count == length(phase)
             evaluated = ends or (trainer.env_steps + count) % every == 0
         else:
             evaluated = getattr(phase, "judged", True)

@@ -6,7 +6,7 @@ they are unless said otherwise.
 
 from moorl_jax import agents
 from moorl_jax.data.preparation import Preparation
-from moorl_jax.settings.proportions import first_steps, opt_fields
+from moorl_jax.settings.proportions import first_steps, iql_decay, opt_fields
 from moorl_jax.tasks import Task
 
 LESS_ONE = Preparation(reward_shift=-1.0)
@@ -57,7 +57,7 @@ def spot(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prepar
 
 def iql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return IQL's settings, of ikostrikov/implicit_q_learning `configs/antmaze_config.py`, `train_offline.py`."""
-    agent = agents.IQL(expectile=0.9, temperature=10.0, actor_decay_updates=float(max(updates, 1)))
+    agent = agents.IQL(expectile=0.9, temperature=10.0, actor_decay_updates=iql_decay(updates, env_steps))
     return agent, Preparation(reward_shift=-1.0, action_limit=INSIDE)
 
 

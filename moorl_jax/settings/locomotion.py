@@ -8,7 +8,7 @@ from typing import Any
 
 from moorl_jax import agents
 from moorl_jax.data.preparation import Preparation
-from moorl_jax.settings.proportions import first_steps, opt_fields
+from moorl_jax.settings.proportions import first_steps, iql_decay, opt_fields
 from moorl_jax.tasks import Task
 
 
@@ -91,7 +91,7 @@ def iql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prepara
         actor_learning_rate=3e-4,
         value_learning_rate=3e-4,
         critic_learning_rate=3e-4,
-        actor_decay_updates=float(max(updates, 1)),  # `opt_decay_schedule`, a cosine to 0 over the run
+        actor_decay_updates=iql_decay(updates, env_steps),  # `opt_decay_schedule`, a cosine to 0 over an offline run
         discount=0.99,
         tau=0.005,
         expectile=0.7,

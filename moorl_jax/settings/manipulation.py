@@ -6,7 +6,7 @@ the other is set likewise, which is ours and said so.
 
 from moorl_jax import agents
 from moorl_jax.data.preparation import Preparation
-from moorl_jax.settings.proportions import first_steps, opt_fields
+from moorl_jax.settings.proportions import first_steps, iql_decay, opt_fields
 from moorl_jax.tasks import Task
 
 INSIDE = 1 - 1e-5  #: to which IQL's and RLPD's code clips actions
@@ -43,7 +43,8 @@ def spot(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prepar
 
 def iql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
     """Return IQL's settings, of ikostrikov/implicit_q_learning `configs/kitchen_config.py` and its README's Adroit."""
-    agent = agents.IQL(expectile=0.7, temperature=0.5, dropout=0.1, actor_decay_updates=float(max(updates, 1)))
+    decay = iql_decay(updates, env_steps)
+    agent = agents.IQL(expectile=0.7, temperature=0.5, dropout=0.1, actor_decay_updates=decay)
     return agent, Preparation(action_limit=INSIDE)
 
 

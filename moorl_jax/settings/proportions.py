@@ -12,6 +12,14 @@ def first_steps(env_steps: int) -> int:
     return min(5_000, env_steps // 10)
 
 
+def iql_decay(updates: int, env_steps: int) -> float | None:
+    """Return the updates that the cosine of IQL's actor rate spans: all, but none where fine-tuning follows.
+
+    Source: ikostrikov/implicit_q_learning `learner.py`, and `train_finetune.py`, which sets `opt_decay_schedule` None.
+    """
+    return None if env_steps else float(max(updates, 1))
+
+
 def opt_fields(kappa: tuple[float, float, int], utd: int, env_steps: int) -> dict[str, Any]:
     """Return what OPT's three forms have in common (its appendix H); `kappa` is start, end and env step of the end.
 

@@ -195,6 +195,16 @@ def test_cql_and_cal_ql(kind, case, batch, rng):
         state = after
 
 
+def test_cql_clones_actions_at_the_bounds_and_goes_on_after_it(batch, rng):
+    """Online experience has such actions: float32 rounds tanh to 1."""
+    agent = CQL(actions_per_state=SAMPLES, hidden=(16, 16), cloning_updates=1)
+    batch.actions[0] = 1.0
+    state = agent.init(jax.random.key(0), batch)
+    for k in range(2):
+        state, _ = agent.update(state, batch, agent.draw(jax.random.key(k), batch))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
 def test_td3_bc_with_a_smaller_action_range_and_the_actor_on_every_update(batch, rng):
     """max_action 0.4 scales policy and clipping, the noise being scaled already; policy_freq 1 moves all each time."""
     agent = TD3BC(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from benchmarks.runner import Cell, plan, sweep
 from moorl_jax.cli import _seeds
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.engine import provenance, results
+from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
@@ -66,6 +68,16 @@ def test_a_damaged_cell_is_named_and_run_again(cells, run_sweep, tmp_path, capsy
     outcomes = run_sweep(cells)
     assert "hopper-medium-v2 bc: running again" in capsys.readouterr().out
     assert outcomes[0].result is not None
+
+
+def test_a_cell_begun_by_other_code_is_begun_anew(cells, run_sweep, tmp_path, monkeypatch, capsys):
+    """Not so a single training of the user's own, whose checkpoints are not ours to delete."""
+    running, identity = results.running(tmp_path / cells[0].name), {"code": "older"}
+    Checkpoints(running, identity, print).save(3, {"actor": np.zeros(2)}, {})
+    (outcome,) = run_sweep(cells[:1])
+    assert "warning: [1/1] hopper-medium-v2 bc: begun anew, its checkpoints differ in" in capsys.readouterr().out
+    assert outcome.result is not None
+    assert not running.exists()
 
 
 def test_offline_to_online(hopper, run_sweep, cells, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moorl_jax.agents import BC, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, CalQL
 from moorl_jax.data import Preparation
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.training import train
@@ -139,6 +139,21 @@ def test_what_only_prepares_is_neither_counted_nor_evaluated(hopper, hopper_data
     agent = SPOT(hidden=(16, 16), batch_size=32, vae_hidden=(16,), vae_updates=8)
     run = online(agent, hopper, hopper_data)
     assert list(run.curves[run.curves["seed"] == 0]["updates"]) == [6, 10, 22, 34, 40]
+
+
+def test_a_run_that_ends_collecting_is_evaluated_at_its_end(hopper, hopper_data):
+    agent = PEX(hidden=(16, 16), batch_size=32, collect_steps=50)
+    run = train(
+        agent, hopper, seeds=1, updates=4, env_steps=25, evaluate_every_steps=10, dataset=hopper_data, episodes=1
+    )
+    assert run.curves["env_steps"].tolist()[-3:] == [10, 20, 25]
+
+
+def test_losses_are_absent_where_no_cycle_ended(hopper, hopper_data):
+    """TD3+BC's actor moves on every second update."""
+    agent = TD3BC(hidden=(16, 16), batch_size=32)
+    run = train(agent, hopper, seeds=1, updates=0, env_steps=2, evaluate_every_steps=1, dataset=hopper_data, episodes=1)
+    assert run.curves["critic_loss"].isna().tolist() == [True, False]
 
 
 def test_an_agent_without_data_needs_none(hopper):

@@ -63,8 +63,10 @@ def test_locomotions_data_is_prepared_as_each_author_did(agent, preparation):
     assert chosen.preparation == preparation
 
 
-def test_iqls_actor_rate_falls_over_the_budget():
-    assert settings("iql", HOPPER, 1234, 0).agent.actor_decay_updates == 1234
+@pytest.mark.parametrize("task", ["hopper-medium-v2", "antmaze-umaze-v2", "pen-human-v1"])
+def test_iqls_actor_rate_falls_over_an_offline_run_and_stays_where_fine_tuning_follows(task):
+    assert settings("iql", find(task), 1234, 0).agent.actor_decay_updates == 1234
+    assert settings("iql", find(task), 1234, 10).agent.actor_decay_updates is None
 
 
 def test_spots_support_weight_is_the_datasets():
