@@ -17,7 +17,7 @@ import mujoco
 import numpy as np
 import typer
 from mujoco import rollout
-from rich.live import Live
+from rich.progress import track
 from rich.table import Table
 
 from moorl_jax.agents import AGENTS
@@ -60,15 +60,15 @@ def speed(
         return
     table = Table("agent", "seeds", "env steps/s", "updates/s", "simulate", "update", "evaluate", "other")
     console = terminal()
-    with Live(table, console=console):
-        for agent in agents.split(","):
-            for count in map(int, seeds.split(",")):
-                measured = measure(agent, count, env_steps)
-                shares = (f"{share:.0%}" for share in measured.shares.values())
-                rates = (f"{measured.env_steps_per_second:,.0f}", f"{measured.updates_per_second:,.0f}")
-                table.add_row(agent, str(count), *rates, *shares)
-                if not console.is_terminal:
-                    console.print(f"{agent}, {count} seeds: {rates[0]} env steps/s", highlight=False)
+    cases = [(agent, int(count)) for agent in agents.split(",") for count in seeds.split(",")]
+    for agent, count in track(cases, "measuring", console=console, disable=not console.is_terminal):
+        measured = measure(agent, count, env_steps)
+        shares = (f"{share:.0%}" for share in measured.shares.values())
+        rates = (f"{measured.env_steps_per_second:,.0f}", f"{measured.updates_per_second:,.0f}")
+        table.add_row(agent, str(count), *rates, *shares)
+        if not console.is_terminal:
+            console.print(f"{agent}, {count} seeds: {rates[0]} env steps/s", highlight=False)
+    console.print(table)
     console.print(
         f"Online on {find(TASK).environment}, {ROWS:,} dataset rows, all seeds together; shares of the wall-clock of "
         "training and of one evaluation (one episode a seed) per 5,000 env steps. Compilation is left out.",
