@@ -1,5 +1,6 @@
 """What several agents share to the letter: squashed Gaussian, dropout, gradients summed over blocks of a batch."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,9 +16,9 @@ LOG_STD_BOUNDS = (-20.0, 2.0)
 class SquashedGaussian(Agent):
     """An agent whose policy is a Gaussian squashed into the action range by tanh."""
 
+    @abstractmethod
     def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing, (..., action size) each."""
-        raise NotImplementedError
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the squashed mean, tanh(mean(s))."""
