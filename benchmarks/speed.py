@@ -1,8 +1,8 @@
 """How fast the agents train here: `python -m benchmarks.speed`.
 
 The online loop of every agent that has one, on Hopper with random data, by the number of seeds: env steps and updates a
-second over all seeds, and where a lane's time goes. With --simulators, ways of stepping the
-simulators instead. Figures of one call compare with each other; those of two calls may differ with the machine's mood.
+second over all seeds, and where a lane's time goes. With --simulators, ways of stepping the simulators instead. Figures
+of one call compare with each other; those of two calls may differ with the machine's mood.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ def speed(
         rates = (f"{measured.env_steps_per_second:,.0f}", f"{measured.updates_per_second:,.0f}")
         table.add_row(agent, str(count), *rates, *shares)
         if not console.is_terminal:
-            console.print(f"{agent}, {count} seeds: {rates[0]} env steps/s", highlight=False)
+            console.print(f"{agent}, seeds: {count}, env steps/s: {rates[0]}", highlight=False)
     console.print(table)
     console.print(
         f"Online on {find(TASK).environment}, {ROWS:,} dataset rows, all seeds together; shares of the wall-clock of "
