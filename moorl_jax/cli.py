@@ -262,9 +262,11 @@ def eval_command(
     agent, normalizer, states = results.load_states(result)
     seeds = tuple(result.config["seeds"])
     policies = jax.device_get(jax.vmap(agent.policy)(states))
-    returns = evaluate(agent, result.task, normalizer, policies, seeds, episodes, round_)
-    scores = np.array([[result.task.score(value) for value in row] for row in returns]).mean(axis=1)
+    played = evaluate(agent, result.task, normalizer, policies, seeds, episodes, round_)
+    scores = np.array([[result.task.score(value) for value in row] for row in played.returns]).mean(axis=1)
     _scores(f"{result.config['agent']} on {result.task.name}, {episodes} episodes", seeds, scores)
+    if not np.isnan(played.successes).any():
+        console.print(f"success rate: {100 * played.successes.mean():.1f} %", highlight=False)
 
 
 def main() -> None:

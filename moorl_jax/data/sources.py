@@ -66,6 +66,8 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
     Minari's tasks have Minari alone. `embedded` is never chosen silently. Raises UnknownNameError or NotAvailableError.
     """
     task.require()
+    if not task.datasets:
+        raise NotAvailableError(f"{task.name} has no dataset: it is for agents that learn online alone, such as sac")
     if source == "auto":
         if published(task) == "minari" or at_hand(task, "d4rl"):
             return published(task)

@@ -1,6 +1,7 @@
 """Evaluation: the greedy policies of all seeds in parallel simulators, on a random stream of their own."""
 
 import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,13 @@ from moorl_jax.types import Array, Params
 STREAM = 0x6576616C  #: sets evaluation's random stream apart from every other use of a seed
 
 
+class Episodes(NamedTuple):
+    """What was played, each (seeds, episodes)."""
+
+    returns: np.ndarray  #: raw and undiscounted
+    successes: np.ndarray  #: 1 where any step counted as a success, else 0; NaN where the environment does not tell
+
+
 class Evaluator:
     """Runs `episodes` episodes for each seed, all side by side; the policy is compiled once for all calls."""
 
@@ -27,17 +35,14 @@ class Evaluator:
         """Return the seeds' policies on the evaluation's device, safe from the training that goes on."""
         return jax.device_put(policies, self._device)
 
-    def evaluate(self, agent: Agent, policies: Params, round_: int) -> np.ndarray:
-        """Return the raw undiscounted returns, (seeds, episodes).
-
-        An episode's start depends on its seed, `round_` and its number alone.
-        """
+    def evaluate(self, agent: Agent, policies: Params, round_: int) -> Episodes:
+        """Play the episodes; each one's start depends on its seed, `round_` and its number alone."""
         agent = jax.device_put(agent, self._device)
         keys = jnp.stack([jax.random.fold_in(jax.random.key(seed + STREAM), round_) for seed in self._seeds])
         keys = jax.device_put(keys, self._device)
         shape = (len(self._seeds), self._episodes)
         observations = np.zeros((*shape, *self._task.observation_shape), np.float32)
-        returns = np.zeros(shape)
+        returns, successes = np.zeros(shape), np.full(shape, np.nan)
         running = [(s, e) for s in range(shape[0]) for e in range(shape[1])]
         for s, e in running:
             start = np.random.SeedSequence([STREAM, self._seeds[s], round_, e]).generate_state(1)[0]
@@ -49,13 +54,14 @@ class Evaluator:
             actions = np.asarray(_judged(agent, policies, observations, keys, np.int32(step)))
             still = []
             for s, e in running:
-                observation, reward, terminal, timeout, _ = self._simulators[s][e].step(actions[s, e])
+                observation, reward, terminal, timeout, info = self._simulators[s][e].step(actions[s, e])
                 observations[s, e] = self._normalizer(observation)
                 returns[s, e] += float(reward)
+                successes[s, e] = np.fmax(successes[s, e], info.get("success", np.nan))
                 if not (terminal or timeout):
                     still.append((s, e))
             running = still
-        return returns
+        return Episodes(returns, successes)
 
     def close(self) -> None:
         """Close all simulators."""

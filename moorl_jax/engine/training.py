@@ -17,7 +17,7 @@ from moorl_jax.agents.contract import State
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, load
 from moorl_jax.engine import provenance
 from moorl_jax.engine.checkpoints import Checkpoints
-from moorl_jax.engine.evaluation import Evaluator
+from moorl_jax.engine.evaluation import Episodes, Evaluator
 from moorl_jax.engine.trainer import Trainer, length, needs_data, returns_rule
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Online, Phase
@@ -63,7 +63,7 @@ class Run:
     normalizer: Normalizer  #: what the policies' observations pass through
     seeds: tuple[int, ...]
     plan: Plan
-    curves: pd.DataFrame  #: one row per seed and evaluation
+    curves: pd.DataFrame  #: one row per seed and evaluation; a `success` rate where the environment tells
     states: State  #: final states on the host, with a leading seed axis
     seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, total
 
@@ -271,8 +271,11 @@ class _Course:
 
         def judge() -> None:
             started = time.perf_counter()
-            record["return"] = self._evaluator.evaluate(agent, policies, round_).mean(axis=1)
+            played = self._evaluator.evaluate(agent, policies, round_)
+            record["return"] = played.returns.mean(axis=1)
             record["score"] = [self._task.score(value) for value in record["return"]]
+            if not np.isnan(played.successes).any():
+                record["success"] = played.successes.mean(axis=1)
             self._evaluating += time.perf_counter() - started
             self._records.append(record)
             self._report(dataclasses.replace(news, score=float(record["score"].mean())))
@@ -310,9 +313,9 @@ def evaluate(
     seeds: tuple[int, ...],
     episodes: int,
     round_: int,
-) -> np.ndarray:
-    """Return the raw returns, (seeds, episodes), of trained policies; `agent` is the one of the last phase."""
+) -> Episodes:
+    """Play episodes of trained policies; `agent` is the one of the last phase."""
     evaluator = Evaluator(task, normalizer, seeds, episodes)
-    returns = evaluator.evaluate(agent, evaluator.snapshot(policies), round_)
+    played = evaluator.evaluate(agent, evaluator.snapshot(policies), round_)
     evaluator.close()
-    return returns
+    return played

@@ -21,6 +21,7 @@ FAMILIES = {
     "antmaze": antmaze,
     "adroit": manipulation,
     "kitchen": manipulation,
+    "sawyer": manipulation,
 }
 """The page of each family: a module with a function for every agent, of its name."""
 

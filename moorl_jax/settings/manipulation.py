@@ -1,7 +1,7 @@
 """D4RL Adroit (-v1) and Kitchen (-v0): what differs from the agents' defaults, every value with its source.
 
 Rewards are taken as they are stored unless said otherwise. Where authors ran only one of the two families, or neither,
-the other is set likewise, which is ours and said so.
+the other is set likewise, which is ours and said so. So is Meta-World's Sawyer, as Adroit, which no author here ran.
 """
 
 from moorl_jax import agents

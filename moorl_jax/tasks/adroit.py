@@ -8,31 +8,18 @@ Source: Farama-Foundation/D4RL `d4rl/hand_manipulation_suite/{pen,door,hammer,re
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium_robotics.envs.adroit_hand.adroit_door import AdroitHandDoorEnv
 from gymnasium_robotics.envs.adroit_hand.adroit_hammer import AdroitHandHammerEnv
 from gymnasium_robotics.envs.adroit_hand.adroit_pen import AdroitHandPenEnv
 from gymnasium_robotics.envs.adroit_hand.adroit_relocate import AdroitHandRelocateEnv
 
+from moorl_jax.tasks.placed import Placed
+
 Step = tuple[np.ndarray, float, bool, bool, dict[str, Any]]
 
-MOVED = ("body_pos", "body_quat", "site_pos")  #: parts of the model that a reset moves: targets, doors, boards, balls
 DROPPED = 0.075  #: metres above the table below which the pen counts as dropped
 DISTANCE_COST = 0.1  #: a metre, of the palm from what it should hold
-
-
-class Placed(gymnasium.Env):
-    """A hand's task that can be saved: where a reset put things is part of its state."""
-
-    def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state."""
-        return {name: getattr(self.model, name).copy() for name in MOVED}  # type: ignore[attr-defined]
-
-    def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
-        for name in MOVED:
-            getattr(self.model, name)[:] = saved[name]  # type: ignore[attr-defined]
 
 
 class Measured(Placed):

@@ -14,9 +14,9 @@ class Task:
     """An environment, a dataset and a score scale under the name people type."""
 
     name: str
-    family: str  #: locomotion, antmaze, adroit, kitchen or vd4rl
+    family: str  #: locomotion, antmaze, adroit, kitchen, sawyer or vd4rl
     subject: str  #: the robot, the maze, the hand's task; dm_control's domain-task for vd4rl
-    level: str  #: which of the subject's datasets
+    level: str  #: which of the subject's datasets; empty where there is none
     environment: str  #: the gymnasium id, or what this package's own environment of the family is called
     horizon: int  #: env steps after which an episode times out
     observation_shape: tuple[int, ...]
@@ -43,6 +43,9 @@ class Task:
 DENSE = "dense, as the environment gives it"
 SPARSE_GOAL = "1 at the goal, else 0"
 STAGES = "number of the four sub-tasks complete at this step"
+FINISHED = "1 for all four sub-tasks, when the last one is complete"
+STAGED = "Meta-World's, in [0, 10] a step"
+SUCCESSFUL = "1 at every step that Meta-World counts as a success, else 0"
 UNIT = "dm_control's, in [0, 1] a step, summed over an action repeat of 2"
 
 # robot: gymnasium id, observation size, action size, low, high, why it does not run yet
@@ -81,6 +84,16 @@ KITCHEN = {
     "partial": "kitchen_microwave_kettle_light_slider-v0.hdf5",
     "mixed": "kitchen_microwave_kettle_bottomburner_light-v0.hdf5",
 }
+
+# Tasks to learn online from nothing. Humanoid has no reference returns: its score is the return itself.
+# robot: gymnasium id, observation size, action size, low, high
+WALKERS = {
+    **{robot: LOCOMOTION[robot][:5] for robot in ("hopper", "halfcheetah", "walker2d")},
+    "ant": ("Ant-v4", 27, 8, -325.6, 3879.7),
+    "humanoid": ("Humanoid-v4", 376, 17, 0.0, 100.0),
+}
+SAWYER = ("push", "coffee-push", "coffee-pull", "basketball", "lift")
+SAWYER_HORIZON = 500
 
 # dm_control task: action size
 VD4RL = {"walker_walk": 6, "cheetah_run": 6, "humanoid_walk": 21}
@@ -160,6 +173,21 @@ def _minari_kitchen(level: str) -> Task:
                 0.0, 4.0, STAGES, 10, {"minari": f"D4RL/kitchen/{level}-v2"})  # fmt: skip
 
 
+def _walker(robot: str) -> Task:
+    environment, observation_size, action_size, low, high = WALKERS[robot]
+    return Task(robot, "locomotion", robot, "", environment, 1000, (observation_size,), action_size,
+                low, high, DENSE, 10)  # fmt: skip
+
+
+def _franka_kitchen(name: str, most: float, rewards: str) -> Task:
+    return Task(name, "kitchen", "kitchen", "complete", "moorl_jax Kitchen", 280, (60,), 9, 0.0, most, rewards, 10)
+
+
+def _sawyer(name: str, subject: str, most: float, rewards: str) -> Task:
+    return Task(name, "sawyer", subject, "", "moorl_jax Sawyer", SAWYER_HORIZON, (39,), 4,
+                0.0, most * SAWYER_HORIZON, rewards, 10)  # fmt: skip
+
+
 def _vd4rl(task: str, level: str) -> Task:
     return Task(f"vd4rl-{task}-{level}", "vd4rl", task, level, task.replace("_", "-"), 1000, (84, 84, 9), VD4RL[task],
                 0.0, 1000.0, UNIT, 10, {"vd4rl": f"main/{task}/{level}/84px"},
@@ -177,6 +205,11 @@ TASKS: dict[str, Task] = {
         *(_minari_antmaze(dataset) for dataset in ANTMAZE),
         *(_minari_adroit(hand, level) for hand in ADROIT for level in HAND_LEVELS),
         *(_minari_kitchen(level) for level in KITCHEN),
+        *(_walker(robot) for robot in WALKERS),
+        _franka_kitchen("franka-kitchen", 4.0, STAGES),
+        _franka_kitchen("franka-kitchen-sparse", 1.0, FINISHED),
+        *(_sawyer(f"sawyer-{subject}", subject, 10.0, STAGED) for subject in SAWYER),
+        *(_sawyer(f"sawyer-{subject}-sparse", subject, 1.0, SUCCESSFUL) for subject in SAWYER),
         *(_vd4rl(task, level) for task in VD4RL for level in VD4RL_LEVELS),
     )
 }
@@ -201,6 +234,13 @@ SUITES: dict[str, tuple[str, ...]] = {
         *_ANTMAZE,
         *_CLONED,
         *(f"vd4rl-{task}-{level}" for task in VD4RL for level in ("medium", "medium_expert", "expert")),
+    ),
+    # Of arXiv 2512.00383, whose environments' versions are not known: these are ours.
+    "subroutines-12": (
+        *WALKERS,
+        "franka-kitchen",
+        "franka-kitchen-sparse",
+        *(f"sawyer-{subject}" for subject in SAWYER),
     ),
     "opt-19": (
         *(f"{robot}-{level}-v2" for robot in ROBOTS for level in ("random", "medium", "medium-replay")),

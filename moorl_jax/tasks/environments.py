@@ -9,14 +9,17 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers import RescaleAction, TimeLimit
 
 from moorl_jax.errors import NotAvailableError
 from moorl_jax.tasks.antmaze import AntMaze
-from moorl_jax.tasks.catalogue import Task
+from moorl_jax.tasks.catalogue import FINISHED, SUCCESSFUL, Task
 
 # All that MuJoCo's next step depends on, the solver's warm start among it.
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
+# Where the last step saw the bodies and their centres of mass: Ant's and Humanoid's next reward is measured from there.
+SEEN = ("xpos", "xipos")
+EXTRAS = {"gymnasium_robotics": "robotics", "metaworld": "metaworld"}  #: package: the extra that brings it
 
 
 def make_environment(task: Task) -> gymnasium.Env:
@@ -24,23 +27,29 @@ def make_environment(task: Task) -> gymnasium.Env:
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
-    environments that their data was recorded in. Raises NotAvailableError for a task that does not run yet, and where
-    gymnasium-robotics is needed and not installed.
+    environments that their data was recorded in, Sawyer's in Meta-World's. Actions lie in [-1, 1] everywhere.
+    Raises NotAvailableError for a task that does not run yet, and where gymnasium-robotics or Meta-World is needed and
+    not installed.
     """
     task.require()
     if "minari" in task.datasets and task.family != "locomotion":
-        return _robotics("minari_environments").make(task)
+        return _optional("minari_environments").make(task)
     if task.family == "antmaze":
         return TimeLimit(AntMaze(task.subject), task.horizon)
     if task.family == "adroit":
-        return TimeLimit(_robotics("adroit").HANDS[task.subject](), task.horizon)
+        return TimeLimit(_optional("adroit").HANDS[task.subject](), task.horizon)
     if task.family == "kitchen":
-        return TimeLimit(_robotics("kitchen").Kitchen(task.level), task.horizon)
+        return TimeLimit(_optional("kitchen").Kitchen(task.level, sparse=task.rewards == FINISHED), task.horizon)
+    if task.family == "sawyer":
+        return TimeLimit(_optional("sawyer").ROBOTS[task.subject](sparse=task.rewards == SUCCESSFUL), task.horizon)
     with warnings.catch_warnings():
         # gymnasium advises v5, which is not what D4RL's scores mean.
         warnings.filterwarnings("ignore", message=".*is out of date.*")
         # Its checker of each step would cost as much as the step.
-        return gymnasium.make(task.environment, max_episode_steps=task.horizon, disable_env_checker=True)
+        environment = gymnasium.make(task.environment, max_episode_steps=task.horizon, disable_env_checker=True)
+    if task.subject == "humanoid":  # whose actions lie in [-0.4, 0.4]
+        environment = RescaleAction(environment, np.float32(-1.0), np.float32(1.0))
+    return environment
 
 
 def make_recording_environment(task: Task) -> gymnasium.Env:
@@ -59,7 +68,8 @@ def save_environment(environment: gymnasium.Env) -> dict[str, np.ndarray]:
     physics = np.empty(mujoco.mj_stateSize(inner.model, PHYSICS))
     mujoco.mj_getState(inner.model, inner.data, physics, PHYSICS)
     extra = inner.extra_state() if hasattr(inner, "extra_state") else {}
-    return {"physics": physics, "clock": np.array(_time_limit(environment)._elapsed_steps), **extra}
+    seen = {name: getattr(inner.data, name).copy() for name in SEEN}
+    return {"physics": physics, "clock": np.array(_time_limit(environment)._elapsed_steps), **seen, **extra}
 
 
 def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]) -> None:
@@ -69,19 +79,23 @@ def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]
     if hasattr(inner, "set_extra_state"):
         inner.set_extra_state(saved)
     mujoco.mj_setState(inner.model, inner.data, saved["physics"], PHYSICS)
+    for name in SEEN:
+        getattr(inner.data, name)[:] = saved[name]
     _time_limit(environment)._elapsed_steps = int(saved["clock"])
 
 
-def _robotics(module: str) -> Any:
-    """Import a module of this package that builds on gymnasium-robotics, which locomotion does without."""
+def _optional(module: str) -> Any:
+    """Import a module of this package that builds on a package which locomotion does without."""
     try:
-        # On import it says that its hands' rewards have changed: they are not the ones taken here.
+        # On import gymnasium-robotics says that its hands' rewards have changed: they are not the ones taken here.
         with contextlib.redirect_stderr(io.StringIO()):
             return importlib.import_module(f"moorl_jax.tasks.{module}")
     except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("gymnasium_robotics"):
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
             raise
-        message = f"this task needs gymnasium-robotics, the extra 'robotics': pip install -e '.[robotics]' ({error})"
+        extra = EXTRAS[package]
+        message = f"this task needs {package}, the extra '{extra}': pip install -e '.[{extra}]' ({error})"
         raise NotAvailableError(message) from error
 
 

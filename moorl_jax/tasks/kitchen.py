@@ -34,14 +34,17 @@ RANDOM_BYTES = 512  #: room for a random generator's state as text
 
 
 class Kitchen(gymnasium.Env):
-    """Reward 1 for each of four sub-tasks when it is first finished; finishing all four ends the episode.
+    """Reward 1 for each of four sub-tasks when it is first finished; finishing all four ends the episode, a success.
+
+    `sparse` pays 1 for that end and nothing before.
 
     Observations are the robot's positions (9) and the objects' (21), both noisy, and the positions wanted (30), zero
     where nothing is: (60,). The noisy positions decide whether a sub-task is finished, and they are what the robot's
     next command starts from, as in D4RL. Actions are the nine joints' velocities, (9,), clipped to [-1, 1].
     """
 
-    def __init__(self, level: str):
+    def __init__(self, level: str, sparse: bool = False):
+        self.sparse = sparse
         self.robot = copy.copy(_robot())
         self.robot.data = mujoco.MjData(self.robot.model)
         self.model, self.data = self.robot.model, self.robot.data
@@ -72,7 +75,9 @@ class Kitchen(gymnasium.Env):
         observation = self._observation(robot)
         finished = [subtask for subtask in self.unfinished if self._finished(subtask, observation)]
         self.unfinished = [subtask for subtask in self.unfinished if subtask not in finished]
-        return observation, float(len(finished)), not self.unfinished, False, {}
+        done = not self.unfinished
+        reward = float(done if self.sparse else len(finished))
+        return observation, reward, done, False, {"success": float(done)}
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """Return what an episode goes by besides the simulator's state."""

@@ -16,10 +16,11 @@ from gymnasium_robotics.envs.adroit_hand.adroit_relocate import AdroitHandReloca
 from gymnasium_robotics.envs.franka_kitchen.kitchen_env import KitchenEnv
 from gymnasium_robotics.envs.maze.ant_maze_v4 import AntMazeEnv
 
-from moorl_jax.tasks.adroit import Measured, Placed
+from moorl_jax.tasks.adroit import Measured
 from moorl_jax.tasks.antmaze import MAZES
 from moorl_jax.tasks.catalogue import Task
 from moorl_jax.tasks.kitchen import SUBTASKS, robot_state, set_robot_state
+from moorl_jax.tasks.placed import Placed
 
 
 class Pen(Measured, AdroitHandPenEnv):

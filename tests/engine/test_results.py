@@ -57,7 +57,7 @@ def test_states_come_back_and_play_the_same(saved, run):
     for ours, theirs in zip(*(jax.tree.leaves(tree) for tree in (states, run.states)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     policies = jax.vmap(agent.policy)(states)
-    returns = evaluate(agent, run.task, normalizer, policies, run.seeds, episodes=2, round_=1)
+    returns = evaluate(agent, run.task, normalizer, policies, run.seeds, episodes=2, round_=1).returns
     np.testing.assert_allclose(returns.mean(axis=1), run.curves["return"].to_numpy()[-2:], rtol=1e-6)
 
 

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 
 from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, CalQL
-from moorl_jax.data import Preparation
+from moorl_jax.data import Normalizer, Preparation
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError, NotAvailableError, UnknownNameError
+from moorl_jax.tasks import find
+from moorl_jax.types import Transitions
 
 SMALL = TD3BC(hidden=(16, 16), batch_size=32)
 
@@ -80,10 +82,34 @@ def test_evaluating_more_often_does_not_change_the_training(run, hopper, hopper_
     )
 
 
+@pytest.mark.parametrize(("task", "tells"), [("sawyer-lift", True), ("franka-kitchen", True), ("hopper", False)])
+def test_success_is_recorded_where_the_environment_tells(task, tells):
+    learner = SAC(hidden=(4,), batch_size=4, random_steps=4)
+    curves = train(learner, task, seeds=2, updates=0, env_steps=6, evaluate_every_steps=6, episodes=2).curves
+    assert ("success" in curves) == tells
+    if tells:
+        assert curves["success"].between(0.0, 1.0).all()
+
+
+def test_a_success_at_any_step_counts(monkeypatch):
+    """Of two episodes one succeeds at its second step and not after."""
+    told = iter([0.0, 0.0, 1.0, 0.0] + [0.0] * 996)
+    evaluator = Evaluator(find("sawyer-push"), Normalizer.identity((39,)), (0,), 2)
+    for simulator in evaluator._simulators[0]:
+        step = simulator.step
+        monkeypatch.setattr(simulator, "step", lambda action, step=step: (*step(action)[:4], {"success": next(told)}))
+    agent = BC(hidden=(4,))
+    example = Transitions(np.zeros((1, 39)), np.zeros((1, 4)), np.zeros(1), np.zeros((1, 39)), np.zeros(1))
+    state = agent.init(jax.random.key(0), example)
+    played = evaluator.evaluate(agent, jax.tree.map(lambda leaf: leaf[None], agent.policy(state)), 0)
+    evaluator.close()
+    np.testing.assert_array_equal(played.successes, [[1.0, 0.0]])
+
+
 def test_evaluation_starts_depend_on_seed_round_and_episode(run):
     evaluator = Evaluator(run.task, run.normalizer, run.seeds, 2)
     policies = evaluator.snapshot(run.states.actor.params)
-    first, again, other = (evaluator.evaluate(run.agent, policies, round_) for round_ in (0, 0, 1))
+    first, again, other = (evaluator.evaluate(run.agent, policies, round_).returns for round_ in (0, 0, 1))
     evaluator.close()
     np.testing.assert_array_equal(first, again)
     assert (first != other).all()
@@ -96,7 +122,7 @@ def test_evaluation_returns_are_those_of_the_environment(hopper, hopper_data):
     run = train(agent, hopper, seeds=1, updates=1, episodes=1, dataset=hopper_data)
     zeros = {layer: {leaf: 0 * value for leaf, value in net.items()} for layer, net in run.states.actor.params.items()}
     evaluator = Evaluator(hopper, run.normalizer, (0,), 1)
-    (played,) = evaluator.evaluate(agent, evaluator.snapshot(zeros), 0)
+    (played,) = evaluator.evaluate(agent, evaluator.snapshot(zeros), 0).returns
     evaluator.close()
     environment = evaluator._simulators[0][0]
     start = np.random.SeedSequence([0x6576616C, 0, 0, 0]).generate_state(1)[0]

@@ -14,7 +14,7 @@ def test_a_page_sets_every_agent(family):
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("name", ["antmaze-large-diverse-v2", "pen-cloned-v1", "kitchen-mixed-v0"])
+@pytest.mark.parametrize("name", ["antmaze-large-diverse-v2", "pen-cloned-v1", "kitchen-mixed-v0", "sawyer-push"])
 def test_every_agent_is_set_for_every_family(agent, name):
     chosen = settings(agent, find(name), 1000, 1200)
     assert type(chosen.agent) is AGENTS[agent]

@@ -12,10 +12,11 @@ from moorl_jax.tasks import SUITES, TASKS, expand, find, make_environment
 def test_every_task_of_the_benchmarks_is_listed():
     families = [task.family for task in TASKS.values()]
     assert {family: families.count(family) for family in set(families)} == {
-        "locomotion": 24 + 9,
+        "locomotion": 24 + 9 + 5,
         "antmaze": 6 + 6,
         "adroit": 12 + 12,
-        "kitchen": 3 + 3,
+        "kitchen": 3 + 3 + 2,
+        "sawyer": 10,
         "vd4rl": 15,
     }
 
@@ -72,20 +73,30 @@ def test_minaris_tasks_are_never_d4rls():
     assert not any(name.startswith("minari-") for members in SUITES.values() for name in members)
 
 
-def test_without_gymnasium_robotics_the_remedy_is_named(monkeypatch):
-    monkeypatch.delitem(sys.modules, "moorl_jax.tasks.adroit", raising=False)
-    for module in [name for name in sys.modules if name.partition(".")[0] == "gymnasium_robotics"]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
-    with pytest.raises(NotAvailableError, match=r"pip install -e '\.\[robotics\]'"):
-        make_environment(find("pen-human-v1"))
+@pytest.mark.parametrize(
+    ("package", "module", "task", "extra"),
+    [
+        ("gymnasium_robotics", "adroit", "pen-human-v1", "robotics"),
+        ("metaworld", "sawyer", "sawyer-push", "metaworld"),
+    ],
+)
+def test_without_an_optional_package_the_remedy_is_named(package, module, task, extra, monkeypatch):
+    monkeypatch.delitem(sys.modules, f"moorl_jax.tasks.{module}", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Absent(package), *sys.meta_path])
+    with pytest.raises(NotAvailableError, match=rf"pip install -e '\.\[{extra}\]'"):
+        make_environment(find(task))
 
 
 class Absent(importlib.abc.MetaPathFinder):
     """Makes a package look as if it were not installed."""
 
+    def __init__(self, package):
+        self.package = package
+
     def find_spec(self, fullname, path=None, target=None):
-        if fullname.partition(".")[0] == "gymnasium_robotics":
+        if fullname.partition(".")[0] == self.package:
             raise ModuleNotFoundError(f"No module named '{fullname}'", name=fullname)
 
 

@@ -1,12 +1,18 @@
-"""Adroit and Kitchen against D4RL's rules, and every environment's saved state."""
+"""Adroit and Kitchen against D4RL's rules, Sawyer against Meta-World's, and every environment's saved state."""
+
+import warnings
 
 import numpy as np
 import pytest
+from metaworld.policies import ENV_POLICY_MAP
 
 from moorl_jax.tasks import TASKS, find, make_environment, restore_environment, save_environment
+from moorl_jax.tasks.catalogue import FINISHED, SAWYER
 
 RUNNING = [task for task in TASKS.values() if not task.missing]
-ENVIRONMENTS = list({(task.family, task.environment, task.subject): task.name for task in RUNNING}.values())
+ENVIRONMENTS = list(
+    {(task.family, task.environment, task.subject, task.rewards): task.name for task in RUNNING}.values()
+)
 
 
 def play(environment, actions):
@@ -31,7 +37,7 @@ def test_a_restored_simulator_goes_on_bit_for_bit(name, rng):
     environment, other = make_environment(task), make_environment(task)
     environment.reset(seed=5)
     play(environment, actions[:12])
-    _approach(environment)
+    _approach(task, environment)
     saved = save_environment(environment)
     other.reset(seed=9)
     play(other, actions[:3])
@@ -43,15 +49,15 @@ def test_a_restored_simulator_goes_on_bit_for_bit(name, rng):
     other.close()
 
 
-def _approach(environment):
+def _approach(task, environment):
     """Put an ant's goal beside it and finish a sub-task in the kitchen, so that what is saved of them shows."""
     inner = environment.unwrapped
-    if hasattr(inner, "goal") and not isinstance(inner.goal, dict):
+    if task.family == "antmaze":
         inner.goal = inner.data.qpos[:2] + np.array([0.3, 0.0])
     if hasattr(inner, "subtasks"):
         inner.data.qpos[22] = -0.75  # the microwave
         _, reward, *_ = environment.step(np.zeros(9))
-        assert reward == 1.0
+        assert reward == (task.rewards != FINISHED)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -147,9 +153,70 @@ class TestKitchen:
             assert (reward, terminal) == (1.0, False), number
             assert kitchen.step(np.zeros(9))[1] == 0.0
         inner.data.qpos[23:] = [-0.23, 0.75, 1.62, 0.99, 0.0, 0.0, -0.06]
-        _, reward, terminal, _, _ = kitchen.step(np.zeros(9))
-        assert (reward, terminal) == (1.0, True)
+        _, reward, terminal, _, info = kitchen.step(np.zeros(9))
+        assert (reward, terminal, info["success"]) == (1.0, True, 1.0)
+
+    def test_sparse_pays_for_the_end_alone(self):
+        kitchen = make_environment(find("franka-kitchen-sparse"))
+        kitchen.reset(seed=0)
+        inner = kitchen.unwrapped
+        for where, value in (([22], -0.75), ([17, 18], [-0.69, -0.05]), ([19], 0.37)):
+            inner.data.qpos[where] = value
+            _, reward, _, _, info = kitchen.step(np.zeros(9))
+            assert (reward, info["success"]) == (0.0, 0.0)
+        inner.data.qpos[23:] = [-0.23, 0.75, 1.62, 0.99, 0.0, 0.0, -0.06]
+        _, reward, terminal, _, info = kitchen.step(np.zeros(9))
+        assert (reward, terminal, info["success"]) == (1.0, True, 1.0)
 
     def test_mixed_has_a_burner_for_the_cabinet(self):
         wanted = make_environment(find("kitchen-mixed-v0")).reset(seed=0)[0][30:]
         np.testing.assert_allclose(wanted[[11, 12, 19]], [-0.88, -0.01, 0.0])
+
+
+class TestSawyer:
+    """Meta-World's scripted experts solve its tasks, and lifting with pick-place's; random actions do not."""
+
+    @pytest.mark.parametrize("subject", SAWYER)
+    def test_an_expert_succeeds_and_is_paid_for_it(self, subject, rng):
+        expert = ENV_POLICY_MAP[{"lift": "pick-place"}.get(subject, subject) + "-v3"]()
+        environment, sparse = (make_environment(find(f"sawyer-{subject}{kind}")) for kind in ("", "-sparse"))
+        observation, _ = environment.reset(seed=1)
+        first, _ = sparse.reset(seed=1)
+        np.testing.assert_array_equal(observation, first)
+        succeeded = []
+        for _ in range(200):
+            with warnings.catch_warnings(action="ignore"):  # its actions are larger than 1
+                action = np.clip(expert.get_action(observation), -1, 1)
+            observation, reward, terminal, _, info = environment.step(action)
+            _, other, *_ = sparse.step(action)
+            assert 0.0 <= reward <= 10.0
+            assert other == info["success"]
+            assert not terminal
+            succeeded.append(info["success"])
+        assert max(succeeded) == 1.0
+        environment.reset(seed=2)
+        assert max(environment.step(rng.uniform(-1, 1, 4))[4]["success"] for _ in range(50)) == 0.0
+
+    def test_the_goal_is_in_sight_and_another_in_each_episode(self):
+        environment = make_environment(find("sawyer-push"))
+        goals = [environment.reset(seed=seed)[0][-3:] for seed in (0, 1)]
+        assert not np.allclose(*goals)
+        np.testing.assert_array_equal(goals[1], environment.unwrapped._target_pos)
+
+    def test_the_goal_of_lifting_is_straight_above_the_puck(self):
+        observation, _ = make_environment(find("sawyer-lift")).reset(seed=0)
+        np.testing.assert_allclose(observation[-3:] - observation[4:7], [0.0, 0.0, 0.2], atol=2e-3)
+
+    def test_the_horizon_truncates(self):
+        environment = make_environment(find("sawyer-coffee-push"))
+        for seed in (0, 1):
+            environment.reset(seed=seed)
+            ends = [environment.step(np.zeros(4))[2:4] for _ in range(500)]
+            assert ends == [(False, False)] * 499 + [(False, True)]
+
+
+def test_humanoids_actions_are_scaled():
+    environment = make_environment(find("humanoid"))
+    environment.reset(seed=0)
+    environment.step(np.full(17, 0.5, np.float32))
+    np.testing.assert_allclose(environment.unwrapped.data.ctrl, 0.2)
