@@ -21,6 +21,7 @@ DEFAULT_AGENTS = {
     "offline": "bc,td3_bc,iql,cql",
     "offline-to-online": "td3_bc,spot,iql,pex,cal_ql,rlpd",
     "online": "sac,rlpd",
+    "subroutine": "sac,recommend_iql,recommend_cql,recommend_cal_ql,tune_iql,tune_pex,tune_cal_ql",
 }
 
 
@@ -35,7 +36,9 @@ def bench(
     budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
     updates: UpdatesOption = None,
     env_steps: EnvStepsOption = None,
-    protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS) + ".")] = "offline",
+    protocol: Annotated[
+        str, typer.Option(help=f"{', '.join(PROTOCOLS)}; by default offline, subroutine for tasks without datasets.")
+    ] = "",
     source: Annotated[
         str, typer.Option(help="auto, d4rl, recipe, embedded or minari; the suite `quick` uses embedded.")
     ] = "auto",
@@ -48,20 +51,21 @@ def bench(
 ) -> None:
     """Train agents on tasks and print their normalized scores. Finished cells are kept, unfinished ones run."""
     spend = find_budget(budget, updates, env_steps)
+    tasks = expand(task)
+    own = "offline" if any(each.datasets for each in tasks) else "subroutine"
+    protocol = protocol or own
     if protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     use_all_cores()
     if task == "quick" and source == "auto":
         source = "embedded"
     chosen = [agent.strip() for agent in (agents or DEFAULT_AGENTS[protocol]).split(",")]
-    cells = plan(expand(task), chosen, source, policies, seeds or spend.seeds, spend, protocol)
+    cells = plan(tasks, chosen, source, policies, seeds or spend.seeds, spend, protocol)
     console = terminal()
     with Display(console) as display:
         outcomes = sweep(cells, results / "cells", policies, display)
     by_default = task.replace(",", "+")
-    by_default += ("" if protocol == "offline" else f"-{protocol}") + (
-        "" if spend.name == "quick" else f"-{spend.name}"
-    )
+    by_default += ("" if protocol == own else f"-{protocol}") + ("" if spend.name == "quick" else f"-{spend.name}")
     directory = results / (name or by_default)
     tables.write(outcomes, directory)
     plots.curves(outcomes, directory / "curves.png")

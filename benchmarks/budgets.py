@@ -8,7 +8,7 @@ import typer
 
 from moorl_jax.errors import UnknownNameError
 
-PROTOCOLS = ("offline", "offline-to-online", "online")
+PROTOCOLS = ("offline", "offline-to-online", "online", "subroutine")
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Budget:
 
     name: str
     updates: int  #: critic gradient steps of the protocol `offline`
-    updates_before: int  #: of the offline phase in `offline-to-online`
+    updates_before: int  #: of the offline phase in `offline-to-online`, of each offline training in `subroutine`
     env_steps: int  #: of its online phase
-    env_steps_alone: int  #: of the protocol `online`
+    env_steps_alone: int  #: of the protocols `online` and `subroutine`
     seeds: int  #: unless the caller says otherwise
     evaluations: int  #: evenly spaced over each part, offline and online, the last one at its end
     episodes: int  #: per evaluation at most, where a task asks for more
@@ -30,6 +30,7 @@ class Budget:
             "offline": (self.updates, 0),
             "offline-to-online": (self.updates_before, self.env_steps),
             "online": (0, self.env_steps_alone),
+            "subroutine": (self.updates_before, self.env_steps_alone),
         }[protocol]
 
 

@@ -39,10 +39,13 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
     for axis, task in zip(axes.flat, tasks, strict=False):
         here = [outcome for outcome in finished if outcome.cell.task.name == task]
         updates, env_steps = here[0].cell.spend
-        offline_width = OFFLINE_SHARE * env_steps if updates and env_steps else 0.0
+        offline_width = OFFLINE_SHARE * env_steps if here[0].cell.protocol == "offline-to-online" else 0.0
         for outcome in here:
             assert outcome.result is not None
-            scores = outcome.result.curves.pivot(index=["updates", "env_steps"], columns="seed", values="score")
+            # Of two evaluations at one moment, on either side of a switch, the later.
+            scores = outcome.result.curves.pivot_table(
+                index=["updates", "env_steps"], columns="seed", values="score", aggfunc="last"
+            )
             mean, std = scores.mean(axis=1), scores.std(axis=1, ddof=0)
             done, steps = (scores.index.get_level_values(level).to_numpy() for level in ("updates", "env_steps"))
             x = done

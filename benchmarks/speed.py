@@ -20,7 +20,7 @@ from mujoco import rollout
 from rich.progress import track
 from rich.table import Table
 
-from moorl_jax.agents import AGENTS
+from moorl_jax.agents import AGENTS, BC, Subroutine
 from moorl_jax.cli import guarded
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.devices import usable_cores, use_all_cores
@@ -28,7 +28,7 @@ from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.trainer import Trainer, length, returns_rule
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.nets import Learner
-from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain, Switch
+from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain
 from moorl_jax.progress import terminal
 from moorl_jax.settings import settings
 from moorl_jax.tasks import Task, find, make_environment
@@ -36,7 +36,8 @@ from moorl_jax.types import ReturnsToGo, Transitions
 
 TASK = "hopper-medium-v2"
 ROWS = 1_000_000  #: of the dataset, as D4RL's
-ONLINE_AGENTS = tuple(name for name in AGENTS if name != "bc")
+# Those that learn online by themselves, and not by pausing for another.
+ONLINE_AGENTS = tuple(name for name, agent in AGENTS.items() if agent is not BC and not issubclass(agent, Subroutine))
 COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
 """Agents measured over as many times fewer env steps."""
 
@@ -97,7 +98,7 @@ def measure(name: str, count: int, env_steps: int) -> Speed:
     task, warm_up = find(TASK), 40
     # All that comes before its fine-tuning is cut short.
     phases = tuple(
-        phase if isinstance(phase, Online | Switch) else _shortened(phase, warm_up)
+        _shortened(phase, warm_up) if isinstance(phase, Collect | Offline | Pretrain) else phase
         for phase in settings(name, task, warm_up, 300_000).agent.phases(warm_up, 300_000)
     )
     trainer = Trainer(phases, task, _random_data(task, returns_rule(phases)), tuple(range(count)))

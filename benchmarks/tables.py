@@ -39,6 +39,9 @@ def score_frame(outcomes: list[Outcome]) -> pd.DataFrame:
         row[cell.agent] = scores.mean()
         row[f"{cell.agent} std"] = scores.std()
         row[f"{cell.agent} published"] = known.mean if known else np.nan
+        successes = outcome.result.last_successes() if outcome.result else np.array([])
+        if len(successes):
+            row[f"{cell.agent} success"] = successes.mean()
         if outcome.result and cell.source != NO_SOURCE:
             row["source"] = cell.source
             row["dataset"] = cell.task.score(outcome.result.provenance["dataset_mean_return"])
@@ -58,10 +61,11 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
             ours = _with_spread(number, agent, several_seeds)
             if protocol == "offline-to-online":
                 ours = f"{_with_spread(number, f'{agent} offline', several_seeds)} → {ours}"
+            ours += _succeeding(number.get(f"{agent} success", np.nan))
             ours = "failed" if (number["task"], agent) in failed else ours
             row[agent] = ours + _in_brackets(number[f"{agent} published"])
         rows.append(row)
-    if len(rows) > 1:
+    if len(rows) > 1 and not any(_of_its_own(outcome) for outcome in outcomes):
         mean = {"task": "mean", "source": "", "dataset mean": _figure(numbers["dataset"].mean())}
         for agent in agents:
             # A mean over some of the tasks would not compare with a mean over all.
@@ -82,6 +86,10 @@ def caption(outcomes: list[Outcome]) -> str:
         f"deviation over {len(cell.seeds)} seeds, {episodes} episodes each.",
         "Dataset mean: normalized mean return of the data's episodes.",
     ]
+    if any(_of_its_own(outcome) for outcome in outcomes):
+        lines.append("Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns.")
+    if any(outcome.result and len(outcome.result.last_successes()) for outcome in outcomes):
+        lines.append("In per cent: episodes that succeeded, at the last evaluation.")
     sources = {outcome.cell.source for outcome in outcomes}
     if sources & MADE_HERE:
         made = " and ".join(sorted(sources & MADE_HERE)).capitalize()
@@ -133,6 +141,8 @@ def _moment(cell: Cell) -> str:
         return f"at the last evaluation, after {updates:,} updates"
     if cell.protocol == "online":
         return f"at the last evaluation, after {env_steps:,} env steps"
+    if cell.protocol == "subroutine":
+        return f"after {env_steps:,} env steps in all, and {updates:,} updates for each offline training among them,"
     return (
         f"at the end of the offline phase, {updates:,} updates, → at the end, {env_steps:,} env steps later; agents "
         f"without an offline phase have {DASH} there"
@@ -146,6 +156,15 @@ def _with_spread(number: dict[Hashable, Any], column: str, several_seeds: bool) 
 
 def _figure(value: float) -> str:
     return DASH if np.isnan(value) else f"{value:.1f}"
+
+
+def _of_its_own(outcome: Outcome) -> bool:
+    """Whether a task's scores are on no scale of D4RL's; a mean with others would mean nothing."""
+    return not outcome.cell.task.datasets
+
+
+def _succeeding(rate: float) -> str:
+    return "" if np.isnan(rate) else f", {100 * rate:.0f} %"
 
 
 def _in_brackets(published: float) -> str:

@@ -14,6 +14,7 @@ from moorl_jax.types import Array, Transitions
 
 if TYPE_CHECKING:
     from moorl_jax.agents.contract import Agent
+    from moorl_jax.replay.buffer import Experience
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Collect:
     agent: "Agent"
     env_steps: int
     random: bool = False
+    judged: bool = True  #: whether the agent is evaluated on the way
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,29 @@ class Online:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """An evaluation of the agent, which neither acts nor learns."""
+
+    agent: "Agent"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The episodes under way end, as by a time-out; the next env steps begin new ones."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """A step between phases that reads what a seed has seen, on the host.
+
+    `change(state, key, experience)` returns a state of the same structure; `experience` holds NumPy arrays, and where
+    episodes ended.
+    """
+
+    change: Callable[[Any, Array, "Experience"], Any] = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Switch:
     """A pure step between phases: fresh networks, frozen policies, reset optimisers.
 
@@ -70,4 +95,7 @@ class Switch:
     change: Callable[[Any, Array, Transitions], Any] = field(compare=False)
 
 
-Phase = Offline | Pretrain | Collect | Online | Switch
+Instant = Pause | Review | Switch
+"""What lies between phases and takes neither updates nor env steps."""
+
+Phase = Offline | Pretrain | Collect | Online | Judge | Instant

@@ -14,6 +14,15 @@ from moorl_jax.agents.opt import OPT, OPTIQL, OPTSPOT
 from moorl_jax.agents.pex import PEX
 from moorl_jax.agents.sac import RLPD, SAC
 from moorl_jax.agents.spot import SPOT
+from moorl_jax.agents.subroutine import (
+    RecommendCalQL,
+    RecommendCQL,
+    RecommendIQL,
+    Subroutine,
+    TuneCalQL,
+    TuneIQL,
+    TunePEX,
+)
 from moorl_jax.agents.td3_bc import TD3BC
 from moorl_jax.errors import MoorlError, UnknownNameError
 
@@ -31,6 +40,12 @@ AGENTS: dict[str, type[Agent]] = {
     "opt": OPT,
     "opt_spot": OPTSPOT,
     "opt_iql": OPTIQL,
+    "recommend_iql": RecommendIQL,
+    "recommend_cql": RecommendCQL,
+    "recommend_cal_ql": RecommendCalQL,
+    "tune_iql": TuneIQL,
+    "tune_pex": TunePEX,
+    "tune_cal_ql": TuneCalQL,
 }
 
 
@@ -75,6 +90,13 @@ __all__ = [
     "TD3BC",
     "Agent",
     "CalQL",
+    "RecommendCQL",
+    "RecommendCalQL",
+    "RecommendIQL",
+    "Subroutine",
+    "TuneCalQL",
+    "TuneIQL",
+    "TunePEX",
     "find_agent",
     "static",
 ]

@@ -6,6 +6,7 @@ import numpy as np
 
 from moorl_jax.data import Prepared
 from moorl_jax.data.returns import returns_to_go
+from moorl_jax.replay.buffer import CUT, ENDED
 from moorl_jax.tasks import Task, make_environment, restore_environment, save_environment
 from moorl_jax.types import ReturnsToGo, Transitions
 
@@ -30,10 +31,14 @@ class Simulators:
     run side by side instead. An episode's start depends on its seed and its number alone.
     """
 
-    def __init__(self, task: Task, prepared: Prepared, seeds: tuple[int, ...], returns: ReturnsToGo | None):
+    def __init__(
+        self, task: Task, prepared: Prepared, seeds: tuple[int, ...], returns: ReturnsToGo | None, env_steps: int
+    ):
         self._prepared, self._seeds, self._returns, self._horizon = prepared, seeds, returns, task.horizon
         self._environments = [make_environment(task) for _ in seeds]
         self._episodes = [0 for _ in seeds]  # begun so far
+        self._taken = 0  # env steps of each seed
+        self._ends = np.zeros((len(seeds), env_steps), np.int8)  # how episodes ended at each of them, 0 where none did
         self._rewards: list[list[np.float32]] = [[] for _ in seeds]  # of the episodes that go on
         self.observations = np.stack([self._begin(position) for position in range(len(seeds))])
 
@@ -44,6 +49,7 @@ class Simulators:
         rewards, terminals = np.empty((2, count), np.float32)
         returns, lengths = np.zeros((count, self._horizon), np.float32), np.zeros(count, np.int32)
         self.observations = np.empty_like(after)
+        self._taken += 1
         for position, environment in enumerate(self._environments):
             observation, reward, terminal, timeout, _ = environment.step(actions[position])
             after[position] = self.observations[position] = self._prepared.normalizer(observation)
@@ -51,14 +57,22 @@ class Simulators:
             terminals[position] = terminal
             self._rewards[position].append(rewards[position])
             if terminal or timeout:
-                if self._returns:
-                    episode = np.array(self._rewards[position])
-                    lengths[position] = len(episode)
-                    ends = np.append(np.zeros(len(episode) - 1), terminal)
-                    returns[position, : len(episode)] = returns_to_go(episode, ends, self._returns)
-                self.observations[position] = self._begin(position)
+                lengths[position] = self._end(position, ENDED, terminal, returns[position])
         columns = (before, actions, rewards, after, terminals)
         return Outcome(Transitions(*columns), self.observations, returns, lengths)  # type: ignore[arg-type]
+
+    def pause(self) -> tuple[np.ndarray, np.ndarray]:
+        """End the episodes under way as a time-out would; return `returns` and `lengths` as an Outcome has them."""
+        count = len(self._seeds)
+        returns, lengths = np.zeros((count, self._horizon), np.float32), np.zeros(count, np.int32)
+        for position in range(count):
+            if self._rewards[position]:
+                lengths[position] = self._end(position, CUT, False, returns[position])
+        return returns, lengths
+
+    def ends(self, position: int) -> np.ndarray:
+        """Return how episodes ended at each env step of a seed so far, (env steps,): ENDED, CUT, or 0."""
+        return self._ends[position, : self._taken]
 
     def save(self) -> list[dict[str, np.ndarray]]:
         """Return, for each seed, all that decides how its episodes go on."""
@@ -73,6 +87,8 @@ class Simulators:
                     "episodes": np.array(self._episodes[position]),
                     "rewards": rewards,
                     "length": np.array(len(self._rewards[position])),
+                    "taken": np.array(self._taken),
+                    "ends": self._ends[position],
                 }
             )
         return saved
@@ -81,6 +97,8 @@ class Simulators:
         """Go on from where `save` was called."""
         self.observations = np.stack([seed["observation"] for seed in saved])
         self._episodes = [int(seed["episodes"]) for seed in saved]
+        self._taken = int(saved[0]["taken"])
+        self._ends = np.stack([seed["ends"] for seed in saved])
         self._rewards = [list(seed["rewards"][: int(seed["length"])]) for seed in saved]
         for environment, seed in zip(self._environments, saved, strict=True):
             restore_environment(environment, seed)
@@ -89,6 +107,17 @@ class Simulators:
         """Close all simulators."""
         for environment in self._environments:
             environment.close()
+
+    def _end(self, position: int, how: int, terminal: bool, returns: np.ndarray) -> int:
+        """End an episode and begin the next; write its returns to go, where they are asked for, and return how many."""
+        self._ends[position, self._taken - 1] = how
+        episode = np.array(self._rewards[position])
+        self.observations[position] = self._begin(position)
+        if not self._returns:
+            return 0
+        ends = np.append(np.zeros(len(episode) - 1), terminal)
+        returns[: len(episode)] = returns_to_go(episode, ends, self._returns)
+        return len(episode)
 
     def _begin(self, position: int) -> np.ndarray:
         entropy = [STREAM, self._seeds[position], self._episodes[position]]

@@ -19,7 +19,7 @@ from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.devices import Lane, lanes
 from moorl_jax.engine.simulators import Simulators
 from moorl_jax.errors import MoorlError
-from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain, Switch
+from moorl_jax.phases import Collect, Instant, Judge, Offline, Online, Pause, Phase, Pretrain, Review, Switch
 from moorl_jax.replay import Balanced, Buffer, Experience, Sampling
 from moorl_jax.tasks import Task
 from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
@@ -123,7 +123,7 @@ class Trainer:
                     update_key=jnp.stack([jax.random.fold_in(self._keys[p], UPDATES) for p in positions]),
                     action_key=jnp.stack([jax.random.fold_in(self._keys[p], ACTIONS) for p in positions]),
                 )
-                simulators = Simulators(task, prepared, group_seeds, self._returns) if env_steps else None
+                simulators = Simulators(task, prepared, group_seeds, self._returns, env_steps) if env_steps else None
                 buffer = _stack([Buffer.create(self._capacity, self._example)] * len(positions)) if env_steps else None
                 carry, buffer, inputs = jax.device_put((carry, buffer, inputs), lane.device)
                 self._groups[-1].append(Group(positions, carry, buffer, inputs, simulators))
@@ -156,12 +156,15 @@ class Trainer:
         self._enter()
 
     def start(self, count: int) -> Callable[[], Metrics]:
-        """Start `count` updates or env steps of the current phase and return at once.
+        """Start `count` updates or env steps of the current phase and return at once; a Judge is over with its one.
 
         Call the result to wait for the end; it returns the metrics, means over the updates with a leading seed axis.
         Updates without env steps are rounded up to whole cycles of the agent.
         """
         phase, cycle = self.current, len(self.agent.cycle())
+        if isinstance(phase, Judge):
+            self.done += count
+            return dict
         if isinstance(phase, Collect | Online):
             utd = phase.utd if isinstance(phase, Online) else 0
             work = partial(self._interact_lane, steps=count, done=self.done, step=self.env_steps, drawn=self._drawn)
@@ -251,35 +254,50 @@ class Trainer:
         return list(itertools.chain.from_iterable(self._groups))
 
     def _enter(self) -> None:
-        """Make ready for the current phase; a switch is over at once."""
+        """Make ready for the current phase; an instant is over at once."""
         phase = self.current
         for lane, groups in zip(self._lanes, self._groups, strict=True):
             for group in groups:
-                if isinstance(phase, Switch):
-                    self._switch(phase, lane, group)
+                if isinstance(phase, Pause):
+                    self._pause(group)
+                elif isinstance(phase, Switch | Review):
+                    self._change(phase, lane, group)
                 else:
                     self._prepare(phase, lane, group)
-        if isinstance(phase, Switch) and self.phase < len(self.phases) - 1:
+        if isinstance(phase, Instant) and self.phase < len(self.phases) - 1:
             self.next_phase()
 
-    def _switch(self, phase: Switch, lane: Lane, group: Group) -> None:
+    def _pause(self, group: Group) -> None:
+        returns, lengths = group.simulators.pause()
+        if lengths.any():
+            group.buffer = _finish_episodes(group.buffer, returns, lengths)
+
+    def _change(self, phase: Switch | Review, lane: Lane, group: Group) -> None:
         states = []
         for place, position in enumerate(group.positions):
             key = jax.random.fold_in(jax.random.fold_in(self._keys[position], SWITCHES), self.phase)
             state = jax.tree.map(lambda leaf, place=place: leaf[place], group.carry.state)
-            states.append(phase.change(state, key, self._example))
+            if isinstance(phase, Switch):
+                state = phase.change(state, key, self._example)
+            elif self.env_steps:  # not on the way to where a checkpoint is restored
+                state = phase.change(state, key, jax.device_get(self._experience(group, place)))
+            states.append(state)
         group.carry = group.carry.replace(state=jax.device_put(_stack(states), lane.device))
 
-    def _prepare(self, phase: Offline | Pretrain | Collect | Online, lane: Lane, group: Group) -> None:
-        sampling = None if isinstance(phase, Collect) else phase.sampling
+    def _experience(self, group: Group, place: int) -> Experience:
+        """Return what one seed of a group may draw from; this copies its buffer."""
+        buffer = jax.tree.map(lambda leaf: leaf[place], group.buffer)
+        return Experience(group.inputs.data, buffer, group.simulators.ends(place) if group.simulators else None)
+
+    def _prepare(self, phase: Offline | Pretrain | Collect | Online | Judge, lane: Lane, group: Group) -> None:
+        sampling = None if isinstance(phase, Collect | Judge) else phase.sampling
         agent, sampling = jax.device_put((phase.agent, sampling), lane.device)
         group.inputs = group.inputs.replace(agent=agent, sampling=sampling)
         memory = None
         # Only rules that remember something look at the experience, one seed's at a time, which copies its buffer.
         if sampling is not None and type(sampling).init is not Sampling.init:
             keys = [jax.random.fold_in(jax.random.fold_in(self._keys[p], RULES), self.phase) for p in group.positions]
-            buffers = [jax.tree.map(lambda leaf, i=i: leaf[i], group.buffer) for i in range(len(keys))]
-            experiences = [Experience(group.inputs.data, buffer) for buffer in buffers]
+            experiences = [self._experience(group, place) for place in range(len(keys))]
             size = phase.agent.batch_size
             memory = _stack([sampling.init(*each, size) for each in zip(keys, experiences, strict=True)])
         group.carry = group.carry.replace(memory=memory, totals={})
@@ -367,8 +385,10 @@ class Trainer:
 
 
 def length(phase: Phase) -> int:
-    """Return how many updates or env steps a phase takes; 0 for a switch."""
-    return 0 if isinstance(phase, Switch) else phase.env_steps if isinstance(phase, Collect | Online) else phase.updates
+    """Return how many updates or env steps a phase takes; 1 for an evaluation, 0 for an instant."""
+    if isinstance(phase, Instant | Judge):
+        return int(isinstance(phase, Judge))
+    return phase.env_steps if isinstance(phase, Collect | Online) else phase.updates
 
 
 def needs_data(phases: tuple[Phase, ...]) -> bool:
@@ -397,21 +417,21 @@ def final_state(phases: tuple[Phase, ...], task: Task, seeds: int) -> tuple[Agen
 
 
 def _walked(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-    """Leave out the phases that a budget leaves no room for, and the switches that lead to nothing else."""
-    walked = [phase for phase in phases if length(phase) > 0 or isinstance(phase, Switch)]
-    while walked and isinstance(walked[-1], Switch) and walked[-1] is not phases[-1]:
+    """Leave out the phases that a budget leaves no room for, and the instants that lead to nothing else."""
+    walked = [phase for phase in phases if length(phase) > 0 or isinstance(phase, Instant)]
+    while walked and isinstance(walked[-1], Instant) and walked[-1] is not phases[-1]:
         walked.pop()
     return tuple(walked)
 
 
 def _agents(phases: tuple[Phase, ...]) -> list[Agent]:
     """Return the agent of each phase that has a length, in order."""
-    return [phase.agent for phase in _walked(phases) if not isinstance(phase, Switch)]
+    return [phase.agent for phase in _walked(phases) if not isinstance(phase, Instant)]
 
 
 def _first_agent(phases: tuple[Phase, ...]) -> Agent:
     """Return the agent whose state a recipe begins with, though its phase may have no length: a switch follows."""
-    return next(phase.agent for phase in phases if not isinstance(phase, Switch))
+    return next(phase.agent for phase in phases if not isinstance(phase, Instant))
 
 
 def _example(prepared: Prepared, task: Task, returns: ReturnsToGo | None) -> Transitions:
@@ -449,6 +469,8 @@ def _updates(
     The metrics are those of the latest update that is the last of the agent's cycle, none if there is none.
     """
     whole = _function(inputs.agent.cycle()[-1])
+    if buffer is not None and inputs.agent.returns_to_go() is None:  # it need not wait for an episode's end
+        buffer = buffer.replace(finished=buffer.written)
     experience = Experience(inputs.data, buffer)
 
     def one(carry: Carry, number: Array, update: Update) -> tuple[Carry, Metrics]:

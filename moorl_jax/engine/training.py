@@ -20,7 +20,7 @@ from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.evaluation import Episodes, Evaluator
 from moorl_jax.engine.trainer import Trainer, length, needs_data, returns_rule
 from moorl_jax.errors import MoorlError
-from moorl_jax.phases import Collect, Online, Phase
+from moorl_jax.phases import Collect, Judge, Online, Phase
 from moorl_jax.tasks import Task, find
 from moorl_jax.types import Params
 
@@ -47,7 +47,7 @@ class Report:
     phase: str
     done: int  #: updates or env steps of the phase so far
     total: int  #: of the phase
-    unit: str  #: which of the two
+    unit: str  #: which of the two, or evaluations
     rate: float  #: of them a second, all seeds together
     score: float  #: mean normalized score over the seeds at the latest evaluation, NaN before the first
 
@@ -206,7 +206,7 @@ class _Course:
         trainer = self.trainer
         if trainer.done >= length(trainer.current):
             trainer.next_phase()
-            if trainer.finished:  # by a switch
+            if trainer.finished:  # by an instant
                 return
         phase = trainer.current
         if isinstance(phase, Collect | Online):
@@ -214,7 +214,7 @@ class _Course:
             count = min(every - trainer.env_steps % every, length(phase) - trainer.done)
             judged = isinstance(phase, Online) or trainer.phase == len(trainer.phases) - 1
             ends = judged and trainer.done + count == length(phase)
-            evaluated = ends or (trainer.env_steps + count) % every == 0
+            evaluated = getattr(phase, "judged", True) and (ends or (trainer.env_steps + count) % every == 0)
         else:
             evaluated = getattr(phase, "judged", True)
             every = self._plan.evaluate_every if evaluated else UNJUDGED_UPDATES
@@ -224,7 +224,7 @@ class _Course:
         self._judge_waiting()
         metrics = wait()
         seconds = time.perf_counter() - started - (self._compiling - compiling)
-        unit = "env steps" if isinstance(phase, Collect | Online) else "updates"
+        unit = {Collect: "env steps", Online: "env steps", Judge: "evaluations"}.get(type(phase), "updates")
         name = type(phase).__name__.lower()
         score = self._records[-1]["score"].mean() if self._records else np.nan
         news = Report(name, trainer.done, length(phase), unit, len(self._seeds) * count / seconds, score)

@@ -2,6 +2,7 @@
 
 from moorl_jax.replay.balanced import Balanced
 from moorl_jax.replay.buffer import Buffer, Experience
+from moorl_jax.replay.history import History
 from moorl_jax.replay.sampling import Both, FromBuffer, FromDataset, Mixed, OneSource, Sampling, Union
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Experience",
     "FromBuffer",
     "FromDataset",
+    "History",
     "Mixed",
     "OneSource",
     "Sampling",

@@ -4,10 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from moorl_jax.errors import MoorlError
 from moorl_jax.types import Array, Transitions
+
+ENDED, CUT = 1, 2  #: how an episode ended: by itself or by its horizon; by a pause
 
 
 class Buffer(struct.PyTreeNode):
@@ -72,6 +75,7 @@ class Experience(struct.PyTreeNode):
 
     dataset: Transitions | None
     buffer: Buffer | None
+    ends: np.ndarray | None = None  #: (transitions stored,), ENDED or CUT at each episode's last; told between phases
 
     @property
     def offline(self) -> Transitions:

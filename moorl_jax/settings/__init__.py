@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from moorl_jax.agents import AGENTS, Agent, find_agent
+from moorl_jax.agents import AGENTS, Agent, Subroutine, find_agent
 from moorl_jax.data.preparation import Preparation
 from moorl_jax.settings import antmaze, locomotion, manipulation
+from moorl_jax.settings.subroutine import subroutine
 from moorl_jax.tasks import Task
 
 
@@ -23,7 +24,7 @@ FAMILIES = {
     "kitchen": manipulation,
     "sawyer": manipulation,
 }
-"""The page of each family: a module with a function for every agent, of its name."""
+"""The page of each family: a module with a function for every agent, of its name; subroutines are made of those."""
 
 
 def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
@@ -33,4 +34,7 @@ def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
     """
     if agent not in AGENTS or task.family not in FAMILIES:
         return Settings(find_agent(agent)(), Preparation())
-    return Settings(*getattr(FAMILIES[task.family], agent)(task, updates, env_steps))
+    kind, page = AGENTS[agent], FAMILIES[task.family]
+    if issubclass(kind, Subroutine):
+        return Settings(subroutine(kind, page, task, updates, env_steps), Preparation())
+    return Settings(*getattr(page, agent)(task, updates, env_steps))

@@ -229,6 +229,16 @@ class TestCommand:
         assert message in result.stderr
 
 
+def test_tasks_without_datasets_are_for_subroutines_by_default(monkeypatch, tmp_path):
+    planned = []
+    monkeypatch.setattr(main, "use_all_cores", lambda: None)
+    monkeypatch.setattr(main, "sweep", lambda cells, *_: planned.extend(cells) or 1 / 0)
+    CliRunner().invoke(main.app, ["--task", "subroutines-12", "--results", str(tmp_path)])
+    assert len(planned) == 12 * 7
+    assert {cell.protocol for cell in planned} == {"subroutine"}
+    assert all(cell.phases and cell.source == "none" for cell in planned)
+
+
 def test_unknown_agents_are_named_before_anything_runs(hopper):
     with pytest.raises(UnknownNameError, match="did you mean td3_bc"):
         plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY, "offline")

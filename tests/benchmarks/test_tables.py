@@ -131,3 +131,38 @@ def test_published_scores_name_known_tasks_and_their_sources():
         assert score.source
         assert score.seeds > 0
         assert -10 < score.mean < 130
+
+
+class TestSubroutines:
+    """Tasks without datasets, where episodes may succeed."""
+
+    @pytest.fixture
+    def outcomes(self):
+        outcomes = [
+            outcome(task, agent, [20.0, 40.0], protocol="subroutine")
+            for task in ("hopper", "sawyer-push")
+            for agent in ("sac", "tune_iql")
+        ]
+        for told in outcomes[2:]:
+            told.result.curves["success"] = np.where(told.result.curves["seed"] == 1, 0.5, 0.0)
+        return outcomes
+
+    def test_the_rate_of_success_stands_beside_the_score(self, outcomes):
+        frame = tables.text_frame(outcomes).set_index("task")
+        assert frame.loc["hopper", "sac"] == "30.0 ± 10.0"
+        assert frame.loc["sawyer-push", "sac"] == "30.0 ± 10.0, 25 %"
+        assert tables.score_frame(outcomes).set_index("task").loc["sawyer-push", "tune_iql success"] == 0.25
+        assert "episodes that succeeded" in tables.caption(outcomes)
+
+    def test_there_is_no_mean_over_different_scales(self, outcomes):
+        assert list(tables.text_frame(outcomes)["task"]) == ["hopper", "sawyer-push"]
+
+    def test_the_caption_says_what_was_spent(self, outcomes):
+        assert "after 2,000 env steps in all, and 2,000 updates for each offline training" in tables.caption(outcomes)
+
+    def test_a_picture_of_two_evaluations_at_one_moment(self, outcomes, tmp_path):
+        curves = outcomes[0].result.curves
+        curves["env_steps"] = 1_000
+        curves["updates"] = 5
+        plots.curves(outcomes, tmp_path / "curves.png")
+        assert (tmp_path / "curves.png").stat().st_size > 10_000

@@ -8,12 +8,12 @@ from moorl_jax.types import ReturnsToGo
 
 def simulators(task, returns=None, **prepared):
     normalizer = Normalizer(np.full(task.observation_shape, 0.5, np.float32), np.full(task.observation_shape, 2.0))
-    return Simulators(task, Prepared(None, normalizer, **prepared), (0,), returns)
+    return Simulators(task, Prepared(None, normalizer, **prepared), (0,), returns, env_steps=1000)
 
 
 def test_online_observations_and_rewards_are_prepared_as_the_datas():
     task = find("antmaze-umaze-v2")
-    plain = Simulators(task, Prepared(None, Normalizer.identity((29,))), (0,), None)
+    plain = Simulators(task, Prepared(None, Normalizer.identity((29,))), (0,), None, env_steps=1000)
     mapped = simulators(task, reward_scale=10.0, reward_shift=-5.0)
     np.testing.assert_allclose(mapped.observations, (plain.observations - 0.5) / 2.0, rtol=1e-5)
     for inner in (plain, mapped):

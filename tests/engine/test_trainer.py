@@ -6,7 +6,23 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import BC, CQL, IQL, MOORL, OPT, PEX, RLPD, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.agents import (
+    BC,
+    CQL,
+    IQL,
+    MOORL,
+    OPT,
+    PEX,
+    RLPD,
+    SAC,
+    SPOT,
+    TD3BC,
+    CalQL,
+    Subroutine,
+    TuneCalQL,
+    TuneIQL,
+)
+from moorl_jax.agents.subroutine import Candidate
 from moorl_jax.data import Normalizer, Preparation, Prepared
 from moorl_jax.engine import trainer as engine
 from moorl_jax.engine.devices import lanes
@@ -42,6 +58,30 @@ RECIPES = {
         utd=1,
         collect_steps=10,
         pretrain_updates=10,
+    ).phases(20, 40),
+}
+# Offline RL on one's own history. Each has some thirty phases, and a program of its own for many of them.
+SUBROUTINES = {
+    # Two datasets, validated by episodes, then fine-tuning.
+    "tune_cal_ql": TuneCalQL(
+        learner=SAC(**SMALL),
+        offline=CalQL(**SMALL, **FEW),
+        pauses=(0.75,),
+        first_steps=10,
+        datasets=("best", "fresh"),
+        fresh_share=0.25,
+        validated=("dataset",),
+        validation_share=0.25,
+    ).phases(10, 80),
+    # The learner and two checkpoints, validated by fitted values; then the learner goes on.
+    "subroutine": Subroutine(
+        learner=OFFLINE["td3_bc"],
+        offline=OFFLINE["iql"],
+        pauses=(0.5,),
+        first_steps=10,
+        validated=("policy",),
+        validation="offline",
+        validation_updates=10,
     ).phases(20, 40),
 }
 CALL = 7  #: updates or env steps; it cuts every phase of every recipe
@@ -113,20 +153,42 @@ def test_seeds_differ(make):
     assert np.abs(kernel[0] - kernel[1]).max() > 0.01
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, *(pytest.param(name, marks=pytest.mark.slow) for name in SUBROUTINES)])
 def test_cut_into_calls_or_resumed_it_ends_the_same(name, make):
     """Bit for bit the same end, in one call a phase, in several, or restored into a new trainer amid any phase."""
-    straight, _ = walk(make(RECIPES[name], (3, 1)))
-    trainer = make(RECIPES[name], (3, 1))
+    phases = (RECIPES | SUBROUTINES)[name]
+    straight, _ = walk(make(phases, (3, 1)))
+    trainer = make(phases, (3, 1))
     saves = walk_saving(trainer)
     assert_same(trainer.states(), straight)
-    assert len(saves) == sum(engine.length(phase) > 0 for phase in trainer.phases)
+    assert len(saves) == sum(engine.length(phase) > 1 for phase in trainer.phases)  # all but evaluations
     for saved in saves:
-        resumed = make(RECIPES[name], (3, 1))
+        resumed = make(phases, (3, 1))
         resumed.restore(saved)
         states, _ = walk(resumed, CALL)
         assert_same(states, straight)
         assert (resumed.updates, resumed.env_steps) == (trainer.updates, trainer.env_steps)
+
+
+def test_resumed_amid_a_pause_it_ends_the_same(make):
+    """While the second candidate is validated, after which the better of two datasets' policies is tuned."""
+    agent = TuneIQL(
+        learner=OFFLINE["td3_bc"],
+        offline=OFFLINE["iql"],
+        first_steps=10,
+        datasets=("last", "best"),
+        validated=("dataset",),
+        validation_share=0.25,
+    )
+    phases = agent.phases(10, 80)
+    trainer = make(phases)
+    saves = walk_saving(trainer)
+    validated = [saved for saved in saves if saved["env_steps"] < 40 and saved["phase"] > 5]
+    resumed = make(phases)
+    resumed.restore(validated[-1])
+    assert isinstance(resumed.agent, Candidate)
+    assert_same(walk(resumed, CALL)[0], trainer.states())
+    assert resumed.env_steps == 80
 
 
 @pytest.mark.parametrize("name", ["opt", "cal_ql"])

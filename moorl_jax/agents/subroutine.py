@@ -1,0 +1,426 @@
+"""Offline RL as a subroutine of online RL (arXiv 2512.00383; what it leaves open to us is ours, and named).
+
+An online learner pauses, and its own history becomes the dataset of an offline algorithm. What comes of it is
+recommended, or goes on learning online as that algorithm's own recipe has it. Datasets and policies may be selected by
+validation: by episodes, which are env steps of the same budget, or without any, by fitted values.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moorl_jax.agents.cal_ql import CalQL
+from moorl_jax.agents.contract import Agent, Batch, Draws, State, Update, static
+from moorl_jax.agents.cql import CQL
+from moorl_jax.agents.iql import IQL
+from moorl_jax.agents.pex import PEX
+from moorl_jax.agents.sac import SAC
+from moorl_jax.errors import MoorlError
+from moorl_jax.nets import MLP, Learner, critics, init_critics, polyak
+from moorl_jax.phases import Collect, Judge, Offline, Online, Pause, Phase, Pretrain, Review, Switch
+from moorl_jax.replay import Experience, FromBuffer, History, Mixed, Sampling, Union
+from moorl_jax.replay.buffer import ENDED
+from moorl_jax.replay.history import DATASETS, episode_numbers
+from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
+
+FRESH = "fresh"  #: a dataset collected at the pause, by the learner's policy
+VALIDATED = ("dataset", "policy")
+VALIDATIONS = ("online", "offline")
+
+
+class Subroutine(Agent):
+    """An online learner that pauses for offline RL.
+
+    At each pause the offline algorithm is trained from scratch, on the first of `datasets`, or on each of them where
+    "dataset" is `validated`. Candidates are what it ends with; where "policy" is `validated`, earlier checkpoints too,
+    and the learner itself. The best by validation is recommended, and judged at the pause.
+
+    After the last pause the offline algorithm `tunes` what was chosen, by its own recipe, for what is left of the
+    budget. The learner, which it cannot tune, is no candidate then.
+
+    All that acts takes from the same env steps: fresh datasets and validation are over when a pause is.
+    """
+
+    learner: Agent = SAC()
+    offline: Agent = IQL()
+    tunes: bool = static(False)  #: whether learning goes on online after the last pause
+    pauses: tuple[float, ...] = static((1.0,))  #: shares of the env steps; with none it is the learner alone
+    first_steps: int = static(5000)  #: random env steps before the learner's first update
+    datasets: tuple[str, ...] = static(("all", "last", "best"))  #: of History's, or "fresh"
+    share: float = static(0.5)  #: of the history, that "last" and "best" take
+    fresh_share: float = static(0.1)  #: of the env steps up to the pause's end, that "fresh" takes
+    checkpoints: int = static(2)  #: of an offline training, evenly spaced, the last one at its end
+    validated: tuple[str, ...] = static(())  #: what is selected by validation: "dataset", "policy"
+    validation: str = static("online")  #: by episodes, or "offline" by fitted values
+    validation_share: float = static(0.1)  #: of all env steps, for the episodes of a pause's candidates together
+    validation_updates: int = static(20_000)  #: of each candidate's fitted values
+
+    def init(self, key: Array, example: Transitions) -> State:
+        """Return the learner's state, in a dictionary to which pauses add."""
+        return self._learning(self.learner).init(key, example)
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return the learner's env steps and its pauses, `updates` those of each offline training.
+
+        Raises MoorlError for pauses that leave the learner no env steps of its own.
+        """
+        self._check(updates)
+        learner = self.learner.phases(0, env_steps + 1_000_000)[-1]  # how it learns, whatever its own first steps are
+        assert isinstance(learner, Online)
+        learning = self._learning(learner.agent)
+        phases: list[Phase] = [Collect(learning, self.first_steps, random=True)]
+        taken = self.first_steps
+        for number, share in enumerate(self.pauses):
+            ends = round(share * env_steps)
+            fresh = round(self.fresh_share * ends) if FRESH in self._datasets else 0
+            each = self._episodes_of(env_steps)
+            cost = fresh + each * len(self._candidates)
+            steps = ends - taken - cost
+            if steps <= 0:
+                raise MoorlError(
+                    f"pause {number + 1} of {len(self.pauses)} ends at env step {ends:,} of {env_steps:,} and costs "
+                    f"{cost:,}: no env step is left to the learner before it"
+                )
+            phases += [Online(learning, steps, FromBuffer(), learner.utd), Pause(), Collect(learning, fresh), Pause()]
+            phases += self._pause(updates, fresh, each)
+            taken = ends
+        if not self.tunes:
+            last = Online(learning, env_steps - taken, FromBuffer(), learner.utd)
+            return (*phases, Switch(_forget), last) if taken < env_steps else tuple(phases)
+        return (*phases, *self._tuning(updates, env_steps - taken))
+
+    def _learning(self, learner: Agent) -> "Part":
+        return Part(agent=learner, name="learner", batch_size=learner.batch_size)
+
+    def validation_cost(self, env_steps: int) -> int:
+        """Return how many env steps of a budget the validation of its pauses takes."""
+        return len(self.pauses) * len(self._candidates) * self._episodes_of(env_steps)
+
+    def _episodes_of(self, env_steps: int) -> int:
+        """Return the env steps of each candidate's validation."""
+        candidates = len(self._candidates)
+        if candidates == 1 or self.validation == "offline":
+            return 0
+        return max(1, round(self.validation_share * env_steps) // candidates)
+
+    @property
+    def _datasets(self) -> tuple[str, ...]:
+        return self.datasets if "dataset" in self.validated else self.datasets[:1]
+
+    @property
+    def _checkpoints(self) -> int:
+        return self.checkpoints if "policy" in self.validated else 1
+
+    @property
+    def _candidates(self) -> tuple[Agent, ...]:
+        """The candidates' agents, in the order of their states; the learner, where it is one, comes first."""
+        trained = (self._offline.agent,) * (len(self._datasets) * self._checkpoints)
+        return (self.learner, *trained) if "policy" in self.validated and not self.tunes else trained
+
+    @property
+    def _offline(self) -> Offline:
+        first = self.offline.phases(1, 1)[0]
+        if not isinstance(first, Offline) or not first.judged:
+            raise MoorlError(f"{type(self.offline).__name__} does not begin with its own offline updates")
+        return first
+
+    def _pause(self, updates: int, fresh: int, each: int) -> list[Phase]:
+        """Return a pause's offline trainings, its validation, and the verdict on what it recommends."""
+        offline, candidates = self._offline.agent, self._candidates
+        part = Part(agent=offline, name="offline", batch_size=offline.batch_size)
+        learner_too = len(candidates) > len(self._datasets) * self._checkpoints
+        phases: list[Phase] = [Switch(partial(_begin, candidates=len(candidates), learner=learner_too))]
+        for dataset in self._datasets:
+            history = History(dataset=dataset, share=self.share)
+            if dataset == FRESH:
+                history = History(dataset="last", count=fresh)
+            phases.append(Switch(partial(_add, agent=offline)))
+            training = Pretrain(part, updates // self._checkpoints, history, judged=False)
+            phases += [training, Switch(_keep)] * self._checkpoints
+        for number, agent in enumerate(candidates if len(candidates) > 1 else ()):
+            candidate = Candidate(agent=agent, number=number)
+            if self.validation == "online":
+                scored = partial(_score_episodes, number=number, env_steps=each)
+                phases += [Collect(candidate, each, judged=False), Pause(), Review(scored)]
+            else:
+                values = FittedValue(candidate=candidate)
+                fitting = Pretrain(values, self.validation_updates, History(), judged=False)
+                phases += [Switch(values.begin), fitting, Review(values.score)]
+        phases.append(Switch(_choose))
+        return phases if self.tunes else [*phases, Judge(Recommended(candidates=candidates))]
+
+    def _tuning(self, updates: int, env_steps: int) -> list[Phase]:
+        """Return what the offline algorithm's own recipe has after its offline phase, all history for its dataset."""
+        phases: list[Phase] = [Switch(_take_over)]
+        for phase in self.offline.phases(updates, env_steps)[1:]:
+            if isinstance(phase, Switch):
+                phases.append(Switch(partial(_change_tuned, change=phase.change)))
+                continue
+            assert isinstance(phase, Collect | Online)
+            part = Part(agent=phase.agent, name="tuned", batch_size=phase.agent.batch_size)
+            if not any(isinstance(before, Judge) for before in phases):
+                phases.append(Judge(part))  # where fine-tuning sets out from
+            if isinstance(phase, Collect):
+                phases.append(Collect(part, phase.env_steps))
+            else:
+                phases.append(Online(part, phase.env_steps, _of_history(phase.sampling), phase.utd))
+        return phases
+
+    def _check(self, updates: int) -> None:
+        """Raise MoorlError for a choice there is not."""
+        if self.pauses and updates < self._checkpoints:
+            raise MoorlError(f"{type(self).__name__} trains offline at its pauses: {updates} updates are too few")
+        for name, values, known in (
+            ("datasets", self.datasets, (*DATASETS, FRESH)),
+            ("validated", self.validated, VALIDATED),
+            ("validation", (self.validation,), VALIDATIONS),
+        ):
+            if not set(values) <= set(known):
+                raise MoorlError(f"{type(self).__name__}.{name}: {', '.join(known)} are known, not {values}")
+        if (
+            not self.datasets
+            or list(self.pauses) != sorted(set(self.pauses))
+            or not all(0 < p <= 1 for p in self.pauses)
+        ):
+            raise MoorlError(
+                f"there must be a dataset, and pauses must be shares of the env steps in rising order, not "
+                f"{self.datasets} and {self.pauses}"
+            )
+        if self.tunes and self.pauses[-1:] in ((), (1.0,)):
+            raise MoorlError(f"tuning needs a last pause that leaves env steps to it, not {self.pauses}")
+
+
+class RecommendIQL(Subroutine):
+    """IQL on all that was seen, at the end."""
+
+    offline: Agent = IQL()
+
+
+class RecommendCQL(Subroutine):
+    """CQL on all that was seen, at the end."""
+
+    offline: Agent = CQL()
+
+
+class RecommendCalQL(Subroutine):
+    """Cal-QL on all that was seen, at the end."""
+
+    offline: Agent = CalQL()
+
+
+class TuneIQL(Subroutine):
+    """IQL halfway, which then goes on learning online."""
+
+    offline: Agent = IQL()
+    tunes: bool = static(True)
+    pauses: tuple[float, ...] = static((0.5,))
+
+
+class TunePEX(Subroutine):
+    """IQL halfway, its policy then expanded and learning online."""
+
+    offline: Agent = PEX()
+    tunes: bool = static(True)
+    pauses: tuple[float, ...] = static((0.5,))
+
+
+class TuneCalQL(Subroutine):
+    """Cal-QL halfway, which then goes on learning online."""
+
+    offline: Agent = CalQL()
+    tunes: bool = static(True)
+    pauses: tuple[float, ...] = static((0.5,))
+
+
+class Part(Agent):
+    """An agent whose state is part of a larger one, under a name."""
+
+    agent: Agent = SAC()
+    name: str = static("learner")
+
+    def init(self, key: Array, example: Transitions) -> State:
+        """Return a state of this part alone."""
+        return {self.name: self.agent.init(key, example)}
+
+    def draw(self, key: Array, batch: Batch) -> Draws:
+        """Draw what the agent draws."""
+        return self.agent.draw(key, batch)
+
+    def cycle(self) -> tuple[Update, ...]:
+        """Return the agent's updates, of its part of the state."""
+        return tuple(_PartialUpdate(update, self.name) for update in self.agent.cycle())
+
+    def policy(self, state: State) -> Params:
+        """Return the agent's policy."""
+        return self.agent.policy(state[self.name])
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return the agent's greedy actions."""
+        return self.agent.greedy(params, observations)
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
+        """Return the agent's exploratory actions."""
+        return self.agent.act(params, observations, key)
+
+    def judged(self, params: Params, observations: Array, key: Array) -> Array:
+        """Return the agent's actions for evaluation."""
+        return self.agent.judged(params, observations, key)
+
+    def returns_to_go(self) -> ReturnsToGo | None:
+        """Ask for what the agent asks for."""
+        return self.agent.returns_to_go()
+
+
+@dataclass(frozen=True)
+class _PartialUpdate:
+    """An update of a part of the state. Two of the same update are equal, so that they are scanned."""
+
+    update: Update
+    name: str
+
+    def __call__(self, state: State, batch: Batch, draws: Draws) -> tuple[State, Metrics]:
+        part, metrics = self.update(state[self.name], batch, draws)
+        return state | {self.name: part}, metrics
+
+
+class Candidate(Agent):
+    """One of a pause's candidates, acting greedily."""
+
+    agent: Agent = SAC()
+    number: int = static(0)
+
+    def policy(self, state: State) -> Params:
+        """Return the candidate's policy."""
+        return self.agent.policy(state["trained"][self.number])
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return its greedy actions."""
+        return self.agent.greedy(params, observations)
+
+
+class Recommended(Agent):
+    """The candidate that was chosen, each seed its own."""
+
+    candidates: tuple[Agent, ...] = (SAC(),)
+
+    def policy(self, state: State) -> Params:
+        """Return all candidates' policies and the number of the chosen one."""
+        pairs = zip(self.candidates, state["trained"], strict=True)
+        return {"policies": tuple(agent.policy(trained) for agent, trained in pairs), "choice": state["choice"]}
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return the chosen candidate's greedy actions."""
+        pairs = zip(self.candidates, params["policies"], strict=True)
+        actions = jnp.stack([agent.greedy(policy, observations) for agent, policy in pairs])
+        return actions[params["choice"]]
+
+
+class FittedValue(Agent):
+    """Fitted Q evaluation of a candidate on all history (Le, Voloshin and Yue 2019, arXiv 1903.08738)."""
+
+    candidate: Candidate = Candidate()
+    hidden: tuple[int, ...] = static((256, 256))
+    learning_rate: float = 3e-4
+    discount: float = 0.99
+    tau: float = 0.005
+
+    def begin(self, state: State, key: Array, example: Transitions) -> State:
+        """Put a fresh critic into the state."""
+        inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
+        critic = init_critics(key, MLP((*self.hidden, 1)), inputs, members=1)
+        return state | {"values": {"critic": Learner.create(critic), "target": critic}}
+
+    def update(self, state: State, batch: Transitions, draws: Draws) -> tuple[State, Metrics]:  # noqa: ARG002
+        """Regress Q(s, a) on r + (1 - d) discount Qbar(s', pi(s'))."""
+        values = state["values"]
+        actions = self.candidate.greedy(self.candidate.policy(state), batch.next_observations)
+        next_q = critics(values["target"], batch.next_observations, actions)[0]
+        target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
+
+        def loss(critic: Params) -> Array:
+            return jnp.mean((critics(critic, batch.observations, batch.actions)[0] - target) ** 2)
+
+        error, gradients = jax.value_and_grad(loss)(values["critic"].params)
+        critic = values["critic"].descend(gradients, self.learning_rate)
+        fitted = {"critic": critic, "target": polyak(values["target"], critic.params, self.tau)}
+        return state | {"values": fitted}, {"value_loss": error}
+
+    def policy(self, state: State) -> Params:
+        """Return the candidate's policy."""
+        return self.candidate.policy(state)
+
+    def score(self, state: State, key: Array, experience: Experience) -> State:  # noqa: ARG002
+        """Note the mean of Q(s, pi(s)) over the first observations of all episodes."""
+        assert experience.ends is not None
+        _, begin = np.unique(episode_numbers(experience.ends), return_index=True)
+        firsts = jnp.asarray(experience.online.rows.observations[begin])
+        actions = self.candidate.greedy(self.candidate.policy(state), firsts)
+        value = critics(state["values"]["critic"].params, firsts, actions).mean()
+        return _noted(state, self.candidate.number, value)
+
+
+def _begin(state: State, key: Array, example: Transitions, *, candidates: int, learner: bool) -> State:  # noqa: ARG001
+    """Begin a pause, with no candidates yet but the learner, where it is one."""
+    trained = (state["learner"],) if learner else ()
+    return {"learner": state["learner"], "trained": trained, "scores": jnp.zeros(candidates)}
+
+
+def _add(state: State, key: Array, example: Transitions, *, agent: Agent) -> State:
+    """Begin an offline training."""
+    return state | {"offline": agent.init(key, example)}
+
+
+def _keep(state: State, key: Array, example: Transitions) -> State:  # noqa: ARG001
+    """Make the offline training as it stands a candidate."""
+    return state | {"trained": (*state["trained"], state["offline"])}
+
+
+def _score_episodes(state: State, key: Array, experience: Experience, *, number: int, env_steps: int) -> State:  # noqa: ARG001
+    """Note a candidate's mean return over the latest env steps, which were its own.
+
+    An episode that their end cut short counts only where there is no other.
+    """
+    assert experience.ends is not None
+    window = slice(len(experience.ends) - env_steps, len(experience.ends))
+    ends = experience.ends[window]
+    episode = episode_numbers(ends)
+    returns = np.bincount(episode, experience.online.rows.rewards[window])
+    whole = np.bincount(episode, ends == ENDED) > 0
+    return _noted(state, number, returns[whole].mean() if whole.any() else returns.mean())
+
+
+def _noted(state: State, number: int, score: Array) -> State:
+    return state | {"scores": state["scores"].at[number].set(score)}
+
+
+def _choose(state: State, key: Array, example: Transitions) -> State:  # noqa: ARG001
+    """Choose the candidate of the highest score; the only one, where there is but one."""
+    kept = {name: state[name] for name in ("learner", "trained", "scores")}
+    return kept | {"choice": jnp.argmax(state["scores"])}
+
+
+def _forget(state: State, key: Array, example: Transitions) -> State:  # noqa: ARG001
+    """Leave a pause behind."""
+    return {"learner": state["learner"]}
+
+
+def _take_over(state: State, key: Array, example: Transitions) -> State:  # noqa: ARG001
+    """Go on with the chosen candidate."""
+    return {"tuned": jax.tree.map(lambda *leaves: jnp.stack(leaves)[state["choice"]], *state["trained"])}
+
+
+def _change_tuned(state: State, key: Array, example: Transitions, *, change: Callable[..., State]) -> State:
+    return {"tuned": change(state["tuned"], key, example)}
+
+
+def _of_history(sampling: Sampling) -> Sampling:
+    """Return the rule that does with history what a rule does with a dataset."""
+    if isinstance(sampling, Mixed):
+        return History(offline=sampling.offline)
+    if isinstance(sampling, Union):
+        return History(offline=None)
+    raise MoorlError(f"a subroutine cannot fine-tune on batches by {type(sampling).__name__}")

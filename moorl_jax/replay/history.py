@@ -1,0 +1,76 @@
+"""What an online learner has seen, as the dataset of an offline phase."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from moorl_jax.errors import MoorlError
+from moorl_jax.replay.buffer import Experience, take
+from moorl_jax.replay.sampling import Sampling
+from moorl_jax.types import Array, Transitions
+
+DATASETS = ("all", "last", "best")
+
+
+class History(Sampling):
+    """A share of each batch from what was selected of the buffer when the phase began, the rest from what came since.
+
+    `dataset` says what is selected: "all"; the "last" transitions, a share of the buffer or a `count`; the "best"
+    episodes by their returns, until they are as many. While nothing has come since, all of a batch is selected history.
+    """
+
+    needs_dataset: ClassVar[bool] = False
+
+    offline: float | None = 1.0  #: share of selected history, in [0, 1]; None where each transition is as likely
+    dataset: str = struct.field(pytree_node=False, default="all")
+    share: float = struct.field(pytree_node=False, default=0.5)  #: of the buffer, in (0, 1]; "all" passes over it
+    count: int | None = struct.field(pytree_node=False, default=None)  #: transitions, in place of a share
+
+    def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:  # noqa: ARG002
+        """Return the selected slots, slot 0 of an empty buffer, and how many transitions had been stored by then."""
+        buffer = experience.online
+        rewards = np.asarray(buffer.rows.rewards)[: int(buffer.finished)]
+        assert experience.ends is not None
+        count = self.count or max(1, round(self.share * len(rewards)))
+        slots = selected(self.dataset, count, rewards, experience.ends[: len(rewards)])
+        return jnp.asarray(slots if len(slots) else [0], jnp.int32), buffer.finished
+
+    def sample(
+        self, state: tuple[Array, Array], key: Array, experience: Experience, size: int
+    ) -> tuple[tuple[Array, Array], Transitions]:
+        """Return a batch of both."""
+        old_key, new_key, count_key = jax.random.split(key, 3)
+        slots, mark = state
+        came = experience.online.finished - mark
+        if self.offline is None:
+            is_old = jax.random.uniform(count_key, (size,)) * (len(slots) + came) < len(slots)
+        else:
+            is_old = jnp.arange(size) < jnp.floor(self.offline * size + jax.random.uniform(count_key))
+        old = slots[jax.random.randint(old_key, (size,), 0, len(slots))]
+        new = mark + jax.random.randint(new_key, (size,), 0, jnp.maximum(came, 1))
+        return state, take(experience.online.rows, jnp.where(is_old | (came == 0), old, new))
+
+
+def selected(dataset: str, count: int, rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the slots that a dataset of `count` transitions consists of, of N in the order they were made.
+
+    `ends` is not 0 at the last transition of each episode, both (N,). Raises MoorlError for an unknown dataset.
+    """
+    if dataset == "all":
+        return np.arange(len(rewards))
+    if dataset == "last":
+        return np.arange(len(rewards) - count, len(rewards))
+    if dataset == "best":
+        number = episode_numbers(ends)
+        returns = np.bincount(number, rewards)
+        return np.argsort(-returns[number], kind="stable")[:count]
+    raise MoorlError(f"a dataset of history is one of {', '.join(DATASETS)}, not '{dataset}'")
+
+
+def episode_numbers(ends: np.ndarray) -> np.ndarray:
+    """Return which episode each transition belongs to, counted from 0; `ends` is not 0 at the last one of each."""
+    over = ends != 0
+    return np.cumsum(over) - over

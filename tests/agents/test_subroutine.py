@@ -1,0 +1,240 @@
+"""Offline RL as a subroutine: what it spends, what it chooses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moorl_jax.agents import (
+    CQL,
+    IQL,
+    PEX,
+    SAC,
+    SPOT,
+    CalQL,
+    RecommendCalQL,
+    RecommendCQL,
+    RecommendIQL,
+    Subroutine,
+    TuneCalQL,
+    TuneIQL,
+    TunePEX,
+)
+from moorl_jax.agents.contract import Agent
+from moorl_jax.agents.subroutine import Candidate, FittedValue, Recommended, _choose, _score_episodes
+from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Collect, Judge, Offline, Online, Pretrain, Switch
+from moorl_jax.replay import Buffer, Experience, FromBuffer, History
+from moorl_jax.replay.buffer import CUT, ENDED
+from tests.agents import probes
+
+COST = {"first_steps": 100, "datasets": ("all", "best", "fresh"), "validation_share": 0.1, "share": 0.25}
+
+
+class Constant(Agent):
+    """A policy of one action, which is its whole state."""
+
+    def policy(self, state):
+        return state
+
+    def greedy(self, params, observations):
+        return jnp.broadcast_to(params, (*observations.shape[:-1], 1))
+
+
+def env_steps(phases):
+    return sum(phase.env_steps for phase in phases if isinstance(phase, Collect | Online))
+
+
+@pytest.mark.parametrize("validation", ["online", "offline"])
+@pytest.mark.parametrize("validated", [(), ("dataset",), ("policy",), ("dataset", "policy")])
+@pytest.mark.parametrize(("pauses", "tunes"), [((1.0,), False), ((0.5, 0.75), False), ((0.6,), True)])
+@pytest.mark.parametrize("kind", [RecommendIQL, RecommendCQL, RecommendCalQL, TunePEX])
+def test_all_env_steps_come_from_the_budget(kind, pauses, tunes, validated, validation):
+    """And each pause, with all it costs, is over at its share of them."""
+    agent = kind(**COST, pauses=pauses, tunes=tunes, validated=validated, validation=validation)
+    phases = agent.phases(30, 4_000)
+    assert env_steps(phases) == 4_000
+    verdicts = [number for number, phase in enumerate(phases) if isinstance(phase, Judge)]
+    assert len(verdicts) == len(pauses)
+    for share, verdict in zip(pauses, verdicts, strict=False):
+        assert env_steps(phases[:verdict]) == share * 4_000
+
+
+@pytest.mark.parametrize(
+    ("validated", "tunes", "candidates"),
+    [
+        ((), False, 1),
+        (("dataset",), False, 3),
+        (("policy",), False, 1 + 2),
+        (("dataset", "policy"), False, 1 + 3 * 2),
+        (("dataset", "policy"), True, 3 * 2),  # the learner cannot be tuned
+    ],
+)
+def test_validation_by_episodes_costs_the_same_for_each_candidate(validated, tunes, candidates):
+    pauses = (0.5,) if tunes else (1.0,)
+    agent = Subroutine(**COST, pauses=pauses, tunes=tunes, validated=validated)
+    spent = [phase.env_steps for phase in agent.phases(30, 4_000) if isinstance(getattr(phase, "agent", 0), Candidate)]
+    assert spent == [400 // candidates] * (candidates if candidates > 1 else 0)
+    assert agent.validation_cost(4_000) == sum(spent)
+    assert agent.replace(validation="offline").validation_cost(4_000) == 0
+
+
+def test_without_updates_there_is_nothing_to_pause_for():
+    with pytest.raises(MoorlError, match="0 updates are too few"):
+        Subroutine(first_steps=100).phases(0, 4_000)
+
+
+def test_datasets_are_what_their_names_say():
+    agent = Subroutine(**COST, validated=("dataset",))
+    training = [phase for phase in agent.phases(30, 4_000) if isinstance(phase, Pretrain)]
+    assert [phase.updates for phase in training] == [30] * 3
+    assert [phase.sampling for phase in training] == [
+        History(dataset="all", share=0.25),
+        History(dataset="best", share=0.25),
+        History(dataset="last", count=400),
+    ]
+    fresh = [p for p in agent.phases(30, 4_000) if isinstance(p, Collect) and p.env_steps == 400]
+    assert [phase.random for phase in fresh] == [False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sampling"),
+    [(TuneIQL, History(offline=None)), (TunePEX, History(offline=0.5)), (TuneCalQL, History(offline=0.5))],
+)
+def test_fine_tuning_is_the_algorithms_own_on_history_for_a_dataset(kind, sampling):
+    phases = kind(first_steps=100).phases(30, 20_000)
+    assert isinstance(phases[-1], Online)
+    assert phases[-1].sampling == sampling
+    own = kind().offline.phases(30, 10_000)
+    tuning = [phase for phase in phases if getattr(getattr(phase, "agent", None), "name", "") == "tuned"]
+    assert [type(phase) for phase in tuning if not isinstance(phase, Judge)] == [
+        type(phase) for phase in own if not isinstance(phase, Offline | Switch)
+    ]
+    assert tuning[-1].agent.agent == own[-1].agent
+
+
+def test_the_learner_learns_from_its_buffer_alone_and_in_the_same_way_whatever_follows():
+    phases = [kind(first_steps=100).phases(30, 4_000) for kind in (RecommendIQL, RecommendCQL)]
+    assert phases[0][:2] == phases[1][:2]
+    assert phases[0][1].sampling == FromBuffer()
+
+
+def test_without_pauses_it_is_the_learner_alone():
+    phases = [phase for phase in Subroutine(first_steps=100, pauses=()).phases(0, 400) if not isinstance(phase, Switch)]
+    assert [(type(phase), phase.env_steps) for phase in phases] == [(Collect, 100), (Online, 300)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"datasets": ("worst",)}, "datasets: all, last, best, fresh are known"),
+        ({"validated": ("both",)}, "validated: dataset, policy are known"),
+        ({"validation": "none"}, "validation: online, offline are known"),
+        ({"pauses": (0.5, 0.5)}, "rising order"),
+        ({"datasets": ()}, "there must be a dataset"),
+        ({"pauses": (1.5,)}, "shares of the env steps"),
+        ({"pauses": (1.0,), "tunes": True}, "leaves env steps to it"),
+        ({"pauses": (), "tunes": True}, "leaves env steps to it"),
+        ({"validated": ("policy",), "validation_share": 0.99}, "costs 3,960: no env step is left"),
+        ({"offline": SPOT()}, "SPOT does not begin with"),
+    ],
+)
+def test_what_cannot_be_is_named(fields, message):
+    with pytest.raises(MoorlError, match=message):
+        Subroutine(**{"first_steps": 100} | fields).phases(30, 4_000)
+
+
+def candidates(*actions):
+    return {
+        "learner": jnp.zeros(1),
+        "trained": tuple(jnp.full(1, action) for action in actions),
+        "scores": jnp.zeros(len(actions)),
+    }
+
+
+def seen(rewards, ends):
+    """The experience of those rewards, and of whatever came before."""
+    example = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), probes.bandit(np.random.default_rng(0), 1))
+    buffer = Buffer.create(64, example)
+    for reward in rewards:
+        buffer = buffer.store(jax.tree.map(lambda leaf, r=reward: jnp.full(leaf.shape[1:], r), example))
+    return jax.device_get(Experience(None, buffer, np.array(ends)))
+
+
+@pytest.mark.parametrize(("better", "scores"), [(0, (7.0, 2.0)), (1, (2.0, 7.0))])
+def test_by_episodes_the_better_candidate_is_chosen(better, scores):
+    """Each plays six env steps, two episodes of three; three steps of the learner's came before."""
+    state, rewards, ends = candidates(0.0, 1.0), [50.0, 50.0, 50.0], [0, 0, CUT]
+    for number, score in enumerate(scores):
+        rewards += [score - 2.0, 0.0, 0.0, score, 1.0, 1.0]
+        ends += [0, 0, ENDED, 0, 0, ENDED]
+        state = _score_episodes(state, None, seen(rewards, ends), number=number, env_steps=6)
+    assert state["scores"].tolist() == list(scores)
+    assert _choose(state, None, None)["choice"] == better
+
+
+def test_an_episode_cut_short_counts_only_where_there_is_no_other():
+    state = candidates(0.0)
+    whole = seen([4.0, 0.0, 1.0], [0, ENDED, CUT])
+    assert _score_episodes(state, None, whole, number=0, env_steps=3)["scores"].tolist() == [4.0]
+    assert _score_episodes(state, None, seen([4.0, 1.0], [0, CUT]), number=0, env_steps=2)["scores"].tolist() == [5.0]
+
+
+@pytest.mark.parametrize(("better", "actions"), [(0, (0.4, -0.8)), (1, (-0.8, 0.4))])
+def test_by_fitted_values_the_better_candidate_is_chosen(better, actions, rng):
+    """On the bandit that pays 1 - (a - 0.5)^2, whose values are the rewards."""
+    data = probes.bandit(rng)
+    buffer = Buffer(jax.tree.map(jnp.asarray, data), jnp.int32(len(data)), jnp.int32(len(data)))
+    experience = jax.device_get(Experience(None, buffer, np.ones(len(data), np.int8)))
+    state = candidates(*actions)
+    for number in range(2):
+        agent = FittedValue(candidate=Candidate(agent=Constant(), number=number), hidden=(32, 32), learning_rate=3e-3)
+        state = agent.begin(state, jax.random.key(number), jax.tree.map(lambda leaf: leaf[:1], data))
+
+        def step(state, key, agent=agent):
+            rows = jax.random.randint(key, (64,), 0, len(data))
+            return agent.update(state, jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], data), None)[0], None
+
+        state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(2), 500))
+        state = agent.score(state, None, experience)
+    np.testing.assert_allclose(state["scores"], [1.0 - (action - 0.5) ** 2 for action in actions], atol=0.1)
+    assert _choose(state, None, None)["choice"] == better
+
+
+def test_values_to_come_are_the_candidates_own(rng):
+    """On the chain, where the first state's value is the second's, discounted."""
+    data = probes.chain(rng)
+    agent = FittedValue(candidate=Candidate(agent=Constant(), number=0), hidden=(32, 32), learning_rate=3e-3, tau=0.05)
+    state = agent.begin(candidates(0.0), jax.random.key(0), jax.tree.map(lambda leaf: leaf[:1], data))
+
+    def step(state, key):
+        rows = jax.random.randint(key, (64,), 0, len(data))
+        return agent.update(state, jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], data), None)[0], None
+
+    state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(2), 1000))
+    first = data.observations[:, 0] == -1.0
+    buffer = Buffer(jax.tree.map(lambda leaf: leaf[first], data), jnp.int32(first.sum()), jnp.int32(first.sum()))
+    starts = Experience(None, buffer, np.ones(first.sum(), np.int8))
+    assert agent.score(state, None, starts)["scores"][0] == pytest.approx(0.99, abs=0.05)
+
+
+def test_each_seed_acts_by_its_own_choice():
+    agent = Recommended(candidates=(Constant(), Constant()))
+    state = _choose(candidates(0.25, 0.75) | {"scores": jnp.array([1.0, 0.0])}, None, None)
+    other = state | {"choice": jnp.asarray(1)}
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), state, other)
+    actions = jax.vmap(lambda state: agent.greedy(agent.policy(state), jnp.zeros((3, 2))))(both)
+    np.testing.assert_array_equal(actions[..., 0], [[0.25] * 3, [0.75] * 3])
+
+
+def test_the_defaults_are_the_named_algorithms():
+    kinds = {
+        RecommendIQL: IQL,
+        RecommendCQL: CQL,
+        RecommendCalQL: CalQL,
+        TuneIQL: IQL,
+        TunePEX: PEX,
+        TuneCalQL: CalQL,
+    }
+    assert all(type(kind().offline) is algorithm and type(kind().learner) is SAC for kind, algorithm in kinds.items())
+    assert all(kind().tunes == kind.__name__.startswith("Tune") for kind in kinds)
