@@ -42,7 +42,8 @@ class Subroutine(Agent):
     After the last pause the offline algorithm `tunes` what was chosen, by its own recipe, for what is left of the
     budget. The learner, which it cannot tune, is no candidate then.
 
-    All that acts takes from the same env steps: fresh datasets and validation are over when a pause is.
+    All that acts takes from the same env steps, and what it saw joins the history: fresh datasets and validation are
+    over when a pause is.
     """
 
     learner: Agent = SAC()
@@ -87,6 +88,8 @@ class Subroutine(Agent):
                 )
             phases += [Online(learning, steps, FromBuffer(), learner.utd), Pause(), Collect(learning, fresh), Pause()]
             phases += self._pause(updates, fresh, each)
+            if not self.tunes or share < self.pauses[-1]:
+                phases.append(Judge(Recommended(candidates=self._candidates)))
             taken = ends
         if not self.tunes:
             last = Online(learning, env_steps - taken, FromBuffer(), learner.utd)
@@ -129,7 +132,7 @@ class Subroutine(Agent):
         return first
 
     def _pause(self, updates: int, fresh: int, each: int) -> list[Phase]:
-        """Return a pause's offline trainings, its validation, and the verdict on what it recommends."""
+        """Return a pause's offline trainings and its choice; `each` are the env steps of a candidate's validation."""
         offline, candidates = self._offline.agent, self._candidates
         part = Part(agent=offline, name="offline", batch_size=offline.batch_size)
         learner_too = len(candidates) > len(self._datasets) * self._checkpoints
@@ -150,8 +153,7 @@ class Subroutine(Agent):
                 values = FittedValue(candidate=candidate)
                 fitting = Pretrain(values, self.validation_updates, History(), judged=False)
                 phases += [Switch(values.begin), fitting, Review(values.score)]
-        phases.append(Switch(_choose))
-        return phases if self.tunes else [*phases, Judge(Recommended(candidates=candidates))]
+        return [*phases, Switch(_choose)]
 
     def _tuning(self, updates: int, env_steps: int) -> list[Phase]:
         """Return what the offline algorithm's own recipe has after its offline phase, all history for its dataset."""

@@ -47,7 +47,9 @@ def env_steps(phases):
 
 @pytest.mark.parametrize("validation", ["online", "offline"])
 @pytest.mark.parametrize("validated", [(), ("dataset",), ("policy",), ("dataset", "policy")])
-@pytest.mark.parametrize(("pauses", "tunes"), [((1.0,), False), ((0.5, 0.75), False), ((0.6,), True)])
+@pytest.mark.parametrize(
+    ("pauses", "tunes"), [((1.0,), False), ((0.5, 0.75), False), ((0.6,), True), ((0.4, 0.7), True)]
+)
 @pytest.mark.parametrize("kind", [RecommendIQL, RecommendCQL, RecommendCalQL, TunePEX])
 def test_all_env_steps_come_from_the_budget(kind, pauses, tunes, validated, validation):
     """And each pause, with all it costs, is over at its share of them."""
