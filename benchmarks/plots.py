@@ -39,7 +39,8 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
     for axis, task in zip(axes.flat, tasks, strict=False):
         here = [outcome for outcome in finished if outcome.cell.task.name == task]
         updates, env_steps = here[0].cell.spend
-        offline_width = OFFLINE_SHARE * env_steps if here[0].cell.protocol == "offline-to-online" else 0.0
+        begins_offline = any((outcome.result.curves["env_steps"] == 0).any() for outcome in here if outcome.result)
+        offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
         for outcome in here:
             assert outcome.result is not None
             # Of two evaluations at one moment, on either side of a switch, the later.
