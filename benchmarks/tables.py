@@ -65,7 +65,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
             ours = "failed" if (number["task"], agent) in failed else ours
             row[agent] = ours + _in_brackets(number[f"{agent} published"])
         rows.append(row)
-    if len(rows) > 1 and not any(_of_its_own(outcome) for outcome in outcomes):
+    if len(rows) > 1 and not any(_without_dataset(outcome) for outcome in outcomes):
         mean = {"task": "mean", "source": "", "dataset mean": _figure(numbers["dataset"].mean())}
         for agent in agents:
             # A mean over some of the tasks would not compare with a mean over all.
@@ -86,7 +86,7 @@ def caption(outcomes: list[Outcome]) -> str:
         f"deviation over {len(cell.seeds)} seeds, {episodes} episodes each.",
         "Dataset mean: normalized mean return of the data's episodes.",
     ]
-    if any(_of_its_own(outcome) for outcome in outcomes):
+    if any(_without_dataset(outcome) for outcome in outcomes):
         lines.append("Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns.")
     if any(outcome.result and len(outcome.result.last_successes()) for outcome in outcomes):
         lines.append("In per cent: episodes that succeeded, at the last evaluation.")
@@ -158,8 +158,8 @@ def _figure(value: float) -> str:
     return DASH if np.isnan(value) else f"{value:.1f}"
 
 
-def _of_its_own(outcome: Outcome) -> bool:
-    """Whether a task's scores are on no scale of D4RL's; a mean with others would mean nothing."""
+def _without_dataset(outcome: Outcome) -> bool:
+    """Whether a task has no dataset: such tasks have scores on several scales, whose mean would mean nothing."""
     return not outcome.cell.task.datasets
 
 

@@ -86,6 +86,8 @@ class Subroutine(Agent):
                     f"pause {number + 1} of {len(self.pauses)} ends at env step {ends:,} of {env_steps:,} and costs "
                     f"{cost:,}: no env step is left to the learner before it"
                 )
+            if number:
+                phases.append(Switch(_forget))
             phases += [Online(learning, steps, FromBuffer(), learner.utd), Pause(), Collect(learning, fresh), Pause()]
             phases += self._pause(updates, fresh, each)
             if not self.tunes or share < self.pauses[-1]:
@@ -222,20 +224,16 @@ class TuneIQL(Subroutine):
     pauses: tuple[float, ...] = static((0.5,))
 
 
-class TunePEX(Subroutine):
+class TunePEX(TuneIQL):
     """IQL halfway, its policy then expanded and learning online."""
 
     offline: Agent = PEX()
-    tunes: bool = static(True)
-    pauses: tuple[float, ...] = static((0.5,))
 
 
-class TuneCalQL(Subroutine):
+class TuneCalQL(TuneIQL):
     """Cal-QL halfway, which then goes on learning online."""
 
     offline: Agent = CalQL()
-    tunes: bool = static(True)
-    pauses: tuple[float, ...] = static((0.5,))
 
 
 class Part(Agent):
