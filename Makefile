@@ -35,8 +35,8 @@ $(READY): pyproject.toml
 bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME=
 	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)')
 
-study: $(READY)  ## run a study and print its table: NAME= TASK= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES=
-	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(SEEDS),--seeds $(SEEDS))
+study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES=
+	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(AGENTS),--agents '$(AGENTS)') $(if $(SEEDS),--seeds $(SEEDS))
 
 fidelity: $(READY)  ## hold every environment against D4RL's, write docs/fidelity.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity

@@ -80,9 +80,9 @@ class Display:
         bar = self._progress.add_task(f"starting: {name}", total=None, note="")
 
         def advance(report: Report) -> None:
-            note = f"{report.rate:,.0f} {report.unit}/s" + (
-                "" if math.isnan(report.score) else f"  score {report.score:.1f}"
-            )
+            rate = "" if report.unit == "evaluations" else f"{report.rate:,.0f} {report.unit}/s"
+            score = "" if math.isnan(report.score) else f"score {report.score:.1f}"
+            note = "  ".join(filter(None, (rate, score)))
             description = f"{report.phase}: {name}"
             self._progress.update(bar, completed=report.done, total=report.total, note=note, description=description)
             if not self.console.is_terminal:

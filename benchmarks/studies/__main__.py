@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from benchmarks import plots
 from benchmarks.budgets import BUDGETS, EnvStepsOption, UpdatesOption, find_budget
 from benchmarks.runner import sweep
-from benchmarks.studies import cost, study
+from benchmarks.studies import cost, study, subroutines
 from benchmarks.studies.catalogue import STUDIES
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.engine.devices import use_all_cores
@@ -25,6 +24,7 @@ NAMES = (*STUDIES, cost.NAME)
 def run(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}.")],
     task: Annotated[str, typer.Option(help="Tasks, separated by commas; the study's own by default.")] = "",
+    agents: Annotated[str, typer.Option(help="Of the variants those of these agents alone; all by default.")] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
     budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
     updates: UpdatesOption = None,
@@ -37,32 +37,38 @@ def run(
     if name not in NAMES:
         raise UnknownNameError("study", name, NAMES)
     spend = find_budget(budget, updates, env_steps)
-    directory = results / "studies" / _directory(name, task, spend.name)
+    directory = results / "studies" / _directory(name, task, agents, spend.name)
     use_all_cores()
     console = terminal()
     if name == cost.NAME:
-        if task or seeds or source != "auto" or spend.name != budget:
+        if task or agents or seeds or source != "auto" or spend.name != budget:
             raise MoorlError("the study 'cost' runs on random numbers with one seed: of all this it takes a budget")
         cost.run(spend, directory, console)
         return
-    chosen = STUDIES[name]
+    chosen = STUDIES[name].only(agents) if agents else STUDIES[name]
     cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
     with Display(console) as display:
         outcomes = sweep(cells, results / "cells", policies, display)
-    written = study.write(chosen, outcomes, directory)
-    plots.curves(outcomes, directory / "curves.png")
-    table = Table(*written.columns, caption=study.caption(chosen, outcomes), caption_justify="left")
-    for row in written.itertuples(index=False):
-        table.add_row(*row)
-    console.print(table)
+    report = subroutines.report if chosen.protocol == "subroutine" else study.report
+    for section in report(chosen, outcomes, directory):
+        table = Table(
+            *section.table.columns,
+            title=section.title,
+            caption=section.caption,
+            title_justify="left",
+            caption_justify="left",
+        )
+        for row in section.table.itertuples(index=False):
+            table.add_row(*row)
+        console.print(table)
     console.print(f"written: {', '.join(sorted(str(path) for path in directory.iterdir()))}", highlight=False)
     if any(outcome.fault for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _directory(name: str, task: str, budget: str) -> str:
+def _directory(name: str, task: str, agents: str, budget: str) -> str:
     """Return the name of a study's directory, by what differs from its defaults."""
-    parts = [name, task.replace(",", "+"), "" if budget == "quick" else budget]
+    parts = [name, task.replace(",", "+"), agents.replace(",", "+"), "" if budget == "quick" else budget]
     return "-".join(filter(None, parts))
 
 

@@ -5,6 +5,23 @@ from benchmarks.studies.study import Study, Variant
 FIXED = "kappa_steps=0.0"  #: kappa keeps its start
 OLD_ALONE = ("kappa_start=0.0", FIXED)
 OPT_TASKS = "walker2d-random-v2,hopper-medium-v2"
+BY_BOTH = "validated=('dataset', 'policy')"
+VALIDATIONS = {
+    "": (),
+    "dataset by episodes": ("validated=('dataset',)",),
+    "policy by episodes": ("validated=('policy',)",),
+    "both by episodes": (BY_BOTH,),
+    "both by fitted values": (BY_BOTH, "validation='offline'"),
+}
+SUBROUTINES = {
+    "IQL recommended": "recommend_iql",
+    "CQL recommended": "recommend_cql",
+    "Cal-QL recommended": "recommend_cal_ql",
+    "tuned by IQL": "tune_iql",
+    "tuned by PEX": "tune_pex",
+    "tuned by Cal-QL": "tune_cal_ql",
+}
+ONLINE_ONLY = Variant("online only", "sac")
 MOORL = ("utd=4", "meta_rate=0.5", "offline_probability=0.5")  #: what the variants of its study start from
 
 STUDIES = {
@@ -83,5 +100,37 @@ STUDIES = {
         question="How do the hybrid methods compare at equal env steps?",
         tasks="hopper-medium-v2,hopper-medium-replay-v2,walker2d-medium-v2,walker2d-medium-replay-v2",
         variants=tuple(Variant(agent, agent) for agent in ("moorl", "rlpd", "sac", "cal_ql", "opt")),
+    ),
+    "subroutines": Study(
+        question="Where does offline RL as a subroutine help online RL, and with which validation?",
+        tasks="subroutines-12",
+        protocol="subroutine",
+        variants=(
+            ONLINE_ONLY,
+            *(
+                Variant(", ".join(filter(None, (label, validation))), agent, changes)
+                for label, agent in SUBROUTINES.items()
+                for validation, changes in VALIDATIONS.items()
+            ),
+        ),
+    ),
+    "subroutine-reward": Study(
+        question="Does Cal-QL as a subroutine need a reward for each finished sub-task?",
+        tasks="franka-kitchen,franka-kitchen-sparse,sawyer-push,sawyer-push-sparse",
+        protocol="subroutine",
+        variants=(
+            ONLINE_ONLY,
+            *(Variant(label, agent) for label, agent in SUBROUTINES.items() if agent.endswith("cal_ql")),
+        ),
+    ),
+    "subroutine-drop": Study(
+        question="How far does the score fall when fine-tuning begins, and when is it back?",
+        tasks="hopper,walker2d",
+        protocol="subroutine",
+        every=1_000,
+        variants=(
+            ONLINE_ONLY,
+            *(Variant(label, agent) for label, agent in SUBROUTINES.items() if agent.startswith("tune")),
+        ),
     ),
 }

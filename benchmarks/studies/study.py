@@ -1,15 +1,18 @@
 """What a study is, and its table."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks import plots
 from benchmarks.budgets import Budget
 from benchmarks.runner import Cell, Outcome, sourced
 from benchmarks.tables import DASH, MADE_HERE
 from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.errors import UnknownNameError
 from moorl_jax.tasks import expand
 
 
@@ -30,16 +33,46 @@ class Study:
     tasks: str  #: unless the caller says otherwise
     variants: tuple[Variant, ...]
     protocol: str = "offline-to-online"
+    every: int | None = None  #: env steps between evaluations, where the budget's are not to count
+
+    def only(self, agents: str) -> "Study":
+        """Return the study of the variants of these agents, separated by commas.
+
+        Raises UnknownNameError for one that it has no variant of.
+        """
+        known = list(dict.fromkeys(variant.agent for variant in self.variants))
+        for agent in agents.split(","):
+            if agent not in known:
+                raise UnknownNameError("agent of this study", agent, known)
+        kept = tuple(variant for variant in self.variants if variant.agent in agents.split(","))
+        return dataclasses.replace(self, variants=kept)
 
     def cells(self, tasks: str, budget: Budget, seeds: int, source: str, policies: Path | None) -> list[Cell]:
         """Return the study's cells, task by task; raise MoorlError if one cannot be run."""
         numbers = tuple(range(seeds))
+        if self.every:
+            _, env_steps = budget.spend(self.protocol)
+            budget = dataclasses.replace(budget, evaluations=max(1, env_steps // self.every))
         cells = [
             Cell(task, v.agent, NO_SOURCE, numbers, budget, self.protocol, v.changes, v.label)
             for task in expand(tasks)
             for v in self.variants
         ]
         return [sourced(cell, source, policies) for cell in cells]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table for people, and what its figures are."""
+
+    title: str  #: empty where there is but one
+    table: pd.DataFrame
+    caption: str
+
+    def markdown(self) -> str:
+        """Return it as a part of a Markdown page."""
+        table = self.table.to_markdown(index=False, disable_numparse=True)
+        return (f"## {self.title}\n\n" if self.title else "") + f"{table}\n\n{self.caption}\n"
 
 
 def frame(outcomes: list[Outcome]) -> pd.DataFrame:
@@ -53,13 +86,13 @@ def frame(outcomes: list[Outcome]) -> pd.DataFrame:
     for outcome in outcomes:
         row: dict[str, object] = {"task": outcome.cell.task.name, "variant": outcome.cell.label}
         result = outcome.result
-        row["before"] = _mean(result.offline_scores()) if result else np.nan
+        row["before"] = mean(result.offline_scores()) if result else np.nan
         final, online = (result.last_scores(), _online_means(result)) if result else (np.array([]), np.array([]))
         row |= {
-            "final": _mean(final),
-            "final std": _std(final),
-            "online mean": _mean(online),
-            "online std": _std(online),
+            "final": mean(final),
+            "final std": deviation(final),
+            "online mean": mean(online),
+            "online std": deviation(online),
         }
         row["minutes"] = result.provenance["seconds"]["total"] / 60 if result else np.nan
         rows.append(row)
@@ -68,20 +101,13 @@ def frame(outcomes: list[Outcome]) -> pd.DataFrame:
 
 def text(numbers: pd.DataFrame) -> pd.DataFrame:
     """Return the table as a person reads it."""
-
-    def figure(value: float) -> str:
-        return DASH if np.isnan(value) else f"{value:.1f}"
-
-    def spread(row: pd.Series, name: str, std: str) -> str:
-        return DASH if np.isnan(row[name]) else f"{row[name]:.1f} ± {row[std]:.1f}"
-
     return pd.DataFrame(
         {
             "task": numbers["task"],
             "variant": numbers["variant"],
             "before": numbers["before"].map(figure),
-            "final": [spread(row, "final", "final std") for _, row in numbers.iterrows()],
-            "online mean": [spread(row, "online mean", "online std") for _, row in numbers.iterrows()],
+            "final": spread(numbers, "final", "final std"),
+            "online mean": spread(numbers, "online mean", "online std"),
             "minutes": numbers["minutes"].map(figure),
         }
     )
@@ -102,25 +128,45 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
     )
 
 
-def write(study: Study, outcomes: list[Outcome], directory: Path) -> pd.DataFrame:
-    """Write table.csv and table.md and return the table for people."""
-    directory.mkdir(parents=True, exist_ok=True)
+def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Section]:
+    """Write table.csv, table.md and curves.png, and return what a person reads."""
     numbers = frame(outcomes)
+    sections = [Section("", text(numbers), caption(study, outcomes))]
+    write(numbers, sections, directory)
+    plots.curves(outcomes, directory / "curves.png")
+    return sections
+
+
+def write(numbers: pd.DataFrame, sections: list[Section], directory: Path) -> None:
+    """Write the numbers as table.csv and the sections as table.md."""
+    directory.mkdir(parents=True, exist_ok=True)
     numbers.to_csv(directory / "table.csv", index=False, float_format="%.4f")
-    table = text(numbers)
-    markdown = table.to_markdown(index=False, disable_numparse=True)
-    (directory / "table.md").write_text(f"{markdown}\n\n{caption(study, outcomes)}\n")
-    return table
+    (directory / "table.md").write_text("\n".join(section.markdown() for section in sections))
+
+
+def figure(value: float) -> str:
+    """Return a figure as tables show it."""
+    return DASH if np.isnan(value) else f"{value:.1f}"
+
+
+def spread(numbers: pd.DataFrame, name: str, std: str) -> list[str]:
+    """Return a column of means with their deviations."""
+    return [
+        DASH if np.isnan(value) else f"{value:.1f} ± {by:.1f}"
+        for value, by in zip(numbers[name], numbers[std], strict=True)
+    ]
+
+
+def mean(values: np.ndarray) -> float:
+    """Return the mean of what seeds have, NaN where there is nothing."""
+    return float(values.mean()) if len(values) else np.nan
+
+
+def deviation(values: np.ndarray) -> float:
+    """Return the population standard deviation of what seeds have, NaN where there is nothing."""
+    return float(values.std()) if len(values) else np.nan
 
 
 def _online_means(result: Result) -> np.ndarray:
     online = result.curves[result.curves["env_steps"] > 0]
     return online.groupby("seed", sort=False)["score"].mean().to_numpy()
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else np.nan
-
-
-def _std(values: np.ndarray) -> float:
-    return float(values.std()) if len(values) else np.nan

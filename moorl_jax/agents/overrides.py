@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from moorl_jax import replay
-from moorl_jax.agents.contract import Agent
+from moorl_jax.agents import AGENTS, Agent
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.replay import Sampling
 
 RULES = {name: rule for name, rule in vars(replay).items() if isinstance(rule, type) and issubclass(rule, Sampling)}
+CALLED = RULES | {agent.__name__: agent for agent in AGENTS.values()}
 
 
 def override(agent: Agent, changes: Sequence[str]) -> Agent:
     """Return the agent with fields replaced by NAME=VALUE.
 
-    A value is a Python literal, or for a sampling rule a call like `Mixed(0.25)`. `backbone.alpha=1.0` reaches into a
-    field that is an agent itself. Raises MoorlError for a field there is not, or a value of another kind.
+    A value is a Python literal, or a call like `Mixed(0.25)` for a sampling rule, `TD3BC(tau=0.01)` for an agent.
+    `backbone.alpha=1.0` reaches into a field that is an agent itself. Raises MoorlError for a field there is not, or a
+    value of another kind.
     """
     for change in changes:
         path, _, text = change.partition("=")
@@ -35,8 +37,8 @@ def _changed(agent: Agent, path: list[str], text: str, change: str) -> Agent:
         return agent.replace(**{name: _changed(now, rest, text, change)})
     value = _value(text, change)
     same_kind: tuple[type, ...] = (type(now),)
-    if isinstance(now, Sampling):
-        same_kind = (Sampling,)
+    if isinstance(now, Sampling | Agent):
+        same_kind = (Sampling,) if isinstance(now, Sampling) else (Agent,)
     elif "float" in str(kind := type(agent).__dataclass_fields__[name].type):
         same_kind = (float, int, type(None)) if "None" in str(kind) else (float, int)
     elif now is None:
@@ -51,11 +53,10 @@ def _value(text: str, change: str) -> Any:
         tree = ast.parse(text, mode="eval").body
         if not isinstance(tree, ast.Call):
             return ast.literal_eval(tree)
-        if not isinstance(tree.func, ast.Name) or tree.func.id not in RULES:
-            raise MoorlError(f"{change}: a value may be a literal or one of {', '.join(RULES)} called with literals")
-        rule = RULES[tree.func.id]
+        if not isinstance(tree.func, ast.Name) or tree.func.id not in CALLED:
+            raise MoorlError(f"{change}: a value may be a literal or one of {', '.join(CALLED)} called with literals")
         named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords if keyword.arg}
-        return rule(*map(ast.literal_eval, tree.args), **named)
+        return CALLED[tree.func.id](*map(ast.literal_eval, tree.args), **named)
     except TypeError as error:
         raise MoorlError(f"{change}: {error}") from None
     except (ValueError, SyntaxError):

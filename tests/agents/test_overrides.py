@@ -1,6 +1,6 @@
 import pytest
 
-from moorl_jax.agents import BC, IQL, OPT, TD3BC
+from moorl_jax.agents import BC, IQL, OPT, TD3BC, RecommendIQL
 from moorl_jax.agents.overrides import override
 from moorl_jax.errors import MoorlError
 from moorl_jax.replay import Balanced, FromBuffer, Mixed
@@ -15,6 +15,7 @@ def test_rules_and_agents_within():
     assert override(OPT(), ["replay=Mixed(0.25)"]).replay == Mixed(0.25)
     assert override(OPT(), ["replay=Balanced(hidden=(8,))"]).replay == Balanced(hidden=(8,))
     assert override(OPT(), ["replay=FromBuffer()"]).replay == FromBuffer()
+    assert override(RecommendIQL(), ["learner=TD3BC(tau=0.01)"]).learner == TD3BC(tau=0.01)
     assert override(OPT(), ["backbone.alpha=1.5"]).backbone == TD3BC(alpha=1.5)
 
 
@@ -28,6 +29,7 @@ def test_rules_and_agents_within():
         ("alpha=True", "another kind of value"),
         ("alpha=print(1)", "called with literals"),
         ("alpha=Mixed(0.5)", "another kind of value"),
+        ("alpha=BC()", "another kind of value"),
         ("alpha.beta=1", "has no fields"),
     ],
 )

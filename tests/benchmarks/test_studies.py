@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import plots
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.runner import Cell, Outcome, sweep
 from benchmarks.studies import study
@@ -62,8 +61,7 @@ def test_a_studys_table_and_picture(outcomes, tmp_path):
     assert numbers["online mean"][1] == pytest.approx(online["score"].mean())
     assert numbers["final"][1] == pytest.approx(online[online["env_steps"] == 20]["score"].mean())
     assert (numbers["minutes"] > 0).all()
-    study.write(tiny, outcomes, tmp_path / "out")
-    plots.curves(outcomes, tmp_path / "out" / "curves.png")
+    study.report(tiny, outcomes, tmp_path / "out")
     written = (tmp_path / "out" / "table.md").read_text()
     assert "What is tried?" in written
     assert (

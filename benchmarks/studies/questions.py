@@ -1,0 +1,228 @@
+"""The findings of the paper on offline RL as a subroutine (arXiv 2512.00383), put as questions to what was run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.runner import Outcome
+from benchmarks.statistics import Estimate, Pair, difference, improvement
+from benchmarks.studies.study import Section
+from benchmarks.tables import DASH
+from moorl_jax.agents import Subroutine
+from moorl_jax.engine.results import Result
+from moorl_jax.tasks import Task
+from moorl_jax.tasks.catalogue import FINISHED, SUCCESSFUL
+
+SPARSE = (FINISHED, SUCCESSFUL)
+FEWEST_TASKS = 5  #: for a rank correlation
+TUNED_FROM = {"tune_iql": "recommend_iql", "tune_pex": "recommend_iql", "tune_cal_ql": "recommend_cal_ql"}
+
+
+def sections(outcomes: list[Outcome]) -> list[Section]:
+    """Return who wins where, what the learner alone does, and the answers; none without it or without subroutines."""
+    runs = [_Run.of(outcome) for outcome in outcomes if outcome.result]
+    if len({run.alone for run in runs}) < 2:
+        return []
+    return [_winners(runs), _learners(runs), _answers(runs)]
+
+
+def areas(curves: pd.DataFrame) -> np.ndarray:
+    """Return each seed's area under its score's curve over env steps, divided by their span."""
+
+    def area(curve: pd.DataFrame) -> float:
+        steps, scores = curve["env_steps"].to_numpy(float), curve["score"].to_numpy()
+        return float(np.trapezoid(scores, steps) / np.ptp(steps)) if np.ptp(steps) else float(scores[-1])
+
+    return np.array([area(curve) for _, curve in curves.groupby("seed", sort=False)])
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the questions look at in a variant's run."""
+
+    task: Task
+    variant: str
+    agent: str
+    how: tuple[tuple[str, ...], str] | None  #: what is validated and by what; None without validation
+    alone: bool  #: whether it is the online learner alone
+    finals: np.ndarray  #: (seeds,), rates of success where there are any, else scores
+    result: Result
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the task pays for success alone."""
+        return self.task.rewards in SPARSE
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "_Run":
+        assert outcome.result is not None
+        agent, successes = outcome.cell.settings.agent, outcome.result.last_successes()
+        alone = not isinstance(agent, Subroutine)
+        how = (agent.validated, agent.validation) if isinstance(agent, Subroutine) and agent.validated else None
+        finals = successes if len(successes) else outcome.result.last_scores()
+        return cls(outcome.cell.task, outcome.cell.label, outcome.cell.agent, how, alone, finals, outcome.result)
+
+
+def _winners(runs: list[_Run]) -> Section:
+    rows = []
+    for name, here in _by_task(runs):
+        alone = next((run for run in here if run.alone), None)
+        best = max((run for run in here if not run.alone), key=lambda run: run.finals.mean(), default=None)
+        if alone is None or best is None:
+            continue
+        largest = max(here, key=lambda run: areas(run.result.curves).mean())
+        rows.append(
+            {
+                "task": name,
+                "best at the end": best.variant,
+                "it ends with": _shown(best),
+                "online only": _shown(alone),
+                "beats online only": str(improvement([(best.finals, alone.finals)])),
+                "largest area": largest.variant,
+            }
+        )
+    return Section(
+        "Who wins where",
+        pd.DataFrame(rows),
+        "Rates of success in per cent where a task has them, else scores. Beats: the probability that a seed of the "
+        "one ends above a seed of the other, with its 95 % bootstrap interval. The best of many variants looks better "
+        "than it is.",
+    )
+
+
+def _learners(runs: list[_Run]) -> Section:
+    rows = []
+    for name, here in _by_task(runs):
+        alone = [run for run in here if run.alone]
+        if alone and (pairs := _against_alone(here)):
+            rows.append(
+                {
+                    "task": name,
+                    "reward": "sparse" if alone[0].sparse else "dense",
+                    "online only": _shown(alone[0]),
+                    "instability": f"{_instability(alone[0]):.2f}",
+                    "subroutines beat it": str(improvement(pairs)),
+                }
+            )
+    return Section(
+        "The learner alone, and what subroutines add to it",
+        pd.DataFrame(rows),
+        "Instability: how much of the range of its scores a seed has lost again by the end, mean over seeds; 0 where "
+        "it never moved. Subroutines: all variants, each as likely.",
+    )
+
+
+def _answers(runs: list[_Run]) -> Section:
+    """Return the paper's three findings as questions, and what these runs answer."""
+    rows: list[dict[str, str]] = []
+
+    def ask(question: str, comparison: str, pairs: list[Pair]) -> None:
+        if pairs:
+            found = improvement(pairs)
+            rows.append(_answer(question, comparison, len(pairs), found, nothing=0.5))
+
+    used = [run for run in runs if not run.alone]
+    kinds = {
+        name: [run for run in runs if (run.task.rewards in SPARSE) == (name == "sparse")]
+        for name in ("sparse", "dense")
+    }
+    more = "Does the gain grow where reward is sparse?"
+    for name, here in kinds.items():
+        ask(more, f"subroutines above online only, {name} reward", _against_alone(here))
+    sparse, dense = (_against_alone(here) for here in kinds.values())
+    if sparse and dense:
+        found = difference(sparse, dense)
+        rows.append(_answer(more, "the first less the second", len(sparse) + len(dense), found, nothing=0.0))
+    rows.append(_with_instability(runs))
+    for how in dict.fromkeys(run.how for run in used if run.how):
+        pairs = [
+            (run.finals, plain.finals)
+            for run in used
+            for plain in used
+            if run.how == how and plain.how is None and (run.task, run.agent) == (plain.task, plain.agent)
+        ]
+        validated, by = how
+        ask("Does validation help?", f"of {' and '.join(validated)}, {by}: above none", pairs)
+    for agent in dict.fromkeys(run.agent for run in used):
+        here = [run for run in runs if run.alone or run.agent == agent]
+        question = "Does fine-tuning help?" if agent in TUNED_FROM else "Does recommending help?"
+        ask(question, f"{agent} above online only", _against_alone(here))
+    for agent, recommended in TUNED_FROM.items():
+        pairs = [
+            (run.finals, other.finals)
+            for run in used
+            for other in used
+            if (run.agent, other.agent) == (agent, recommended) and (run.task, run.how) == (other.task, other.how)
+        ]
+        ask("Does fine-tuning help?", f"{agent} above {recommended}", pairs)
+    return Section(
+        "The paper's findings as questions",
+        pd.DataFrame(rows),
+        "Probability of improvement, that a seed of the one ends above a seed of the other, mean over the pairs of "
+        "runs, with its 95 % stratified bootstrap interval over seeds; 0.5 is no difference. With few seeds intervals "
+        "are narrower than they should be. Runs: pairs that were compared, or tasks of a rank correlation, whose "
+        f"interval is Fisher's and which takes {FEWEST_TASKS} tasks that differ.",
+    )
+
+
+def _with_instability(runs: list[_Run]) -> dict[str, str]:
+    """Return the rank correlation over tasks of the learner's instability and the gain."""
+    instabilities, gains = [], []
+    for _, here in _by_task(runs):
+        if (alone := [run for run in here if run.alone]) and (pairs := _against_alone(here)):
+            instabilities.append(_instability(alone[0]))
+            gains.append(improvement(pairs).value)
+    found = Estimate(np.nan, np.nan, np.nan)
+    # With fewer tasks Fisher's interval of a correlation is nearly all there is.
+    if len(gains) >= FEWEST_TASKS and min(np.ptp(instabilities), np.ptp(gains)) > 0:
+        ranks = stats.pearsonr(stats.rankdata(instabilities), stats.rankdata(gains))
+        found = Estimate(float(ranks.statistic), *map(float, ranks.confidence_interval(0.95)))
+    return _answer(
+        "Does the gain grow where the learner is unstable?",
+        "rank correlation over tasks",
+        len(gains),
+        found,
+        nothing=0.0,
+    )
+
+
+def _answer(question: str, comparison: str, runs: int, found: Estimate, nothing: float) -> dict[str, str]:
+    """Return a row; `nothing` is the figure that means no difference."""
+    return {
+        "question": question,
+        "comparison": comparison,
+        "runs": str(runs),
+        "estimate": DASH if np.isnan(found.value) else str(found),
+        "answer": "yes" if found.low > nothing else "no, the reverse" if found.high < nothing else "open",
+    }
+
+
+def _by_task(runs: list[_Run]) -> list[tuple[str, list[_Run]]]:
+    names = dict.fromkeys(run.task.name for run in runs)
+    return [(name, [run for run in runs if run.task.name == name]) for name in names]
+
+
+def _against_alone(runs: list[_Run]) -> list[Pair]:
+    """Return every subroutine's final results beside those of the online learner alone on its task."""
+    return [
+        (run.finals, alone.finals)
+        for _, here in _by_task(runs)
+        for run in here
+        for alone in here
+        if alone.alone and not run.alone
+    ]
+
+
+def _instability(run: _Run) -> float:
+    """Return how much of the range of all its scores a seed has lost again by the end, mean over seeds."""
+    scores = run.result.curves.groupby("seed", sort=False)["score"]
+    span = np.ptp(run.result.curves["score"])
+    return float(((scores.max() - scores.last()) / span).mean()) if span else 0.0
+
+
+def _shown(run: _Run) -> str:
+    if len(run.result.last_successes()):
+        return f"{100 * run.finals.mean():.0f} %"
+    return f"{run.finals.mean():.1f} ± {run.finals.std():.1f}"
