@@ -17,7 +17,8 @@ class Budget:
 
     name: str
     updates: int  #: critic gradient steps of the protocol `offline`
-    updates_before: int  #: of the offline phase in `offline-to-online`, of each offline training in `subroutine`
+    updates_before: int  #: of the offline phase in `offline-to-online`
+    updates_each: int  #: of each offline training in `subroutine`
     env_steps: int  #: of its online phase
     env_steps_alone: int  #: of the protocols `online` and `subroutine`
     seeds: int  #: unless the caller says otherwise
@@ -30,16 +31,18 @@ class Budget:
             "offline": (self.updates, 0),
             "offline-to-online": (self.updates_before, self.env_steps),
             "online": (0, self.env_steps_alone),
-            "subroutine": (self.updates_before, self.env_steps_alone),
+            "subroutine": (self.updates_each, self.env_steps_alone),
         }[protocol]
 
 
 # The papers train offline for a million updates and learn online for 250k (RLPD), 300k (OPT) or a million env steps.
 # `short` before and online is what two seeds of RLPD or Cal-QL, the costliest, take 25 minutes for on two CPU cores.
 BUDGETS = {
-    "quick": Budget("quick", 4_000, 2_000, 1_000, 2_000, seeds=2, evaluations=8, episodes=10),
-    "short": Budget("short", 100_000, 8_000, 3_000, 100_000, seeds=3, evaluations=20, episodes=20),
-    "paper": Budget("paper", 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100),
+    "quick": Budget("quick", 4_000, 2_000, 500, 1_000, 2_000, seeds=2, evaluations=8, episodes=10),
+    "short": Budget("short", 100_000, 8_000, 8_000, 3_000, 100_000, seeds=3, evaluations=20, episodes=20),
+    "paper": Budget(
+        "paper", 1_000_000, 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100
+    ),
 }
 
 UpdatesOption = Annotated[int | None, typer.Option(min=0, help="Offline updates in place of the budget's.")]
@@ -55,8 +58,9 @@ def find_budget(name: str, updates: int | None = None, env_steps: int | None = N
         raise UnknownNameError("budget", name, BUDGETS)
     budget = BUDGETS[name]
     if updates is not None:
-        budget = dataclasses.replace(budget, name=f"{budget.name}-{updates}u", updates=updates, updates_before=updates)
+        numbers = dict.fromkeys(("updates", "updates_before", "updates_each"), updates)
+        budget = dataclasses.replace(budget, name=f"{budget.name}-{updates}u", **numbers)
     if env_steps is not None:
-        numbers = {"env_steps": env_steps, "env_steps_alone": env_steps}
+        numbers = dict.fromkeys(("env_steps", "env_steps_alone"), env_steps)
         budget = dataclasses.replace(budget, name=f"{budget.name}-{env_steps}e", **numbers)
     return budget

@@ -16,7 +16,15 @@ from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import expand
 
 TINY = Budget(
-    "tiny", updates=6, updates_before=6, env_steps=20, env_steps_alone=20, seeds=2, evaluations=2, episodes=10
+    "tiny",
+    updates=6,
+    updates_before=6,
+    updates_each=6,
+    env_steps=20,
+    env_steps_alone=20,
+    seeds=2,
+    evaluations=2,
+    episodes=10,
 )
 
 
