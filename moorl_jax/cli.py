@@ -15,8 +15,8 @@ from rich.table import Table
 from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS
 from moorl_jax.agents.overrides import override
-from moorl_jax.data import hdf5, sources
-from moorl_jax.data.rows import Rows, check, suspicions, to_transitions, trajectory_returns
+from moorl_jax.data import Dataset, Rows, sources
+from moorl_jax.data.rows import suspicions
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.trainer import needs_data
@@ -124,8 +124,8 @@ def make_data(
         raise UnknownNameError("recipe", source, ["recipe", "embedded"])
     sources.choose(chosen, source)
     with Display(console) as display:
-        path = sources.make(chosen, source, policies, seed, display.data(chosen.name))
-    _report(path, hdf5.read(path), chosen)
+        sources.make(chosen, source, policies, seed, display.data(chosen.name))
+    _report(sources.location(chosen, source), sources.load(chosen, source))
 
 
 @data_app.command("fetch")
@@ -136,13 +136,15 @@ def fetch_data(task: TaskName) -> None:
     source = sources.choose(chosen, sources.published(chosen))
     with Display(console) as display:
         dataset = sources.load(chosen, source, progress=display.data(chosen.name))
-    _report(sources.location(chosen, source), dataset.rows, chosen)
+    _report(sources.location(chosen, source), dataset)
 
 
 @data_app.command("check")
 @guarded
 def check_data(
-    target: Annotated[str, typer.Argument(metavar="TASK | FILE.hdf5", help="A task's data, or a file.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TASK | FILE.hdf5", help="A task's data, or a file (of images, their folder).")
+    ],
     task: Annotated[str | None, typer.Option(help="The task a file is for.")] = None,
     source: SourceOption = "auto",
 ) -> None:
@@ -156,15 +158,13 @@ def check_data(
             raise MoorlError(
                 f"{target}: no data of source '{source}' here, `moorl-jax data fetch` or `make` gets it{instead}"
             )
-        _report(sources.location(chosen, source), sources.load(chosen, source).rows, chosen)
+        _report(sources.location(chosen, source), sources.load(chosen, source))
         return
     if task is None and not Path(target).exists():
         raise UnknownNameError("task or file", target, TASKS)
     if task is None:
         raise MoorlError(f"{target}: say which task the file is for, with --task")
-    chosen, rows = find(task), hdf5.read(Path(target))
-    check(rows, chosen, target)
-    _report(target, rows, chosen)
+    _report(target, sources.read(Path(target), find(task), "file"))
 
 
 @app.command("train")
@@ -314,22 +314,33 @@ def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
     console.print(table)
 
 
-def _report(where: Path | str, rows: Rows, task: Task) -> None:
+def _report(where: Path | str, dataset: Dataset) -> None:
     """Print what a person wants to know of a dataset."""
-    returns, lengths = trajectory_returns(rows, task)
+    rows, task = dataset.rows, dataset.task
+    returns, lengths = dataset.trajectory_returns()
     quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
+    transitions = f"{len(dataset.transitions):,}"
+    lines = {
+        "rows": f"{len(rows.rewards):,}",
+        "transitions": f"{transitions} over one step"
+        if task.pixels
+        else f"{transitions} (as D4RL's qlearning_dataset)",
+        "episodes": f"{len(returns):,}, {lengths.min()} to {lengths.max()} steps, mean {lengths.mean():.1f}",
+        "return: min, quartiles, max": ", ".join(f"{value:.1f}" for value in quantiles),
+        "return: mean": f"{returns.mean():.1f}, normalized score {task.score(returns.mean()):.1f}",
+        "rewards": f"{rows.rewards.min():.4g} to {rows.rewards.max():.4g}",
+        "actions": f"{rows.actions.min():.4g} to {rows.actions.max():.4g}",
+        "sha256": dataset.fingerprint,
+    }
+    if isinstance(rows, Rows):
+        timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
+        lines["ends"] = f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs"
+        lines["noticed"] = "\n".join(suspicions(rows, task.horizon)) or "nothing odd"
+    else:
+        lines["frames"] = f"{rows.frames.nbytes / 1e9:.2f} GB"
     table = Table(show_header=False)
-    table.add_row("rows", f"{len(rows.rewards):,}")
-    table.add_row("transitions", f"{len(to_transitions(rows, task.horizon)):,} (as D4RL's qlearning_dataset)")
-    table.add_row("episodes", f"{len(returns):,}, {lengths.min()} to {lengths.max()} steps, mean {lengths.mean():.1f}")
-    timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
-    table.add_row("ends", f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs")
-    table.add_row("return: min, quartiles, max", ", ".join(f"{value:.1f}" for value in quantiles))
-    table.add_row("return: mean", f"{returns.mean():.1f}, normalized score {task.score(returns.mean()):.1f}")
-    table.add_row("rewards", f"{rows.rewards.min():.4g} to {rows.rewards.max():.4g}")
-    table.add_row("actions", f"{rows.actions.min():.4g} to {rows.actions.max():.4g}")
-    table.add_row("sha256", rows.fingerprint())
-    table.add_row("noticed", "\n".join(suspicions(rows, task.horizon)) or "nothing odd")
+    for line in lines.items():
+        table.add_row(*line)
     console.print(f"{task.name}: {where}", highlight=False, soft_wrap=True)
     console.print(table)
 

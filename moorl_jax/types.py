@@ -31,6 +31,10 @@ class Transitions(struct.PyTreeNode):
     def __len__(self) -> int:
         return int(self.rewards.shape[0])
 
+    def take(self, rows: Array) -> "Transitions":
+        """Return the transitions at `rows`; what lies outside is clamped to the nearest row."""
+        return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), self)
+
 
 @dataclass(frozen=True)
 class ReturnsToGo:
@@ -42,3 +46,11 @@ class ReturnsToGo:
 
     discount: float
     failure_reward: float | None = None
+
+
+@dataclass(frozen=True)
+class NStep:
+    """How many steps a batch's transitions span: rewards are their discounted sum, s' is that many steps ahead."""
+
+    steps: int = 1
+    discount: float = 1.0  #: of the second reward and those that follow; of no account where there is one

@@ -8,10 +8,11 @@ import pytest
 import moorl_jax
 
 ROOT = Path(moorl_jax.__file__).parent
-LEAVES = {"types", "errors"}
+LEAVES = {"types", "errors", "footage"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
+    "footage": {"types"},
     "nets": LEAVES,
     "replay": {"nets", *LEAVES},
     "phases": {"replay", *LEAVES},

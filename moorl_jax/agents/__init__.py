@@ -8,6 +8,7 @@ from moorl_jax.agents.bc import BC
 from moorl_jax.agents.cal_ql import CalQL
 from moorl_jax.agents.contract import Agent, static
 from moorl_jax.agents.cql import CQL
+from moorl_jax.agents.drq import DrQ, DrQBC
 from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.moorl import MOORL
 from moorl_jax.agents.opt import OPT, OPTIQL, OPTSPOT
@@ -40,6 +41,8 @@ AGENTS: dict[str, type[Agent]] = {
     "opt": OPT,
     "opt_spot": OPTSPOT,
     "opt_iql": OPTIQL,
+    "drq": DrQ,
+    "drq_bc": DrQBC,
     "recommend_iql": RecommendIQL,
     "recommend_cql": RecommendCQL,
     "recommend_cal_ql": RecommendCalQL,
@@ -90,6 +93,8 @@ __all__ = [
     "TD3BC",
     "Agent",
     "CalQL",
+    "DrQ",
+    "DrQBC",
     "RecommendCQL",
     "RecommendCalQL",
     "RecommendIQL",

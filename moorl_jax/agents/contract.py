@@ -12,7 +12,7 @@ from flax import struct
 
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Union
-from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
+from moorl_jax.types import Array, Metrics, NStep, Params, ReturnsToGo, Transitions
 
 State = Any
 """A pytree of plain arrays, no typed random keys, that `init` makes and `update` maps to its successor."""
@@ -82,6 +82,10 @@ class Agent(struct.PyTreeNode):
     def returns_to_go(self) -> ReturnsToGo | None:
         """Return how `mc_returns` of the batches are to be computed, for the agents that need them."""
         return None
+
+    def n_step_returns(self) -> NStep:
+        """Return how many steps the transitions of its batches span, where observations are images; one by default."""
+        return NStep()
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return the recipe the agent goes through within a budget of offline updates and online env steps.

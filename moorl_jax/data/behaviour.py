@@ -87,7 +87,8 @@ def read_actor(path: Path, activation: str, squash: bool) -> Gaussian:
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name].astype(np.float64) for name in file.files}
     layers = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
-    heads = ("last_fc", "last_fc_log_std") if "last_fc_log_std" in layers else ("actor.mu", "actor.log_std")
+    pairs = (("last_fc", "last_fc_log_std"), ("actor.mu", "actor.log_std"), ("mu", "log_std"))
+    heads = next((pair for pair in pairs if pair[1] in layers), ("", ""))
     weights = [(arrays[f"{layer}.weight"].T, arrays[f"{layer}.bias"]) for layer in layers if layer not in heads]
     if heads[0] in layers:
         kernel = np.concatenate([arrays[f"{head}.weight"].T for head in heads], axis=1)

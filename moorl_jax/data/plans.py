@@ -96,6 +96,9 @@ _REPLAY_STEPS = {"halfcheetah": 202_000, "hopper": 402_000, "walker2d": 302_000}
 _STEPS = 1_000_000
 _HAND_EPISODES = 5_000
 
+_FILMED = {("cheetah_run", "medium"): Actor("actor", Path("dm_control/cheetah_run_sac_actor.npz"), "relu", squash=True)}
+_FILMED_STEPS = 20_000  #: a fifth of V-D4RL's
+
 _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
 
 EMBEDDED_STEPS = 100_000
@@ -111,7 +114,7 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
         with resources.as_file(resources.files("moorl_jax.data") / "embedded" / "hopper.npz") as path:
             return [(Actor("actor", path, "relu", squash=True), EMBEDDED_STEPS)]
     if task.level == "random":
-        return [(Actor("uniform"), _STEPS)]
+        return [(Actor("uniform"), _FILMED_STEPS if task.pixels else _STEPS)]
     if policies is None:
         raise NotAvailableError(
             f"{task.name}: the recipe rolls out trained policies; name their directory with --policies or the "
@@ -121,6 +124,8 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
         raise DatasetError(f"{policies}: no such directory of policies")
     if task.family == "antmaze":
         return [(_inside(policies, _WALKER), _STEPS)]
+    if task.pixels:
+        return [(_inside(policies, _FILMED[task.subject, task.level]), _FILMED_STEPS)]
     if task.family == "adroit":
         return _hand(task, policies)
     return _locomotion(task.subject, task.level, policies)

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moorl_jax.data.frames import Frames
 from moorl_jax.data.returns import transitions_with_returns
+from moorl_jax.data.rows import to_transitions
 from moorl_jax.data.sources import Dataset
-from moorl_jax.errors import DatasetError
-from moorl_jax.types import ReturnsToGo, Transitions
+from moorl_jax.errors import DatasetError, MoorlError
+from moorl_jax.footage import Footage
+from moorl_jax.types import NStep, ReturnsToGo, Transitions
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,14 @@ class Preparation:
     reward_shift: float = 0.0  #: added to all rewards once they are scaled
     action_limit: float = 1.0  #: clip actions to within +- this
 
-    def apply(self, dataset: Dataset, returns: ReturnsToGo | None = None) -> "Prepared":
-        """Return the prepared data (float32 NumPy); with `returns` each transition gets its return to go."""
-        data = dataset.transitions
+    def apply(self, dataset: Dataset, returns: ReturnsToGo | None = None, span: NStep = NStep()) -> "Prepared":  # noqa: B008
+        """Return the prepared data (float32 NumPy); with `returns` each transition gets its return to go.
+
+        Images stay as they are; transitions between them are over `span`.
+        """
+        if isinstance(dataset.rows, Frames):
+            return self._of_images(dataset.rows, returns, span)
+        data = to_transitions(dataset.rows, dataset.task.horizon)
         normalizer = Normalizer.identity(data.observations.shape[1:])
         if self.normalize_observations:
             normalizer = Normalizer.fit(np.asarray(data.observations))
@@ -41,12 +49,20 @@ class Preparation:
         )
         return Prepared(data, normalizer, float(scale), self.reward_shift)
 
+    def _of_images(self, rows: Frames, returns: ReturnsToGo | None, span: NStep) -> "Prepared":
+        if self.normalize_observations or self.normalize_returns or returns:
+            raise MoorlError("images are not normalized, and their transitions have no returns to go")
+        rewards = np.where(rows.firsts, 0.0, rows.rewards * self.reward_scale + self.reward_shift)
+        actions = np.clip(rows.actions, -self.action_limit, self.action_limit)
+        footage = dataclasses.replace(rows, rewards=rewards.astype(np.float32), actions=actions).footage(span)
+        return Prepared(footage, Normalizer.identity(rows.frames.shape[1:]), self.reward_scale, self.reward_shift)
+
 
 @dataclass(frozen=True)
 class Prepared:
     """Data as an agent sees it, and what online observations and rewards pass through to be like it."""
 
-    transitions: Transitions | None  #: None where an agent learns from its own experience alone
+    transitions: Transitions | Footage | None  #: None where an agent learns from its own experience alone
     normalizer: "Normalizer"
     reward_scale: float = 1.0
     reward_shift: float = 0.0
@@ -70,7 +86,9 @@ class Normalizer:
         return cls(observations.mean(axis=0), observations.std(axis=0) + np.float32(1e-3))
 
     def __call__(self, observations: np.ndarray) -> np.ndarray:
-        """Map (..., size) observations, float32 out."""
+        """Map (..., size) observations, float32 out; images, which are bytes, stay as they are."""
+        if observations.dtype == np.uint8:
+            return observations
         return ((observations - self.mean) / self.std).astype(np.float32)
 
 

@@ -14,20 +14,8 @@ ACTION_TOLERANCE = 1e-5  #: how far outside [-1, 1] float32 rounding may carry a
 MATCH_TOLERANCE = 1e-6  #: how far a next observation may lie from the row that follows it
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Environment steps in the order they were taken, episodes one after another.
-
-    All arrays are float32 but the flags; `timeouts` is None where the file has no such key (kitchen, some
-    medium-replay files), and `next_observations` where it has none.
-    """
-
-    observations: np.ndarray  #: (N, observation size)
-    actions: np.ndarray  #: (N, action size)
-    rewards: np.ndarray  #: (N,)
-    terminals: np.ndarray  #: (N,) bool, the episode really ended here
-    timeouts: np.ndarray | None  #: (N,) bool, the clock or the recorder cut the episode here
-    next_observations: np.ndarray | None = None  #: (N, observation size)
+class Logged:
+    """Arrays with a row for each logged step."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays there are, by name."""
@@ -40,6 +28,22 @@ class Rows:
             digest.update(f"{name} {value.shape} {value.dtype}".encode())
             digest.update(np.ascontiguousarray(value).data)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Rows(Logged):
+    """Environment steps in the order they were taken, episodes one after another.
+
+    All arrays are float32 but the flags; `timeouts` is None where the file has no such key (kitchen, some
+    medium-replay files), and `next_observations` where it has none.
+    """
+
+    observations: np.ndarray  #: (N, observation size)
+    actions: np.ndarray  #: (N, action size)
+    rewards: np.ndarray  #: (N,)
+    terminals: np.ndarray  #: (N,) bool, the episode really ended here
+    timeouts: np.ndarray | None  #: (N,) bool, the clock or the recorder cut the episode here
+    next_observations: np.ndarray | None = None  #: (N, observation size)
 
 
 def check(rows: Rows, task: Task, where: str) -> None:

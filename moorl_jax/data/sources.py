@@ -5,13 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from moorl_jax.data import d4rl, hdf5, minari_source, plans, recipe
-from moorl_jax.data.rows import Rows, check, to_transitions
-from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
-from moorl_jax.tasks import Task
-from moorl_jax.types import Transitions
+import numpy as np
 
-SOURCES = ("d4rl", "recipe", "embedded", "minari")
+from moorl_jax.data import d4rl, filming, frames, hdf5, minari_source, plans, recipe, vd4rl
+from moorl_jax.data.frames import Frames
+from moorl_jax.data.rows import Rows, check, to_transitions, trajectory_returns
+from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
+from moorl_jax.footage import Footage
+from moorl_jax.tasks import Task
+from moorl_jax.types import NStep, Transitions
+
+SOURCES = ("d4rl", "recipe", "embedded", "minari", "vd4rl")
 Progress = Callable[[int, int], None]
 
 
@@ -21,13 +25,21 @@ class Dataset:
 
     task: Task
     source: str
-    rows: Rows
+    rows: Rows | Frames
     fingerprint: str  #: sha256 over the rows' arrays
 
     @property
-    def transitions(self) -> Transitions:
-        """The transitions D4RL's `qlearning_dataset` would give."""
+    def transitions(self) -> Transitions | Footage:
+        """The transitions D4RL's `qlearning_dataset` would give, or those of V-D4RL's buffer."""
+        if isinstance(self.rows, Frames):
+            return self.rows.footage(NStep())
         return to_transitions(self.rows, self.task.horizon)
+
+    def trajectory_returns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (returns, lengths) of the data's trajectories, returns as the task's environment would pay them."""
+        if isinstance(self.rows, Frames):
+            return self.rows.episode_returns()
+        return trajectory_returns(self.rows, self.task)
 
 
 def directory() -> Path:
@@ -36,9 +48,11 @@ def directory() -> Path:
 
 
 def file_of(task: Task, source: str) -> Path:
-    """Return where the task's HDF5 file of that source lies or would lie."""
+    """Return where the task's HDF5 file of that source lies or would lie; for images, the folder of their files."""
     if source == "d4rl":
         return d4rl.file_of(task)
+    if task.pixels:
+        return vd4rl.folder_of(task) if source == "vd4rl" else directory() / source / task.name
     return directory() / source / f"{task.name}.hdf5"
 
 
@@ -46,7 +60,7 @@ def at_hand(task: Task, source: str) -> bool:
     """Tell whether the task's data of that source is on this machine, ready to read."""
     if source == "minari":
         return minari_source.at_hand(task.datasets[source])
-    return file_of(task, source).is_file()
+    return bool(vd4rl.files(file_of(task, source))) if task.pixels else file_of(task, source).is_file()
 
 
 def location(task: Task, source: str) -> str:
@@ -55,23 +69,25 @@ def location(task: Task, source: str) -> str:
 
 
 def published(task: Task) -> str:
-    """Return where the task's own dataset was published: `d4rl` or `minari`."""
-    return "minari" if "minari" in task.datasets else "d4rl"
+    """Return where the task's own dataset was published: `d4rl`, `minari` or `vd4rl`."""
+    return next(source for source in ("minari", "vd4rl", "d4rl") if source in task.datasets)
 
 
 def choose(task: Task, source: str = "auto", policies: Path | None = None) -> str:
     """Return the source to use: the one named, or for `auto` the first that can serve.
 
-    That is a file of D4RL, a recipe's file, a recipe whose policies are at hand; else `d4rl`, which will be downloaded.
+    That is the data as it was published, a recipe's file, a recipe whose policies are at hand; else `d4rl`, which will
+    be downloaded, or `vd4rl`, which will not.
     Minari's tasks have Minari alone. `embedded` is never chosen silently. Raises UnknownNameError or NotAvailableError.
     """
     task.require()
     if not task.datasets:
         raise NotAvailableError(f"{task.name} has no dataset: it is for agents that learn online alone, such as sac")
     if source == "auto":
-        if published(task) == "minari" or at_hand(task, "d4rl"):
-            return published(task)
-        return "recipe" if "recipe" in task.datasets and (at_hand(task, "recipe") or policies) else "d4rl"
+        own = published(task)
+        if own == "minari" or at_hand(task, own):
+            return own
+        return "recipe" if "recipe" in task.datasets and (at_hand(task, "recipe") or policies) else own
     if source not in SOURCES:
         raise UnknownNameError("source", source, ["auto", *SOURCES])
     if source not in task.datasets:
@@ -87,8 +103,11 @@ def make(
 
     `policies` is the directory of the behaviour policies to roll out; `embedded` needs none.
     """
-    path = file_of(task, source)
-    recipe.generate(task, plans.plan(task, policies, source), path, seed, progress)
+    path, parts = file_of(task, source), plans.plan(task, policies, source)
+    if task.pixels:
+        filming.generate(task, parts, path, seed, progress)
+    else:
+        recipe.generate(task, parts, path, seed, progress)
     return path
 
 
@@ -102,10 +121,32 @@ def load(task: Task, source: str, policies: Path | None = None, progress: Progre
             minari_source.download(task.datasets[source])
         elif source == "d4rl":
             _download(task, progress)
+        elif source == "vd4rl":
+            raise DatasetError(
+                f"{task.name}: there are no files in {vd4rl.folder_of(task)}; get vd4rl/{task.datasets[source]} from "
+                f"{vd4rl.MIRROR} and put its files there, or name V-D4RL's directory in VD4RL_DATASET_DIR"
+            )
         else:
             make(task, source, policies, progress=progress)
-    rows = minari_source.read(task.datasets[source]) if source == "minari" else hdf5.read(file_of(task, source))
+    if source != "minari":
+        return read(file_of(task, source), task, source, progress)
+    rows = minari_source.read(task.datasets[source])
     check(rows, task, location(task, source))
+    return Dataset(task, source, rows, rows.fingerprint())
+
+
+def read(path: Path, task: Task, source: str, progress: Progress | None = None) -> Dataset:
+    """Return what a file of D4RL's layout holds, or for images a folder of V-D4RL's, once it has been checked.
+
+    Raises DatasetError where it is faulty.
+    """
+    rows: Rows | Frames
+    if task.pixels:
+        rows = vd4rl.read(path, progress)
+        frames.check(rows, task, str(path))
+    else:
+        rows = hdf5.read(path)
+        check(rows, task, str(path))
     return Dataset(task, source, rows, rows.fingerprint())
 
 
@@ -121,6 +162,8 @@ def _download(task: Task, progress: Progress | None) -> None:
 
 def _outdated(task: Task, source: str) -> bool:
     """Tell whether the file was made by an earlier version of its recipe."""
+    if task.pixels:
+        return source == "recipe" and filming.outdated(file_of(task, source))
     return source in ("recipe", "embedded") and hdf5.note(file_of(task, source), "version") != str(
         recipe.VERSIONS[task.family]
     )

@@ -35,15 +35,17 @@ class Lane:
         return tuple(position for group in self.groups for position in group)
 
 
-def lanes(seeds: int) -> tuple[Lane, ...]:
-    """Deal the seeds out over the devices, as evenly as whole numbers allow.
+def lanes(seeds: int, shared: bool = False) -> tuple[Lane, ...]:
+    """Deal the seeds out over the devices, as evenly as whole numbers allow; `shared`, all to the first one.
+
+    Each device has a copy of the data. Images, of which one copy fills the memory, are for one device to share.
 
     No device talks to another, so seeds need not divide evenly and each lane runs by itself. On an accelerator a
     lane's seeds are one group, a batch. On a CPU each is a group of its own: batching gains nothing there, one seed's
     networks fit the cache where several do not, its arithmetic is the same bit for bit in any company, and its
     simulator can run under the update of another.
     """
-    used = jax.local_devices()[:seeds]
+    used = jax.local_devices()[: 1 if shared else seeds]
     dealt = (tuple(range(first, seeds, len(used))) for first in range(len(used)))
     alone = jax.default_backend() == "cpu"
     return tuple(

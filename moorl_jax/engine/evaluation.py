@@ -41,7 +41,8 @@ class Evaluator:
         keys = jnp.stack([jax.random.fold_in(jax.random.key(seed + STREAM), round_) for seed in self._seeds])
         keys = jax.device_put(keys, self._device)
         shape = (len(self._seeds), self._episodes)
-        observations = np.zeros((*shape, *self._task.observation_shape), np.float32)
+        kind = np.uint8 if self._task.pixels else np.float32
+        observations = np.zeros((*shape, *self._task.observation_shape), kind)
         returns, successes = np.zeros(shape), np.full(shape, np.nan)
         running = [(s, e) for s in range(shape[0]) for e in range(shape[1])]
         for s, e in running:

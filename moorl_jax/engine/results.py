@@ -23,7 +23,6 @@ import pandas as pd
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
-from moorl_jax.data.rows import trajectory_returns
 from moorl_jax.engine import provenance
 from moorl_jax.engine.trainer import final_state
 from moorl_jax.engine.training import Plan, Run
@@ -101,7 +100,7 @@ def save(run: Run, directory: Path, command: str) -> None:
             "source": run.dataset.source,
             "dataset_sha256": run.dataset.fingerprint,
             "transitions": len(run.dataset.transitions),
-            "dataset_mean_return": float(trajectory_returns(run.dataset.rows, run.task)[0].mean()),
+            "dataset_mean_return": float(run.dataset.trajectory_returns()[0].mean()),
         }
     made_by |= {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -17,10 +17,11 @@ STREAM = 0x73696D75  #: sets the starts of training's episodes apart from every 
 class Outcome:
     """What one env step of some seeds brought, all fields with a leading seed axis."""
 
-    transitions: Transitions  #: float32 NumPy, observations and rewards prepared as the dataset's are
+    transitions: Transitions  #: NumPy, observations and rewards prepared as the dataset's are
     observations: np.ndarray  #: (seeds, ...), to act on next: the new episode's first where one ended
     returns: np.ndarray  #: (seeds, horizon), returns to go of the episodes that ended here, where they are asked for
     lengths: np.ndarray  #: (seeds,), of those episodes; 0 where none ended or returns are not asked for
+    begins: np.ndarray  #: (seeds,) bool, whether this was an episode's first env step
 
 
 class Simulators:
@@ -48,6 +49,7 @@ class Simulators:
         before, after = self.observations, np.empty_like(self.observations)
         rewards, terminals = np.empty((2, count), np.float32)
         returns, lengths = np.zeros((count, self._horizon), np.float32), np.zeros(count, np.int32)
+        begins = np.array([not rewards for rewards in self._rewards])
         self.observations = np.empty_like(after)
         self._taken += 1
         for position, environment in enumerate(self._environments):
@@ -59,7 +61,7 @@ class Simulators:
             if terminal or timeout:
                 lengths[position] = self._end(position, ENDED, terminal, returns[position])
         columns = (before, actions, rewards, after, terminals)
-        return Outcome(Transitions(*columns), self.observations, returns, lengths)  # type: ignore[arg-type]
+        return Outcome(Transitions(*columns), self.observations, returns, lengths, begins)  # type: ignore[arg-type]
 
     def pause(self) -> tuple[np.ndarray, np.ndarray]:
         """End the episodes under way as a time-out would; return `returns` and `lengths` as an Outcome has them."""

@@ -19,10 +19,11 @@ from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.devices import Lane, lanes
 from moorl_jax.engine.simulators import Simulators
 from moorl_jax.errors import MoorlError
+from moorl_jax.footage import Footage
 from moorl_jax.phases import Collect, Instant, Judge, Offline, Online, Pause, Phase, Pretrain, Review, Switch
-from moorl_jax.replay import Balanced, Buffer, Experience, Sampling
+from moorl_jax.replay import Balanced, Buffer, Experience, FrameBuffer, Sampling
 from moorl_jax.tasks import Task
-from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
+from moorl_jax.types import Array, Metrics, NStep, Params, ReturnsToGo, Transitions
 
 # Streams of a seed's key, each its own fold.
 INITIAL, UPDATES, ACTIONS, SWITCHES, RULES = range(5)
@@ -41,7 +42,7 @@ class Inputs(struct.PyTreeNode):
 
     agent: Agent
     sampling: Any  #: a Sampling; None in a phase without updates
-    data: Transitions | None
+    data: Transitions | Footage | None
     update_key: Array  #: (group,)
     action_key: Array  #: (group,)
 
@@ -89,7 +90,7 @@ class Trainer:
         self.env_steps = 0  #: of each seed so far
         self._drawn = 0  # all updates so far; it numbers their randomness
         self._seeds = seeds
-        self._lanes = lanes(len(seeds))
+        self._lanes = lanes(len(seeds), shared=task.pixels and jax.default_backend() == "cpu")
         self.clocks = [Clock() for _ in self._lanes]
         self._pool = ThreadPoolExecutor(len(self._lanes))
         self._compiled: dict[Any, list[Any]] = {}
@@ -124,7 +125,7 @@ class Trainer:
                     action_key=jnp.stack([jax.random.fold_in(self._keys[p], ACTIONS) for p in positions]),
                 )
                 simulators = Simulators(task, prepared, group_seeds, self._returns, env_steps) if env_steps else None
-                buffer = _stack([Buffer.create(self._capacity, self._example)] * len(positions)) if env_steps else None
+                buffer = _stack([self._buffer(env_steps, task)] * len(positions)) if env_steps else None
                 carry, buffer, inputs = jax.device_put((carry, buffer, inputs), lane.device)
                 self._groups[-1].append(Group(positions, carry, buffer, inputs, simulators))
         self._enter()
@@ -250,6 +251,14 @@ class Trainer:
             if group.simulators:
                 group.simulators.close()
 
+    def _buffer(self, env_steps: int, task: Task) -> Buffer:
+        """Return a seed's empty buffer."""
+        if not task.pixels:
+            return Buffer.create(self._capacity, self._example)
+        pauses = sum(isinstance(phase, Pause) for phase in self.phases)
+        episodes = env_steps // task.horizon + 1 + pauses  # they never end early
+        return FrameBuffer.create_for(env_steps, episodes, self._example, span_rule(self.phases))
+
     def _all_groups(self) -> list[Group]:
         return list(itertools.chain.from_iterable(self._groups))
 
@@ -359,7 +368,7 @@ class Trainer:
                 waited = time.perf_counter()
                 outcome = group.simulators.step(actions)
                 stepped = time.perf_counter()
-                group.buffer = _store(group.buffer, outcome.transitions, delayed=bool(self._returns))
+                group.buffer = _store(group.buffer, outcome.transitions, outcome.begins, delayed=bool(self._returns))
                 if outcome.lengths.any():
                     group.buffer = _finish_episodes(group.buffer, outcome.returns, outcome.lengths)
                 group.carry, group.actions = _env_step(
@@ -405,6 +414,14 @@ def returns_rule(phases: tuple[Phase, ...]) -> ReturnsToGo | None:
     return next(iter(rules), None)
 
 
+def span_rule(phases: tuple[Phase, ...]) -> NStep:
+    """Return how many steps the transitions of a recipe's batches span, where observations are images."""
+    rules = {agent.n_step_returns() for agent in _agents(phases)}
+    if len(rules) > 1:
+        raise MoorlError(f"the phases' agents ask for transitions over different steps: {rules}")
+    return rules.pop()
+
+
 def final_state(phases: tuple[Phase, ...], task: Task, seeds: int) -> tuple[Agent, State]:
     """Return the last phase's agent, and shapes and types of the states a recipe ends with, seed axis first."""
     key = jax.random.key(0)
@@ -436,9 +453,10 @@ def _first_agent(phases: tuple[Phase, ...]) -> Agent:
 
 def _example(prepared: Prepared, task: Task, returns: ReturnsToGo | None) -> Transitions:
     """Return a batch of one, for shapes and types."""
-    if prepared.transitions is not None:
+    if isinstance(prepared.transitions, Transitions):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), prepared.transitions)
-    observation, scalar = jnp.zeros((1, *task.observation_shape)), jnp.zeros(1)
+    observation = jnp.zeros((1, *task.observation_shape), jnp.uint8 if task.pixels else jnp.float32)
+    scalar = jnp.zeros(1)
     action = jnp.zeros((1, task.action_size))
     return Transitions(observation, action, scalar, observation, scalar, scalar if returns else None)
 
@@ -512,15 +530,15 @@ def _learn(group: Carry, buffer: Any, inputs: Inputs, drawn: Array, *, cycles: i
 # Storing has a program of its own. In one with the draws, the CPU's gather is a loop that carries the whole buffer, and
 # the buffer would be copied at every env step because it is written too.
 @partial(jax.jit, donate_argnums=0, static_argnames="delayed")
-def _store(buffer: Buffer, transitions: Transitions, *, delayed: bool) -> Buffer:
+def _store(buffer: Buffer, transitions: Transitions, begins: Array, *, delayed: bool) -> Buffer:
     """Store a transition of each seed; `delayed`, it may be drawn once its episode is over and its return known."""
 
-    def one(buffer: Buffer, transition: Transitions) -> Buffer:
+    def one(buffer: Buffer, transition: Transitions, begins: Array) -> Buffer:
         if delayed:
             transition = transition.replace(mc_returns=jnp.zeros(()))
-        return buffer.store(transition, finished=not delayed)
+        return buffer.store(transition, begins=begins, finished=not delayed)
 
-    return _over_seeds(one, buffer, transitions)
+    return _over_seeds(one, buffer, transitions, begins)
 
 
 @partial(jax.jit, donate_argnums=0)

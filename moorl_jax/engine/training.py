@@ -18,7 +18,7 @@ from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, l
 from moorl_jax.engine import provenance
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.evaluation import Episodes, Evaluator
-from moorl_jax.engine.trainer import Trainer, length, needs_data, returns_rule
+from moorl_jax.engine.trainer import Trainer, length, needs_data, returns_rule, span_rule
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Judge, Online, Phase
 from moorl_jax.tasks import Task, find
@@ -136,7 +136,7 @@ def train(
     )
     if needs_data(phases):
         dataset = dataset or load(task, choose(task, source, policies), policies)
-        prepared = preparation.apply(dataset, returns_rule(phases))
+        prepared = preparation.apply(dataset, returns_rule(phases), span_rule(phases))
     else:
         unchanged = Normalizer.identity(task.observation_shape)
         dataset, prepared = None, Prepared(None, unchanged, preparation.reward_scale, preparation.reward_shift)

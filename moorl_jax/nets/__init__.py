@@ -1,16 +1,22 @@
 """Networks: flax modules to initialize, pure functions of their parameters to evaluate, and how they learn."""
 
+from moorl_jax.nets.encoder import Encoder, Trunk, encode, random_shift, trunk
 from moorl_jax.nets.learner import Learner, polyak
 from moorl_jax.nets.mlp import MLP, critics, init_critics, init_mlp, matmul_precision, mlp, symmetric_uniform
 
 __all__ = [
     "MLP",
+    "Encoder",
     "Learner",
+    "Trunk",
     "critics",
+    "encode",
     "init_critics",
     "init_mlp",
     "matmul_precision",
     "mlp",
     "polyak",
+    "random_shift",
     "symmetric_uniform",
+    "trunk",
 ]

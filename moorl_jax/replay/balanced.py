@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from moorl_jax.errors import MoorlError
+from moorl_jax.footage import Footage
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
-from moorl_jax.replay.buffer import Experience, take
+from moorl_jax.replay.buffer import Experience
 from moorl_jax.replay.sampling import Sampling
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
@@ -114,6 +116,8 @@ class Balanced(Sampling):
     def init(self, key: Array, experience: Experience, size: int) -> BalancedState:
         """Give all rows of the dataset priority 1, rows that are in the buffer already the priority of new ones."""
         data, buffer = experience.offline, experience.online
+        if isinstance(data, Footage):
+            raise MoorlError("balanced replay compares densities of states: it cannot draw from images")
         inputs = jnp.concatenate([data.observations[:1], data.actions[:1]], axis=-1)
         density = init_mlp(key, MLP((*self.hidden, 1)), inputs)
         density[f"layer{len(self.hidden)}"]["bias"] = jnp.ones(1, inputs.dtype)
@@ -139,8 +143,8 @@ class Balanced(Sampling):
         """Return a batch drawn by priority, one row of each of `size` equal parts of the whole, with density ratios."""
         offline_key, online_key, part_key = jax.random.split(key, 3)
         data, buffer = experience.offline, experience.online
-        offline = take(data, jax.random.randint(offline_key, (self.density_batch,), 0, len(data)))
-        online = take(buffer.rows, buffer.slots(online_key, self.density_batch))
+        offline = data.take(jax.random.randint(offline_key, (self.density_batch,), 0, len(data)))
+        online = buffer.rows.take(buffer.slots(online_key, self.density_batch))
         uniform = jax.random.uniform(part_key, (size,))
         state, batch, _ = self.draw(state, experience, offline, online, uniform)
         return state, batch

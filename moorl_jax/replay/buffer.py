@@ -8,6 +8,7 @@ import numpy as np
 from flax import struct
 
 from moorl_jax.errors import MoorlError
+from moorl_jax.footage import Footage
 from moorl_jax.types import Array, Transitions
 
 ENDED, CUT = 1, 2  #: how an episode ended: by itself or by its horizon; by a pause
@@ -45,8 +46,8 @@ class Buffer(struct.PyTreeNode):
         """How many transitions may be drawn."""
         return jnp.maximum(self.finished - self.oldest, 0)
 
-    def store(self, transition: Transitions, *, finished: bool = True) -> "Buffer":
-        """Write one transition, fields without a leading axis."""
+    def store(self, transition: Transitions, *, begins: Array | bool = False, finished: bool = True) -> "Buffer":  # noqa: ARG002
+        """Write one transition, fields without a leading axis; whether it begins an episode matters to frames alone."""
         slot = self.written % self.capacity
         rows = jax.tree.map(
             lambda ring, new: jax.lax.dynamic_update_index_in_dim(ring, new, slot, axis=0), self.rows, transition
@@ -73,12 +74,12 @@ class Buffer(struct.PyTreeNode):
 class Experience(struct.PyTreeNode):
     """What batches are drawn from: the dataset, which all seeds share, and one seed's own buffer."""
 
-    dataset: Transitions | None
+    dataset: Transitions | Footage | None
     buffer: Buffer | None
     ends: np.ndarray | None = None  #: (transitions stored,), ENDED or CUT at each episode's last; told between phases
 
     @property
-    def offline(self) -> Transitions:
+    def offline(self) -> Transitions | Footage:
         """The dataset, where there is one."""
         if self.dataset is None:
             raise MoorlError("this way of sampling needs a dataset, and there is none")
@@ -94,12 +95,7 @@ class Experience(struct.PyTreeNode):
     def take(self, rows: Array) -> Transitions:
         """Return the transitions at `rows`: those of the dataset come first, then the buffer's slots."""
         count = len(self.offline)
-        return choose(rows < count, take(self.offline, rows), take(self.online.rows, rows - count))
-
-
-def take(data: Transitions, rows: Array) -> Transitions:
-    """Return the transitions at `rows`; what lies outside is clamped to the nearest row."""
-    return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), data)
+        return choose(rows < count, self.offline.take(rows), self.online.rows.take(rows - count))
 
 
 def choose(mask: Array, first: Transitions, second: Transitions) -> Transitions:

@@ -8,7 +8,7 @@ import numpy as np
 from flax import struct
 
 from moorl_jax.errors import MoorlError
-from moorl_jax.replay.buffer import Experience, take
+from moorl_jax.replay.buffer import Experience
 from moorl_jax.replay.sampling import Sampling
 from moorl_jax.types import Array, Transitions
 
@@ -51,7 +51,7 @@ class History(Sampling):
             is_old = jnp.arange(size) < jnp.floor(self.offline * size + jax.random.uniform(count_key))
         old = slots[jax.random.randint(old_key, (size,), 0, len(slots))]
         new = mark + jax.random.randint(new_key, (size,), 0, jnp.maximum(came, 1))
-        return state, take(experience.online.rows, jnp.where(is_old | (came == 0), old, new))
+        return state, experience.online.rows.take(jnp.where(is_old | (came == 0), old, new))
 
 
 def selected(dataset: str, count: int, rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from moorl_jax.replay.buffer import Experience, choose, take
+from moorl_jax.replay.buffer import Experience, choose
 from moorl_jax.types import Array, Transitions
 
 
@@ -38,7 +38,7 @@ class FromDataset(Sampling):
     def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Transitions]:
         """Return a batch of the dataset."""
         data = experience.offline
-        return state, take(data, jax.random.randint(key, (size,), 0, len(data)))
+        return state, data.take(jax.random.randint(key, (size,), 0, len(data)))
 
 
 class FromBuffer(Sampling):
@@ -48,7 +48,7 @@ class FromBuffer(Sampling):
 
     def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Transitions]:
         """Return a batch of the buffer."""
-        return state, take(experience.online.rows, experience.online.slots(key, size))
+        return state, experience.online.rows.take(experience.online.slots(key, size))
 
 
 class Union(Sampling):
@@ -59,7 +59,7 @@ class Union(Sampling):
         data, buffer = experience.offline, experience.online
         row = jax.random.randint(key, (size,), 0, len(data) + buffer.size)
         slots = (buffer.oldest + row - len(data)) % buffer.capacity
-        return state, choose(row < len(data), take(data, row), take(buffer.rows, slots))
+        return state, choose(row < len(data), data.take(row), buffer.rows.take(slots))
 
 
 class Mixed(Sampling):
@@ -78,7 +78,7 @@ class Mixed(Sampling):
         count = jnp.floor(self.offline * size + jax.random.uniform(rounding_key))
         from_data = (jnp.arange(size) < count) | (buffer.size == 0)
         rows = jax.random.randint(offline_key, (size,), 0, len(data))
-        return state, choose(from_data, take(data, rows), take(buffer.rows, buffer.slots(online_key, size)))
+        return state, choose(from_data, data.take(rows), buffer.rows.take(buffer.slots(online_key, size)))
 
 
 class OneSource(Sampling):
@@ -104,7 +104,7 @@ class OneSource(Sampling):
         data, buffer = experience.offline, experience.online
         from_data = jax.random.bernoulli(source_key, self.offline) | (buffer.size == 0)
         rows = jax.random.randint(rows_key, (size,), 0, len(data))
-        batch = choose(jnp.full(size, from_data), take(data, rows), take(buffer.rows, buffer.slots(rows_key, size)))
+        batch = choose(jnp.full(size, from_data), data.take(rows), buffer.rows.take(buffer.slots(rows_key, size)))
         return (bits, count + 1), batch
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from moorl_jax.agents import AGENTS, Agent, Subroutine, find_agent
 from moorl_jax.data.preparation import Preparation
-from moorl_jax.settings import antmaze, locomotion, manipulation
+from moorl_jax.errors import MoorlError
+from moorl_jax.settings import antmaze, locomotion, manipulation, pixels
 from moorl_jax.settings.subroutine import subroutine
 from moorl_jax.tasks import Task
 
@@ -23,18 +24,27 @@ FAMILIES = {
     "adroit": manipulation,
     "kitchen": manipulation,
     "sawyer": manipulation,
+    "vd4rl": pixels,
 }
-"""The page of each family: a module with a function for every agent, of its name; subroutines are made of those."""
+"""The page of each family: a module with a function for every agent that it is for, of its name.
+
+Subroutines are made of those of their parts.
+"""
 
 
 def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
     """Return the settings of the named agent for the task's family, within a budget of offline updates and env steps.
 
-    A user's own agent (`file.py:Class`) gets its defaults and the data as it is.
+    A user's own agent (`file.py:Class`) gets its defaults and the data as it is. Raises MoorlError for an agent that
+    learns from images where there are none, or the other way round.
     """
-    if agent not in AGENTS or task.family not in FAMILIES:
+    if agent not in AGENTS:
         return Settings(find_agent(agent)(), Preparation())
     kind, page = AGENTS[agent], FAMILIES[task.family]
+    if not (not task.pixels if issubclass(kind, Subroutine) else hasattr(page, agent)):
+        those = ", ".join(name for name in AGENTS if hasattr(page, name))
+        shows = "shows images" if task.pixels else "shows no images"
+        raise MoorlError(f"{agent} cannot learn {task.name}, which {shows}; its agents are {those}")
     if issubclass(kind, Subroutine):
         return Settings(subroutine(kind, page, task, updates, env_steps), Preparation())
     return Settings(*getattr(page, agent)(task, updates, env_steps))

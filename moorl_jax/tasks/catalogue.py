@@ -29,6 +29,11 @@ class Task:
     missing: str = ""  #: why the task does not run yet; empty when it does
     no_recipe: str = ""  #: why its data cannot be made here
 
+    @property
+    def pixels(self) -> bool:
+        """Whether observations are images."""
+        return len(self.observation_shape) == 3
+
     def score(self, episode_return: float) -> float:
         """Normalize a raw return to D4RL's scale, 0 the reference minimum and 100 the maximum."""
         return 100.0 * (episode_return - self.low) / (self.high - self.low)
@@ -46,7 +51,7 @@ STAGES = "number of the four sub-tasks complete at this step"
 FINISHED = "1 for all four sub-tasks, when the last one is complete"
 STAGED = "Meta-World's, in [0, 10] a step"
 SUCCESSFUL = "1 at every step that Meta-World counts as a success, else 0"
-UNIT = "dm_control's, in [0, 1] a step, summed over an action repeat of 2"
+UNIT = "dm_control's, in [0, 1] a step, the sum of two steps with one action"
 
 # robot: gymnasium id, observation size, action size, low, high, why it does not run yet
 LOCOMOTION = {
@@ -97,6 +102,8 @@ SAWYER_HORIZON = 500
 
 # dm_control task: action size
 VD4RL = {"walker_walk": 6, "cheetah_run": 6, "humanoid_walk": 21}
+FILMED = (("cheetah_run", "medium"),)  #: whose policies are among those that recipes read, beside random ones
+VD4RL_SIZE = 84  #: pixels of the tasks without a size in their name; the others are of 64
 VD4RL_LEVELS = ("random", "medium_replay", "medium", "medium_expert", "expert")
 
 # Minari's sets were recorded in other environments than D4RL's, under names of their own here; the scores of their
@@ -188,10 +195,15 @@ def _sawyer(name: str, subject: str, most: float, rewards: str) -> Task:
                 0.0, most * SAWYER_HORIZON, rewards, 10)  # fmt: skip
 
 
-def _vd4rl(task: str, level: str) -> Task:
-    return Task(f"vd4rl-{task}-{level}", "vd4rl", task, level, task.replace("_", "-"), 1000, (84, 84, 9), VD4RL[task],
-                0.0, 1000.0, UNIT, 10, {"vd4rl": f"main/{task}/{level}/84px"},
-                "there is no pixel environment, encoder or reader yet")  # fmt: skip
+def _vd4rl(task: str, level: str, size: int) -> Task:
+    name = f"vd4rl-{task}-{level}" + ("" if size == VD4RL_SIZE else f"-{size}px")
+    datasets, no_recipe = {"vd4rl": f"main/{task}/{level}/{size}px"}, ""
+    if level == "random" or (task, level) in FILMED:
+        datasets["recipe"] = f"{task}-{level}"
+    else:
+        no_recipe = f"no policy of {task} at the level {level} is among the policies"
+    return Task(name, "vd4rl", task, level, f"dm_control {task.replace('_', '-')}", 500, (size, size, 9), VD4RL[task],
+                0.0, 1000.0, UNIT, 10, datasets, no_recipe=no_recipe)  # fmt: skip
 
 
 TASKS: dict[str, Task] = {
@@ -210,7 +222,7 @@ TASKS: dict[str, Task] = {
         _franka_kitchen("franka-kitchen-sparse", 1.0, FINISHED),
         *(_sawyer(f"sawyer-{subject}", subject, 10.0, STAGED) for subject in SAWYER),
         *(_sawyer(f"sawyer-{subject}-sparse", subject, 1.0, SUCCESSFUL) for subject in SAWYER),
-        *(_vd4rl(task, level) for task in VD4RL for level in VD4RL_LEVELS),
+        *(_vd4rl(task, level, size) for size in (VD4RL_SIZE, 64) for task in VD4RL for level in VD4RL_LEVELS),
     )
 }
 

@@ -19,7 +19,11 @@ from moorl_jax.tasks.catalogue import FINISHED, SUCCESSFUL, Task
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 # Where the last step saw the bodies and their centres of mass: Ant's and Humanoid's next reward is measured from there.
 SEEN = ("xpos", "xipos")
-EXTRAS = {"gymnasium_robotics": "robotics", "metaworld": "metaworld"}  #: package: the extra that brings it
+EXTRAS = {
+    "gymnasium_robotics": "robotics",
+    "metaworld": "metaworld",
+    "dm_control": "pixels",
+}  #: package: the extra that brings it
 
 
 def make_environment(task: Task) -> gymnasium.Env:
@@ -27,9 +31,10 @@ def make_environment(task: Task) -> gymnasium.Env:
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
-    environments that their data was recorded in, Sawyer's in Meta-World's. Actions lie in [-1, 1] everywhere.
-    Raises NotAvailableError for a task that does not run yet, and where gymnasium-robotics or Meta-World is needed and
-    not installed.
+    environments that their data was recorded in, Sawyer's in Meta-World's, V-D4RL's in dm_control's. Actions lie in
+    [-1, 1] everywhere.
+    Raises NotAvailableError for a task that does not run yet, and where a package is needed that is not installed, or
+    that cannot render here.
     """
     task.require()
     if "minari" in task.datasets and task.family != "locomotion":
@@ -42,6 +47,8 @@ def make_environment(task: Task) -> gymnasium.Env:
         return TimeLimit(_optional("kitchen").Kitchen(task.level, sparse=task.rewards == FINISHED), task.horizon)
     if task.family == "sawyer":
         return TimeLimit(_optional("sawyer").ROBOTS[task.subject](sparse=task.rewards == SUCCESSFUL), task.horizon)
+    if task.family == "vd4rl":
+        return TimeLimit(_optional("pixels").Pixels(task.subject, task.observation_shape[0]), task.horizon)
     with warnings.catch_warnings():
         # gymnasium advises v5, which is not what D4RL's scores mean.
         warnings.filterwarnings("ignore", message=".*is out of date.*")
@@ -79,6 +86,8 @@ def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]
     if hasattr(inner, "set_extra_state"):
         inner.set_extra_state(saved)
     mujoco.mj_setState(inner.model, inner.data, saved["physics"], PHYSICS)
+    if hasattr(inner, "recompute"):
+        inner.recompute()
     for name in SEEN:
         getattr(inner.data, name)[:] = saved[name]
     _time_limit(environment)._elapsed_steps = int(saved["clock"])

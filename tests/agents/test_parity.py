@@ -6,6 +6,7 @@ gradient norms and parameters that the reference code computed from them. MOORL_
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, OPT, OPTSPOT, PEX, RLPD, SPOT, TD3BC, CalQL
+from moorl_jax.agents import CQL, IQL, OPT, OPTSPOT, PEX, RLPD, SPOT, TD3BC, CalQL, DrQ, DrQBC
 from moorl_jax.agents.cql import CQLState
+from moorl_jax.agents.drq import DrQState
 from moorl_jax.agents.iql import IQLState
 from moorl_jax.agents.opt import OnlinePretraining, OPTState
 from moorl_jax.agents.pex import PEXState
 from moorl_jax.agents.sac import SACState
 from moorl_jax.agents.spot import BehaviourVAE, SPOTState
 from moorl_jax.agents.td3_bc import TD3BCState
-from moorl_jax.nets import Learner
+from moorl_jax.nets import Learner, encode, random_shift
 from moorl_jax.types import Transitions
 from tests.agents.stepping import step
 
@@ -602,6 +604,88 @@ class OPTPretrainCase(OPTCase):
         return self._named(state.backbone.critic.moments.mu)
 
 
+class DrQCase(Case):
+    """Images NHWC here, NCHW there: rows of the trunks' kernels come in another order."""
+
+    loss_names = {
+        "critic_target_q": "target_q",
+        "critic_q1": "q1",
+        "critic_q2": "q2",
+        "critic_loss": "critic_loss",
+        "actor_loss": "actor_loss",
+        "actor_bc_loss": "cloning_loss",
+        "actor_total_loss": "actor_total_loss",
+        "stddev": "std",
+    }
+    unreported = {"batch_reward", "actor_logprob", "actor_ent"}
+
+    def agent(self, z):
+        start, end, steps = map(float, re.fullmatch(r"linear\((.*),(.*),(.*)\)", z.hparams["stddev_schedule"]).groups())
+        self.side = round((int(z.hparams["repr_dim"]) / 32) ** 0.5)
+        return (DrQBC if z.hparams["use_bc"] else DrQ)(
+            feature_size=int(z.hparams["feature_dim"]),
+            hidden=(int(z.hparams["hidden"]),) * 2,
+            pad=int(z.hparams["pad"]),
+            n_step=int(z.hparams["nstep"]),
+            learning_rate=z.float("lr"),
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            noise_start=start,
+            noise_end=end,
+            noise_updates=steps / z.float("update_every_steps"),
+            noise_clip=z.float("stddev_clip"),
+            alpha=z.float("bc_weight"),
+        )
+
+    def state(self, z):
+        def actor():
+            layers = z.net("actor")
+            return {"trunk": self._trunk(layers), "net": {n: layers[n] for n in layers if n.startswith("layer")}}
+
+        def critic(prefix=""):
+            twins = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(z.net(f"{prefix}critic_q{i}") for i in range(2)))
+            return {"trunk": self._trunk(z.net(f"{prefix}critic")), "twins": twins}
+
+        learners = map(Learner.create, (z.net("encoder"), actor(), critic()))
+        updates = int(z.hparams["step0"]) // int(z.hparams["update_every_steps"])
+        return DrQState(*learners, target_critic=critic("target_"), updates=jnp.int32(updates))
+
+    def turns(self, agent, z, k):
+        batch = {name: z._array(f"batch_{k}/{name}") for name in ("actions", "rewards", "discounts")}
+        for name in ("observations", "next_observations"):
+            batch[name] = jnp.asarray(z.arrays[f"batch_{k}/{name}"].transpose(0, 2, 3, 1))
+        batch["terminals"] = 1.0 - batch.pop("discounts") / agent.discount**agent.n_step
+        draws = z.draws(k, {"next": "eps_next_action", "policy": "eps_action"})
+        shifts = {"shift": "shift_obs", "next_shift": "shift_next_obs"}
+        draws |= {ours: jnp.asarray(z.arrays[f"draws_{k}/{theirs}"]) for ours, theirs in shifts.items()}
+        return [(agent.update, Transitions(**batch), draws)]
+
+    def params(self, state):
+        return self._named(state.encoder.params, state.actor.params, state.critic.params) | self._critic(
+            state.target_critic, "target_"
+        )
+
+    def moments(self, state):
+        return self._named(state.encoder.moments.mu, state.actor.moments.mu, state.critic.moments.mu)
+
+    def _named(self, encoder, actor, critic):
+        return {"encoder": encoder, "actor": self._recorded(actor["trunk"]) | actor["net"], **self._critic(critic)}
+
+    def _critic(self, critic, prefix=""):
+        twins = {f"{prefix}critic_q{i}": jax.tree.map(lambda leaf, i=i: leaf[i], critic["twins"]) for i in range(2)}
+        return {f"{prefix}critic": self._recorded(critic["trunk"]), **twins}
+
+    def _trunk(self, layers):
+        kernel = layers["trunk"]["kernel"]
+        rows = jnp.arange(len(kernel)).reshape(32, self.side, self.side).transpose(1, 2, 0).ravel()
+        return {"dense": {**layers["trunk"], "kernel": kernel[rows]}, "ln": layers["trunk_ln"]}
+
+    def _recorded(self, trunk):
+        kernel = trunk["dense"]["kernel"]
+        rows = np.arange(len(kernel)).reshape(self.side, self.side, 32).transpose(2, 0, 1).ravel()
+        return {"trunk": {**trunk["dense"], "kernel": kernel[rows]}, "trunk_ln": trunk["ln"]}
+
+
 CASES = {
     "td3bc": TD3BCCase(),
     "iql": IQLCase(),
@@ -613,6 +697,8 @@ CASES = {
     "pex": PEXCase(),
     "opt_finetune": OPTFinetuneCase(),
     "opt_pretrain": OPTPretrainCase(),
+    "drq": DrQCase(),
+    "drq_aug84": None,  # no updates; the last test here
 }
 
 
@@ -734,3 +820,20 @@ def test_pex_acts_as_the_reference(path):
             np.testing.assert_allclose(actions, z.arrays[f"acting/{mode}/action"], atol=1e-10)
         table = jax.nn.softmax(agent.choice_temperature * z._array("table/q_offline_new"), axis=-1)
         np.testing.assert_allclose(table, z.arrays["table/probs"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_images_are_shifted_and_encoded_as_the_reference_does(folder):
+    """At the real size of 84 pixels."""
+    if not (path := folder / "drq_aug84.npz").exists():
+        pytest.skip("this directory has no such recording")
+    with jax.enable_x64(True):
+        z = Recording(path, jnp.float64)
+        images = jnp.asarray(z.arrays["observations"].transpose(0, 2, 3, 1))
+        shifted = random_shift(images, jnp.asarray(z.arrays["shift"]), int(z.hparams["pad"]))
+        np.testing.assert_array_equal(shifted.transpose(0, 3, 1, 2), z.arrays["out/aug_rounded_uint8"])
+        features = encode(z.net("encoder"), shifted, DrQ().strides)
+    encoded = np.asarray(features).reshape(2, 35, 35, 32).transpose(0, 3, 1, 2).reshape(2, -1)
+    assert encoded.shape == tuple(z.arrays["out/encoded_shape"])
+    np.testing.assert_allclose(encoded[:, ::37], z.arrays["out/encoded_every_37th"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose((encoded**2).sum(axis=1), z.arrays["out/encoded_sumsq"], rtol=1e-9)

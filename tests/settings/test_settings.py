@@ -2,19 +2,42 @@ import pytest
 
 from moorl_jax.agents import AGENTS, Subroutine
 from moorl_jax.data import Preparation
+from moorl_jax.errors import MoorlError
 from moorl_jax.settings import FAMILIES, settings
 from moorl_jax.tasks import find
 
 HOPPER = find("hopper-medium-v2")
 
 
+OF_IMAGES = ("drq", "drq_bc")
+OF_STATES = tuple(agent for agent in AGENTS if agent not in OF_IMAGES)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_page_sets_every_agent(family):
-    alone = [name for name, agent in AGENTS.items() if not issubclass(agent, Subroutine)]
-    assert all(callable(getattr(FAMILIES[family], agent)) for agent in alone)
+def test_a_page_sets_every_agent_that_it_is_for(family):
+    alone = [name for name in OF_STATES if not issubclass(AGENTS[name], Subroutine)]
+    for agent in OF_IMAGES if family == "vd4rl" else alone:
+        assert callable(getattr(FAMILIES[family], agent))
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(("agent", "name"), [("iql", "vd4rl-cheetah_run-medium"), ("drq", "hopper"),
+                                             ("recommend_iql", "vd4rl-cheetah_run-medium")])  # fmt: skip
+def test_an_agent_that_cannot_see_is_told_so(agent, name):
+    with pytest.raises(MoorlError, match=f"{agent} cannot learn {name}.*its agents are"):
+        settings(agent, find(name), 1000, 1200)
+
+
+def test_drqs_noise_falls_as_in_the_paper():
+    assert settings("drq_bc", find("vd4rl-cheetah_run-medium"), 550_000, 0).agent.noise_updates == 125_000
+    assert settings("drq_bc", find("vd4rl-cheetah_run-medium"), 5_500, 0).agent.noise_updates == 1_250
+
+
+@pytest.mark.parametrize("agent", OF_IMAGES)
+def test_every_agent_of_images_is_set(agent):
+    assert settings(agent, find("vd4rl-walker_walk-expert-64px"), 1000, 1200).agent.phases(1000, 1200)
+
+
+@pytest.mark.parametrize("agent", OF_STATES)
 @pytest.mark.parametrize("name", ["antmaze-large-diverse-v2", "pen-cloned-v1", "kitchen-mixed-v0", "sawyer-push"])
 def test_every_agent_is_set_for_every_family(agent, name):
     chosen = settings(agent, find(name), 1000, 1200)
@@ -91,7 +114,7 @@ def test_what_comes_before_learning_fits_the_budget():
     assert (opt.collect_steps, opt.pretrain_updates, opt.kappa_steps) == (100, 200, 600.0)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", OF_STATES)
 def test_offline_schedules_end_with_the_offline_phase(agent):
     """A cosine carried on online would lead the rate up again."""
     if agent == "bc":

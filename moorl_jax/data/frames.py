@@ -1,0 +1,72 @@
+"""Logged episodes of images, frame by frame as V-D4RL has them, and the transitions between their stacks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moorl_jax.data.rows import ACTION_TOLERANCE, Logged
+from moorl_jax.errors import DatasetError
+from moorl_jax.footage import Footage
+from moorl_jax.tasks import Task
+from moorl_jax.types import NStep
+
+
+@dataclass(frozen=True)
+class Frames(Logged):
+    """Episodes one after another. The first row of each is what it began with, a later row what an env step led to."""
+
+    frames: np.ndarray  #: (N, height, width, 3) uint8
+    actions: np.ndarray  #: (N, action size) float32, each led to its row's frame; zeros in an episode's first row
+    rewards: np.ndarray  #: (N,) float32, likewise
+    discounts: np.ndarray  #: (N,) float32, 0 where the episode really ended
+    firsts: np.ndarray  #: (N,) bool, an episode begins here
+
+    def begins(self) -> np.ndarray:
+        """Return the row at which each row's episode begins, (N,)."""
+        rows = np.arange(len(self.firsts), dtype=np.int32)
+        return np.maximum.accumulate(np.where(self.firsts, rows, 0))
+
+    def episode_returns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (returns, lengths) of the episodes, the lengths in env steps."""
+        first = np.flatnonzero(self.firsts)
+        returns = np.add.reduceat(self.rewards.astype(np.float64), first)
+        return returns, np.diff(first, append=len(self.firsts)) - 1
+
+    def footage(self, span: NStep) -> Footage:
+        """Return all transitions over so many steps; the frames are these very arrays.
+
+        Where an episode has fewer steps left no transition begins.
+        """
+        begins = self.begins()
+        first = np.flatnonzero(self.firsts)
+        ends = np.append(first[1:], len(self.firsts))[np.cumsum(self.firsts) - 1]
+        starts = np.flatnonzero(np.arange(len(begins)) + span.steps < ends).astype(np.int32)
+        terminals = (1.0 - self.discounts).astype(np.float32)
+        return Footage(self.frames, self.actions, self.rewards, terminals, begins, starts, span)  # type: ignore[arg-type]
+
+
+def check(rows: Frames, task: Task, where: str) -> None:
+    """Raise DatasetError unless the frames can be trained on for the task; the message names the file and the fault."""
+
+    def refuse(wrong: str, todo: str) -> None:
+        raise DatasetError(f"{where}: {wrong}; {todo}")
+
+    again = "fetch or make the dataset again"
+    count = len(rows.rewards)
+    height, width, _ = task.observation_shape
+    if not count:
+        refuse("there are no frames", again)
+    sizes = {"frames": (height, width, 3), "actions": (task.action_size,)}
+    for name, value in rows.arrays().items():
+        if value.shape != (count, *sizes.get(name, ())):
+            wanted = (count, *sizes.get(name, ()))
+            refuse(f"'{name}' has shape {value.shape} where {task.name} needs {wanted}", "is this another task's data?")
+        if name != "frames" and not np.isfinite(value).all():
+            refuse(f"'{name}' holds NaN or infinite numbers", again)
+    beyond = float(np.abs(rows.actions).max())
+    if beyond > 1.0 + ACTION_TOLERANCE:
+        refuse(f"actions reach {beyond:.4g}, outside [-1, 1]", "scale or clip them before saving")
+    if not rows.firsts[0]:
+        refuse("the first row does not begin an episode", "the file is cut off: " + again)
+    if rows.firsts[-1] or (rows.firsts[1:] & rows.firsts[:-1]).any():
+        refuse("an episode has no env steps", again)

@@ -1,0 +1,51 @@
+"""V-D4RL's tasks, seen as images (Lu et al. 2022, arXiv 2206.04779). Every value, with its source.
+
+`updates` offline and `env_steps` online are the budget; only schedules that span it, and warm-ups that would not fit
+it, depend on it.
+"""
+
+from typing import Any
+
+from moorl_jax import agents
+from moorl_jax.data.preparation import Preparation
+from moorl_jax.settings.proportions import first_steps
+from moorl_jax.tasks import Task
+
+PAPER_UPDATES = 550_000  #: of DrQ+BC: 1.1M steps of its loop, an update every second one
+NOISE_UPDATES = 125_000  #: of those, the ones in which its noise falls
+
+
+def drq(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
+    """Return DrQ-v2's settings, of conglu1997/v-d4rl `drqbc/config.yaml` and `cfgs/`; one update an env step: ours.
+
+    It starts with 2,000 random env steps (`num_seed_frames` 4000), or a tenth of the budget where that is less.
+    """
+    agent = agents.DrQ(**_networks(env_steps), random_steps=min(2_000, first_steps(env_steps)))
+    return agent, Preparation()
+
+
+def drq_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
+    """Return DrQ+BC's settings, of conglu1997/v-d4rl `drqbc/`, `cfgs/task/offline_dmc.yaml` and its README's command.
+
+    The authors did not fine-tune.
+    """
+    return agents.DrQBC(**_networks(updates + env_steps), alpha=2.5), Preparation()
+
+
+def _networks(updates: int) -> dict[str, Any]:
+    """Return what both have in common; in a budget of fewer updates than the paper's the noise falls sooner: ours."""
+    return {
+        "batch_size": 256,
+        "strides": (2, 1, 1, 1),
+        "feature_size": 50,
+        "hidden": (1024, 1024),
+        "pad": 4,
+        "n_step": 3,
+        "learning_rate": 3e-4,
+        "discount": 0.99,
+        "tau": 0.01,
+        "noise_start": 1.0,
+        "noise_end": 0.1,
+        "noise_updates": float(max(1, min(NOISE_UPDATES, NOISE_UPDATES * updates // PAPER_UPDATES))),
+        "noise_clip": 0.3,
+    }

@@ -1,0 +1,115 @@
+"""dm_control's suite seen through a camera, as V-D4RL recorded it: action repeat 2, stacks of three frames, camera 0.
+
+Observations are (size, size, 9) uint8, the oldest frame first. Episodes last 500 env steps, which dm_control counts as
+1000. Without a display it renders by EGL, unless MUJOCO_GL says otherwise.
+"""
+
+import os
+from typing import Any
+
+# Before dm_control is imported, which reads it then.
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+
+from moorl_jax.errors import NotAvailableError
+from moorl_jax.footage import STACK
+
+EGL_PACKAGES = "libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0 libgbm1"
+
+try:
+    from dm_control import suite
+except (AttributeError, ImportError, RuntimeError) as error:
+    if isinstance(error, ModuleNotFoundError):
+        raise
+    raise NotAvailableError(
+        f"dm_control cannot render here with MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}); EGL needs no display, and "
+        f"on Debian and Ubuntu the packages {EGL_PACKAGES}"
+    ) from error
+
+ACTION_REPEAT = 2
+CAMERA = 0
+
+
+class Pixels(gymnasium.Env):
+    """A task of the suite, by names like `cheetah_run`."""
+
+    def __init__(self, name: str, size: int = 84):
+        domain, _, task = name.partition("_")
+        self._environment = suite.load(domain, task, task_kwargs={"random": 0})
+        self._physics = self._environment.physics
+        # The buffer it renders into need not be larger than what is read of it; the pixels are the same.
+        self._physics.model.vis.global_.offwidth = self._physics.model.vis.global_.offheight = size
+        bounds = self._environment.action_spec()
+        assert (bounds.maximum == 1).all(), name
+        self.action_space = Box(-1.0, 1.0, bounds.shape, np.float32)
+        self.observation_space = Box(0, 255, (size, size, 3 * STACK), np.uint8)
+        self._size = size
+        self._frames = np.zeros((STACK, size, size, 3), np.uint8)
+
+    @property
+    def model(self) -> Any:
+        """MuJoCo's model."""
+        return self._physics.model.ptr
+
+    @property
+    def data(self) -> Any:
+        """MuJoCo's state."""
+        return self._physics.data.ptr
+
+    def reset(
+        self,
+        *,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode, its first frame three times over; there are no options."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._environment.task.random.seed(seed)
+        self._environment.reset()
+        self._frames[:] = self._rendered()
+        return self._observation(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Apply the action twice; rewards add up. The suite's tasks here never end but by their clock."""
+        reward = 0.0
+        for _ in range(ACTION_REPEAT):
+            moment = self._environment.step(np.asarray(action, np.float64))
+            reward += moment.reward
+            if moment.last():
+                break
+        self._frames = np.concatenate([self._frames[1:], self._rendered()[None]])
+        return self._observation(), reward, moment.last() and moment.discount == 0.0, False, {}
+
+    def sight(self) -> np.ndarray:
+        """Return what the suite itself would show of the state, one array after another."""
+        parts = self._environment.task.get_observation(self._physics).values()
+        return np.concatenate([np.ravel(part) for part in parts])
+
+    def extra_state(self) -> dict[str, np.ndarray]:
+        """Return what an episode goes by besides the simulator's state."""
+        return {"frames": self._frames, "suite_clock": np.array(self._environment._step_count)}
+
+    def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
+        """Take over what `extra_state` returned."""
+        self._frames = saved["frames"].copy()
+        self._environment._step_count = int(saved["suite_clock"])
+
+    def recompute(self) -> None:
+        """Derive from the simulator's state what the suite has at hand between its steps."""
+        mujoco.mj_step1(self.model, self.data)
+
+    def close(self) -> None:
+        """Let go of the renderer."""
+        self._environment.close()
+
+    def _rendered(self) -> np.ndarray:
+        image: np.ndarray = self._physics.render(self._size, self._size, camera_id=CAMERA)
+        return image
+
+    def _observation(self) -> np.ndarray:
+        return np.concatenate(list(self._frames), axis=-1)

@@ -1,0 +1,136 @@
+from pathlib import Path
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moorl_jax.data import frames, vd4rl
+from moorl_jax.data.frames import Frames
+from moorl_jax.errors import DatasetError
+from moorl_jax.tasks import find
+from moorl_jax.types import NStep
+
+CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
+RAW = {name: CONVENTIONS[f"vd4rl/raw/{name}"] for name in ("observation", "action", "reward", "discount", "step_type")}
+LENGTHS = (4, 2)  #: env steps of the episodes made here
+
+
+def episodes(lengths=LENGTHS, size=2, seed=0):
+    """Random episodes, each a reset row and its env steps; images channels last."""
+    rng = np.random.default_rng(seed)
+    for length in lengths:
+        rows = length + 1
+        first = np.arange(rows) == 0
+        yield {
+            "image": rng.integers(0, 256, (rows, size, size, 3), np.uint8),
+            "action": np.where(first[:, None], 0.0, rng.uniform(-1, 1, (rows, 6))).astype(np.float32),
+            "reward": np.where(first, 0.0, rng.uniform(size=rows)).astype(np.float32),
+            "discount": np.ones(rows, np.float32),
+            "is_first": first,
+            "is_last": np.arange(rows) == length,
+            "is_terminal": np.zeros(rows, bool),
+        }
+
+
+def write_npz(folder, lengths=LENGTHS):
+    """The layout of 64 pixels: an npz an episode."""
+    for number, episode in enumerate(episodes(lengths)):
+        np.savez_compressed(folder / f"2022010{number}T000000-abc-{len(episode['reward'])}.npz", **episode)
+
+
+def write_hdf5(folder, lengths=LENGTHS):
+    """The layout of 84 pixels: gzip shards of several episodes, channels first."""
+    for shard, made in enumerate([list(episodes(lengths))]):
+        joined = {name: np.concatenate([each[name] for each in made]) for name in made[0]}
+        kinds = np.where(joined["is_first"], vd4rl.FIRST, np.where(joined["is_last"], vd4rl.LAST, vd4rl.MIDDLE))
+        with h5py.File(folder / f"shard_{shard}.hdf5", "w") as file:
+            file.create_dataset("observation", data=joined["image"].transpose(0, 3, 1, 2), compression="gzip")
+            for name in ("action", "reward", "discount"):
+                file.create_dataset(name, data=joined[name], compression="gzip")
+            file.create_dataset("step_type", data=kinds, compression="gzip")
+
+
+@pytest.mark.parametrize("write", [write_npz, write_hdf5])
+def test_both_layouts_are_read_byte_by_byte(write, tmp_path):
+    write(tmp_path)
+    made = list(episodes())
+    rows = vd4rl.read(tmp_path)
+    for ours, theirs in (("frames", "image"), ("actions", "action"), ("rewards", "reward"), ("firsts", "is_first")):
+        np.testing.assert_array_equal(getattr(rows, ours), np.concatenate([each[theirs] for each in made]))
+    returns, lengths = rows.episode_returns()
+    assert lengths.tolist() == list(LENGTHS)
+    assert returns == pytest.approx([each["reward"].sum() for each in made])
+
+
+def test_long_shards_are_read_in_parts(tmp_path, monkeypatch):
+    write_hdf5(tmp_path)
+    whole = vd4rl.read(tmp_path)
+    monkeypatch.setattr(vd4rl, "AT_ONCE", 3)
+    assert vd4rl.read(tmp_path).fingerprint() == whole.fingerprint()
+
+
+@pytest.mark.parametrize("write", [write_npz, write_hdf5])
+def test_a_truncated_file_is_named(write, tmp_path):
+    write(tmp_path)
+    file = vd4rl.files(tmp_path)[-1]
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(DatasetError, match=f"{file.name}.*truncated or damaged"):
+        vd4rl.read(tmp_path)
+
+
+def test_other_faults_are_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"no \.npz or \.hdf5 files"):
+        vd4rl.read(tmp_path)
+    write_npz(tmp_path)
+    np.savez_compressed(tmp_path / "3.npz", **{n: v for n, v in next(episodes()).items() if n != "is_first"})
+    with pytest.raises(DatasetError, match="'is_first' is missing"):
+        vd4rl.read(tmp_path)
+    np.savez_compressed(tmp_path / "3.npz", **next(episodes(size=3)))
+    with pytest.raises(DatasetError, match="not of one dataset"):
+        vd4rl.read(tmp_path)
+
+
+def test_frames_of_another_task_are_refused(tmp_path):
+    write_npz(tmp_path)
+    task = find("vd4rl-cheetah_run-medium")
+    with pytest.raises(DatasetError, match="'frames' has shape"):
+        frames.check(vd4rl.read(tmp_path), task, "here")
+    good = Frames(
+        frames=np.zeros((3, 84, 84, 3), np.uint8),
+        actions=np.zeros((3, 6), np.float32),
+        rewards=np.zeros(3, np.float32),
+        discounts=np.ones(3, np.float32),
+        firsts=np.array([True, False, False]),
+    )
+    frames.check(good, task, "here")
+    for fault, message in (
+        ({"firsts": np.array([False, True, False])}, "does not begin an episode"),
+        ({"firsts": np.array([True, True, False])}, "no env steps"),
+        ({"actions": np.full((3, 6), 1.5, np.float32)}, "outside"),
+        ({"rewards": np.array([0, np.nan, 0], np.float32)}, "NaN"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            frames.check(Frames(**(vars(good) | fault)), task, "here")
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_transitions_are_those_of_vd4rls_buffer(steps):
+    """Stacks, actions, n-step rewards and discounts, never across an episode's edge."""
+    rows = Frames(
+        frames=RAW["observation"].transpose(0, 2, 3, 1),
+        actions=RAW["action"],
+        rewards=RAW["reward"],
+        discounts=RAW["discount"],
+        firsts=RAW["step_type"] == vd4rl.FIRST,
+    )
+    footage = jax.device_put(rows.footage(NStep(steps, 0.99)))
+    ours = footage.take(jnp.arange(len(footage)))
+    theirs = {name: CONVENTIONS[f"vd4rl/nstep{steps}/{name}"] for name in ("observations", "actions", "rewards",
+              "discounts", "next_observations")}  # fmt: skip
+    for name in ("observations", "next_observations"):
+        np.testing.assert_array_equal(getattr(ours, name).transpose(0, 3, 1, 2), theirs[name], err_msg=name)
+    np.testing.assert_array_equal(ours.actions, theirs["actions"])
+    np.testing.assert_allclose(ours.rewards, theirs["rewards"][:, 0], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(0.99**steps * (1 - ours.terminals), theirs["discounts"][:, 0], rtol=1e-6)
