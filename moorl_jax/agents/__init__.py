@@ -13,6 +13,7 @@ from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.moorl import MOORL
 from moorl_jax.agents.opt import OPT, OPTIQL, OPTSPOT
 from moorl_jax.agents.pex import PEX
+from moorl_jax.agents.pixels import PixelBC, PixelCQL, PixelMOORL, PixelRLPD
 from moorl_jax.agents.sac import RLPD, SAC
 from moorl_jax.agents.spot import SPOT
 from moorl_jax.agents.subroutine import (
@@ -43,6 +44,10 @@ AGENTS: dict[str, type[Agent]] = {
     "opt_iql": OPTIQL,
     "drq": DrQ,
     "drq_bc": DrQBC,
+    "pixel_bc": PixelBC,
+    "pixel_cql": PixelCQL,
+    "pixel_rlpd": PixelRLPD,
+    "pixel_moorl": PixelMOORL,
     "recommend_iql": RecommendIQL,
     "recommend_cql": RecommendCQL,
     "recommend_cal_ql": RecommendCalQL,
@@ -95,6 +100,10 @@ __all__ = [
     "CalQL",
     "DrQ",
     "DrQBC",
+    "PixelBC",
+    "PixelCQL",
+    "PixelMOORL",
+    "PixelRLPD",
     "RecommendCQL",
     "RecommendCalQL",
     "RecommendIQL",

@@ -8,17 +8,31 @@ import jax
 import jax.numpy as jnp
 
 from moorl_jax.agents.contract import Agent
+from moorl_jax.nets import critics
 from moorl_jax.types import Array, Metrics, Params
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
 
 
 class SquashedGaussian(Agent):
-    """An agent whose policy is a Gaussian squashed into the action range by tanh."""
+    """An agent whose policy is a Gaussian squashed into the action range by tanh, with an ensemble of critics.
+
+    Actor and critics are functions of what it sees: the observations themselves, or features of images (`pixels`).
+    """
 
     @abstractmethod
-    def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+    def gaussian(self, actor: Params, seen: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing, (..., action size) each."""
+
+    def see(self, critic: Params, observations: Array, shifts: Array | None) -> Array:  # noqa: ARG002
+        """Return what is seen of observations; of images, shifted so, what the critics' encoder makes of them."""
+        return observations
+
+    def values(self, critic: Params, seen: Array, actions: Array) -> Array:
+        """Return all critics' Q(s, a), (members, ...), of one action for each state, or of several on an axis more."""
+        if actions.ndim > seen.ndim:
+            seen = jnp.broadcast_to(seen[:, None], (*actions.shape[:-1], seen.shape[-1]))
+        return critics(critic, seen, actions)
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the squashed mean, tanh(mean(s))."""

@@ -10,7 +10,7 @@ from flax import struct
 
 from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, blockwise_gradients, squashed_sample
 from moorl_jax.agents.contract import static
-from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Metrics, Params, Transitions
@@ -141,8 +141,12 @@ class CQL(SquashedGaussian):
         fixed = jax.lax.stop_gradient(params)
         n = self.actions_per_state
 
+        seen = self.see(params["critic"], batch.observations, draws.get("shift"))
+        next_seen = self.see(fixed["critic"], batch.next_observations, draws.get("next_shift"))
+        fixed_seen = jax.lax.stop_gradient(seen)
+
         # The policy at s and s' in one pass serves all samples.
-        both = jnp.stack([batch.observations, batch.next_observations])
+        both = jnp.stack([fixed_seen, next_seen])
         (mean, next_mean), (log_std, next_log_std) = self.gaussian(params["actor"], both)
         actions, log_pi = squashed_sample(mean, log_std, draws["policy"])
 
@@ -150,7 +154,7 @@ class CQL(SquashedGaussian):
         target_entropy = -actions.shape[-1] if self.target_entropy is None else self.target_entropy
         alpha_loss = -params["log_alpha"] * jax.lax.stop_gradient(log_pi + target_entropy).mean()
         alpha = self.alpha_multiplier * jnp.exp(fixed["log_alpha"])
-        q_pi = critics(fixed["critic"], batch.observations, actions).min(axis=0)
+        q_pi = self.values(fixed["critic"], fixed_seen, actions).min(axis=0)
         chex.assert_equal_shape([log_pi, q_pi, batch.rewards])
         policy_loss = jnp.mean(alpha * log_pi - q_pi)
         if self.cloning_updates:
@@ -165,17 +169,13 @@ class CQL(SquashedGaussian):
         # Temporal-difference target.
         if self.max_target_backup:
             next_actions, next_log_pi = squashed_sample(*next_several, draws["target"])
-            next_states = jnp.broadcast_to(
-                batch.next_observations[:, None],
-                (*next_actions.shape[:-1], batch.next_observations.shape[-1]),
-            )
-            candidates = critics(target_critic, next_states, next_actions).min(axis=0)
+            candidates = self.values(target_critic, next_seen, next_actions).min(axis=0)
             best = candidates.argmax(axis=-1)[:, None]
             next_q = jnp.take_along_axis(candidates, best, axis=-1)[:, 0]
             next_log_pi = jnp.take_along_axis(next_log_pi, best, axis=-1)[:, 0]
         else:
             next_actions, next_log_pi = squashed_sample(next_mean, next_log_std, draws["target"])
-            next_q = critics(target_critic, batch.next_observations, next_actions).min(axis=0)
+            next_q = self.values(target_critic, next_seen, next_actions).min(axis=0)
         if self.backup_entropy:
             next_q = next_q - alpha * next_log_pi
         target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
@@ -186,8 +186,7 @@ class CQL(SquashedGaussian):
         tried = jnp.concatenate(
             [batch.actions[:, None], draws["random_actions"], current_actions, ahead_actions], axis=1
         )
-        states = jnp.broadcast_to(batch.observations[:, None], (*tried.shape[:2], batch.observations.shape[-1]))
-        q_tried = critics(params["critic"], states, tried)
+        q_tried = self.values(params["critic"], seen, tried)
         q = q_tried[..., 0]
         q_random, q_current, q_ahead = jnp.split(q_tried[..., 1:], [n, 2 * n], axis=-1)
         q_current, q_ahead, extra_metrics = self.calibrate(q_current, q_ahead, batch)
@@ -257,9 +256,9 @@ class CQL(SquashedGaussian):
         """Return offline training, then the same losses online with a fixed share of each batch from the dataset."""
         return (Offline(self, updates), Online(self, env_steps, Mixed(self.offline_share)))
 
-    def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+    def gaussian(self, actor: Params, seen: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing; the log std is a trained line through the network's output."""
-        mean, raw = jnp.split(mlp(actor["net"], observations), 2, axis=-1)
+        mean, raw = jnp.split(mlp(actor["net"], seen), 2, axis=-1)
         log_std = actor["log_std_multiplier"] * raw + actor["log_std_offset"]
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 

@@ -14,6 +14,7 @@ from moorl_jax.nets import (
     Learner,
     Trunk,
     critics,
+    drawn_shifts,
     encode,
     init_critics,
     init_mlp,
@@ -95,10 +96,10 @@ class DrQ(Agent):
     def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
         """Draw each image's shift and the actions' noise, standard normal."""
         keys = jax.random.split(key, 4)
-        shifts, (shape, dtype) = (len(batch), 2), (batch.actions.shape, batch.actions.dtype)
+        shape, dtype = batch.actions.shape, batch.actions.dtype
         return {
-            "shift": jax.random.randint(keys[0], shifts, 0, 2 * self.pad + 1),
-            "next_shift": jax.random.randint(keys[1], shifts, 0, 2 * self.pad + 1),
+            "shift": drawn_shifts(keys[0], len(batch), self.pad),
+            "next_shift": drawn_shifts(keys[1], len(batch), self.pad),
             "next": jax.random.normal(keys[2], shape, dtype),
             "policy": jax.random.normal(keys[3], shape, dtype),
         }

@@ -11,7 +11,7 @@ from flax import struct
 from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, squashed_sample
 from moorl_jax.agents.contract import Update, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Collect, Online, Phase
 from moorl_jax.replay import FromBuffer, Mixed, Sampling
 from moorl_jax.types import Array, Metrics, Params, Transitions
@@ -99,17 +99,17 @@ class SAC(SquashedGaussian):
 
         y = r + (1 - d) discount (min over the drawn targets Qbar(s', a') [- temperature log pi(a'|s')]), a' ~ pi.
         """
-        next_actions, next_log_pi = squashed_sample(
-            *self.gaussian(state.actor.params, batch.next_observations), draws["next"]
-        )
+        shifts, next_shifts = draws.get("shift"), draws.get("next_shift")
+        next_seen = self.see(state.critic.params, batch.next_observations, next_shifts)
+        next_actions, next_log_pi = squashed_sample(*self.gaussian(state.actor.params, next_seen), draws["next"])
         drawn = state.target_critic
         if self.target_members < self.members:
-            drawn = jax.tree.map(lambda leaf: leaf[draws["subset"]], drawn)
-        next_q = critics(drawn, batch.next_observations, next_actions).min(axis=0)
+            drawn = self.subset(drawn, draws["subset"])
+        next_q = self.values(drawn, self.see(drawn, batch.next_observations, next_shifts), next_actions).min(axis=0)
         if self.backup_entropy:
             next_q = next_q - jnp.exp(state.log_temperature.params) * next_log_pi
         target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
-        q = critics(critic, batch.observations, batch.actions)
+        q = self.values(critic, self.see(critic, batch.observations, shifts), batch.actions)
         chex.assert_shape(q, (self.members, *target.shape))
         loss = jnp.mean((q - target) ** 2)
         return loss, {"critic_loss": loss, "q": q.mean()}
@@ -118,11 +118,16 @@ class SAC(SquashedGaussian):
         self, actor: Params, state: SACState, batch: Transitions, draws: dict[str, Array]
     ) -> tuple[Array, Metrics]:
         """Return mean (temperature log pi(a|s) - Q(s, a)), a ~ pi, Q as `actor_value` combines the critics'."""
-        actions, log_pi = squashed_sample(*self.gaussian(actor, batch.observations), draws["policy"])
-        q = self.actor_value(critics(state.critic.params, batch.observations, actions))
+        seen = self.see(state.critic.params, batch.observations, draws.get("shift"))
+        actions, log_pi = squashed_sample(*self.gaussian(actor, seen), draws["policy"])
+        q = self.actor_value(self.values(state.critic.params, seen, actions))
         chex.assert_equal_shape([q, log_pi])
         loss = jnp.mean(jnp.exp(state.log_temperature.params) * log_pi - q)
         return loss, {"actor_loss": loss, "entropy": -log_pi.mean()}
+
+    def subset(self, critic: Params, members: Array) -> Params:
+        """Return these members of the ensemble."""
+        return jax.tree.map(lambda leaf: leaf[members], critic)
 
     def actor_value(self, q: Array) -> Array:
         """Return the value the actor climbs, (batch,), of all critics', (members, batch): their smallest."""
@@ -149,9 +154,9 @@ class SAC(SquashedGaussian):
         learning = Online(self, env_steps - self.random_steps, self.sampling(), self.utd)
         return (Collect(self, self.random_steps, random=True), learning)
 
-    def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+    def gaussian(self, actor: Params, seen: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing."""
-        mean, log_std = jnp.split(mlp(actor, observations), 2, axis=-1)
+        mean, log_std = jnp.split(mlp(actor, seen), 2, axis=-1)
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 
 

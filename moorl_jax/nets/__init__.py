@@ -1,6 +1,6 @@
 """Networks: flax modules to initialize, pure functions of their parameters to evaluate, and how they learn."""
 
-from moorl_jax.nets.encoder import Encoder, Trunk, encode, random_shift, trunk
+from moorl_jax.nets.encoder import Encoder, Trunk, drawn_shifts, encode, random_shift, trunk
 from moorl_jax.nets.learner import Learner, polyak
 from moorl_jax.nets.mlp import MLP, critics, init_critics, init_mlp, matmul_precision, mlp, symmetric_uniform
 
@@ -10,6 +10,7 @@ __all__ = [
     "Learner",
     "Trunk",
     "critics",
+    "drawn_shifts",
     "encode",
     "init_critics",
     "init_mlp",

@@ -66,6 +66,11 @@ def trunk(params: Params, features: Array) -> Array:
     return narrow
 
 
+def drawn_shifts(key: Array, count: int, pad: int) -> Array:
+    """Draw the shifts of so many images, (count, 2), whole numbers from 0 to 2 `pad`."""
+    return jax.random.randint(key, (count, 2), 0, 2 * pad + 1)
+
+
 def random_shift(images: Array, shifts: Array, pad: int) -> Array:
     """Shift images by whole pixels, their edges repeated: pad by `pad` on all sides, then crop at the shift.
 

@@ -32,6 +32,88 @@ def drq_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prep
     return agents.DrQBC(**_networks(updates + env_steps), alpha=2.5), Preparation()
 
 
+def pixel_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
+    """Return BC's settings, of conglu1997/v-d4rl `drqbc/bcagent.py`; the mean squared error is ours."""
+    agent = agents.PixelBC(batch_size=256, hidden=(1024, 1024), learning_rate=3e-4, **_ENCODER)
+    return agent, Preparation()
+
+
+def pixel_cql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
+    """Return CQL's settings, of conglu1997/v-d4rl `drqbc/cql.py` where they are known: penalty, networks, rates.
+
+    What lies beneath is CQL over SAC, as from states; the authors' lies over DrQ-v2.
+    """
+    agent = agents.PixelCQL(
+        batch_size=256,
+        hidden=(1024, 1024),
+        actions_per_state=10,
+        importance_sampling=False,
+        actor_learning_rate=3e-4,
+        critic_learning_rate=3e-4,
+        discount=0.99,
+        tau=0.01,
+        penalty_weight=10.0,
+        **_ENCODER,
+    )
+    return agent, Preparation()
+
+
+def pixel_rlpd(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
+    """Return RLPD's settings, of ikostrikov/rlpd `configs/` and `train_finetuning_pixels.py`."""
+    agent = agents.PixelRLPD(
+        batch_size=256,
+        hidden=(256, 256),
+        members=10,
+        target_members=1,
+        layer_norm=True,
+        backup_entropy=False,
+        utd=1,
+        random_steps=first_steps(env_steps),
+        actor_learning_rate=3e-4,
+        critic_learning_rate=3e-4,
+        temperature_learning_rate=3e-4,
+        discount=0.99,
+        tau=0.005,
+        initial_temperature=0.1,
+        target_entropy_per_dimension=-0.5,
+        offline_share=0.5,
+        channels=(32, 64, 128, 256),
+        strides=(2, 2, 2, 2),
+        feature_size=50,
+        pad=4,
+    )
+    return agent, Preparation(action_limit=1 - 1e-5)
+
+
+def pixel_moorl(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
+    """Return MOORL's settings: what its paper leaves open as from states, the networks DrQ-v2's. All are ours."""
+    agent = agents.PixelMOORL(
+        batch_size=256,
+        hidden=(1024, 1024),
+        members=2,
+        target_members=2,
+        layer_norm=False,
+        backup_entropy=True,
+        utd=4,
+        meta_rate=0.5,
+        offline_probability=0.5,
+        random_steps=first_steps(env_steps),
+        actor_learning_rate=3e-4,
+        critic_learning_rate=3e-4,
+        temperature_learning_rate=3e-4,
+        discount=0.99,
+        tau=0.01,
+        initial_temperature=0.1,
+        target_entropy_per_dimension=-1.0,
+        **_ENCODER,
+    )
+    return agent, Preparation(action_limit=1 - 1e-5)
+
+
+# DrQ-v2's, `drqbc/drqv2.py`.
+_ENCODER: dict[str, Any] = {"channels": (32, 32, 32, 32), "strides": (2, 1, 1, 1), "feature_size": 50, "pad": 4}
+
+
 def _networks(updates: int) -> dict[str, Any]:
     """Return what both have in common; in a budget of fewer updates than the paper's the noise falls sooner: ours."""
     return {

@@ -9,7 +9,7 @@ from moorl_jax.tasks import find
 HOPPER = find("hopper-medium-v2")
 
 
-OF_IMAGES = ("drq", "drq_bc")
+OF_IMAGES = ("drq", "drq_bc", "pixel_bc", "pixel_cql", "pixel_rlpd", "pixel_moorl")
 OF_STATES = tuple(agent for agent in AGENTS if agent not in OF_IMAGES)
 
 
@@ -34,7 +34,8 @@ def test_drqs_noise_falls_as_in_the_paper():
 
 @pytest.mark.parametrize("agent", OF_IMAGES)
 def test_every_agent_of_images_is_set(agent):
-    assert settings(agent, find("vd4rl-walker_walk-expert-64px"), 1000, 1200).agent.phases(1000, 1200)
+    env_steps = 0 if agent == "pixel_bc" else 1200
+    assert settings(agent, find("vd4rl-walker_walk-expert-64px"), 1000, env_steps).agent.phases(1000, env_steps)
 
 
 @pytest.mark.parametrize("agent", OF_STATES)
