@@ -1,5 +1,6 @@
 """Logged episodes of images, frame by frame as V-D4RL has them, and the transitions between their stacks."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from moorl_jax.errors import DatasetError
 from moorl_jax.footage import Footage
 from moorl_jax.tasks import Task
 from moorl_jax.types import NStep
+
+ALIGNMENT = 64  #: bytes, of arrays that XLA uses in place
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ class Frames(Logged):
         starts = np.flatnonzero(np.arange(len(begins)) + span.steps < ends).astype(np.int32)
         terminals = (1.0 - self.discounts).astype(np.float32)
         return Footage(self.frames, self.actions, self.rewards, terminals, begins, starts, span)  # type: ignore[arg-type]
+
+
+def room(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array of bytes, not yet filled, at an address where a CPU's device takes it over without a copy."""
+    size = math.prod(shape)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].reshape(shape)
 
 
 def check(rows: Frames, task: Task, where: str) -> None:

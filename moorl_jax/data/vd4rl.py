@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import h5py
 import numpy as np
 
-from moorl_jax.data.frames import Frames
+from moorl_jax.data.frames import Frames, room
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
 
@@ -53,7 +53,7 @@ def read(folder: Path, progress: Progress | None = None) -> Frames:
         count = len(each["rewards"])
         for begin, images in _images(path):
             if frames is None:
-                frames = np.empty((len(joined["rewards"]), *images.shape[1:]), np.uint8)
+                frames = room((len(joined["rewards"]), *images.shape[1:]))
             if images.shape[1:] != frames.shape[1:] or begin + len(images) > count:
                 raise DatasetError(
                     f"{path}: frames have shape {images.shape} where {frames.shape[1:]} came before and there are "

@@ -64,6 +64,15 @@ def test_both_layouts_are_read_byte_by_byte(write, tmp_path):
     assert returns == pytest.approx([each["reward"].sum() for each in made])
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator has memory of its own")
+def test_frames_are_in_memory_but_once(tmp_path):
+    """The device works on the very array that was read."""
+    write_hdf5(tmp_path)
+    rows = vd4rl.read(tmp_path)
+    on_device = jax.device_put(rows.footage(NStep()))
+    assert on_device.frames.unsafe_buffer_pointer() == rows.frames.ctypes.data
+
+
 def test_long_shards_are_read_in_parts(tmp_path, monkeypatch):
     write_hdf5(tmp_path)
     whole = vd4rl.read(tmp_path)
