@@ -24,6 +24,12 @@ DEFAULT_AGENTS = {
     "subroutine": "sac,recommend_iql,recommend_cql,recommend_cal_ql,tune_iql,tune_pex,tune_cal_ql",
 }
 
+IMAGE_AGENTS = DEFAULT_AGENTS | {
+    "offline": "pixel_bc,drq_bc,pixel_cql",
+    "offline-to-online": "drq_bc,pixel_rlpd,pixel_moorl",
+    "online": "drq,pixel_rlpd,pixel_moorl",
+}
+
 
 @app.command()
 @guarded
@@ -59,14 +65,15 @@ def bench(
     use_all_cores()
     if task == "quick" and source == "auto":
         source = "embedded"
-    chosen = [agent.strip() for agent in (agents or DEFAULT_AGENTS[protocol]).split(",")]
+    by_default = IMAGE_AGENTS if all(each.pixels for each in tasks) else DEFAULT_AGENTS
+    chosen = [agent.strip() for agent in (agents or by_default[protocol]).split(",")]
     cells = plan(tasks, chosen, source, policies, seeds or spend.seeds, spend, protocol)
     console = terminal()
     with Display(console) as display:
         outcomes = sweep(cells, results / "cells", policies, display)
-    by_default = task.replace(",", "+")
-    by_default += ("" if protocol == own else f"-{protocol}") + ("" if spend.name == "quick" else f"-{spend.name}")
-    directory = results / (name or by_default)
+    place = task.replace(",", "+")
+    place += ("" if protocol == own else f"-{protocol}") + ("" if spend.name == "quick" else f"-{spend.name}")
+    directory = results / (name or place)
     tables.write(outcomes, directory)
     plots.curves(outcomes, directory / "curves.png")
     tables.show(outcomes, console)

@@ -14,15 +14,25 @@ class Published:
 
     mean: float
     std: float  #: population standard deviation over seeds
-    seeds: int
+    seeds: int | None  #: None where the source does not tell
     updates: int
     source: str
+
+    def __str__(self) -> str:
+        seeds = f"{self.seeds} seeds" if self.seeds else "seeds not told"
+        return f"{self.source} ({seeds}, {self.updates:,} updates)"
 
 
 def published_scores() -> dict[tuple[str, str], Published]:
     """Return the published score of each (task, agent) that has one."""
     table = pd.read_csv(FILE)
     return {
-        (row["task"], row["agent"]): Published(row["mean"], row["std"], row["seeds"], row["updates"], row["source"])
+        (row["task"], row["agent"]): Published(
+            row["mean"],
+            row["std"],
+            None if pd.isna(row["seeds"]) else int(row["seeds"]),
+            row["updates"],
+            row["source"],
+        )
         for row in table.to_dict("records")
     }

@@ -106,7 +106,7 @@ def caption(outcomes: list[Outcome]) -> str:
         for outcome in outcomes
         if outcome.cell.protocol == "offline"
     ]
-    origins = sorted({f"{p.source} ({p.seeds} seeds, {p.updates:,} updates)" for p in known if p})
+    origins = sorted({str(score) for score in known if score})
     if origins:
         lines.append(
             f"In brackets: published on the original D4RL data, with those authors' settings: {'; '.join(origins)}."
