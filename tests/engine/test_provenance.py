@@ -6,13 +6,14 @@ from moorl_jax.agents import AGENTS, OPT, OPTSPOT, SPOT, TD3BC
 from moorl_jax.engine.provenance import agent_fields, agent_name, rebuild_agent
 from moorl_jax.errors import MoorlError
 from moorl_jax.replay import Balanced, Mixed
-from moorl_jax.settings import settings
+from moorl_jax.settings import FAMILIES, settings
 from moorl_jax.tasks import find
 
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_agent_is_made_again_from_what_was_written(name):
-    agent = settings(name, find("hopper-medium-v2"), 1000, 1000).agent
+    task = "vd4rl-cheetah_run-medium" if hasattr(FAMILIES["vd4rl"], name) else "hopper-medium-v2"
+    agent = settings(name, find(task), 1000, 1000).agent
     written = json.loads(json.dumps(agent_fields(agent)))
     assert rebuild_agent(agent_name(agent), written) == agent
 
