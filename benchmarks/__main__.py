@@ -65,9 +65,11 @@ def bench(
     use_all_cores()
     if task == "quick" and source == "auto":
         source = "embedded"
-    by_default = IMAGE_AGENTS if all(each.pixels for each in tasks) else DEFAULT_AGENTS
-    chosen = [agent.strip() for agent in (agents or by_default[protocol]).split(",")]
-    cells = plan(tasks, chosen, source, policies, seeds or spend.seeds, spend, protocol)
+    cells = []
+    for each in tasks:
+        by_default = (IMAGE_AGENTS if each.pixels else DEFAULT_AGENTS)[protocol]
+        chosen = [agent.strip() for agent in (agents or by_default).split(",")]
+        cells += plan((each,), chosen, source, policies, seeds or spend.seeds, spend, protocol)
     console = terminal()
     with Display(console) as display:
         outcomes = sweep(cells, results / "cells", policies, display)

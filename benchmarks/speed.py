@@ -30,14 +30,18 @@ from moorl_jax.errors import UnknownNameError
 from moorl_jax.nets import Learner
 from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain
 from moorl_jax.progress import terminal
-from moorl_jax.settings import settings
+from moorl_jax.settings import FAMILIES, settings
 from moorl_jax.tasks import Task, find, make_environment
 from moorl_jax.types import ReturnsToGo, Transitions
 
 TASK = "hopper-medium-v2"
 ROWS = 1_000_000  #: of the dataset, as D4RL's
 # Those that learn online by themselves, and not by pausing for another.
-ONLINE_AGENTS = tuple(name for name, agent in AGENTS.items() if agent is not BC and not issubclass(agent, Subroutine))
+ONLINE_AGENTS = tuple(
+    name
+    for name, agent in AGENTS.items()
+    if agent is not BC and not issubclass(agent, Subroutine) and hasattr(FAMILIES[find(TASK).family], name)
+)
 COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
 """Agents measured over as many times fewer env steps."""
 

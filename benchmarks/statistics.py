@@ -36,29 +36,37 @@ def improvement(pairs: list[Pair]) -> Estimate:
 def difference(pairs: list[Pair], others: list[Pair]) -> Estimate:
     """Return how much larger the probability of improvement is in `pairs` than in `others`."""
 
-    def statistic(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
-        first, second = samples[: 2 * len(pairs)], samples[2 * len(pairs) :]
-        return _probability(*first, axis=axis) - _probability(*second, axis=axis)
+    def statistic(drawn: list[Pair]) -> Any:
+        return _probability(drawn[: len(pairs)]) - _probability(drawn[len(pairs) :])
 
     return _bootstrapped(statistic, [*pairs, *others])
 
 
-def _probability(*samples: np.ndarray, axis: int = -1) -> np.ndarray:  # noqa: ARG001
-    """Return the mean of P(x > y) over x, y, x, y, ...; samples are (..., seeds)."""
+def _probability(pairs: list[Pair]) -> Any:
+    """Return the mean of P(x > y) over the pairs; scores are (..., seeds)."""
     of_pairs = []
-    for x, y in zip(samples[::2], samples[1::2], strict=True):
+    for x, y in pairs:
         one, other = x[..., :, None], y[..., None, :]
         of_pairs.append(((one > other) + 0.5 * (one == other)).mean(axis=(-2, -1)))
     return np.mean(of_pairs, axis=0)
 
 
-def _bootstrapped(statistic: Callable[..., Any], pairs: list[Pair]) -> Estimate:
-    """Estimate a statistic of pairs, its interval by drawing seeds anew within every run (stratified bootstrap)."""
-    samples = [scores for pair in pairs for scores in pair]
-    value = float(statistic(*samples))
+def _bootstrapped(statistic: Callable[[list[Pair]], Any], pairs: list[Pair]) -> Estimate:
+    """Estimate a statistic of pairs, its interval by drawing seeds anew within every run (stratified bootstrap).
+
+    A run that is in several pairs, there as one and the same array, is drawn once for all of them.
+    """
+    runs = {id(scores): scores for pair in pairs for scores in pair}
+    places = {identity: place for place, identity in enumerate(runs)}
+
+    def of_runs(*drawn: np.ndarray, axis: int = -1) -> Any:  # noqa: ARG001
+        return statistic([(drawn[places[id(x)]], drawn[places[id(y)]]) for x, y in pairs])
+
+    samples = list(runs.values())
+    value = float(of_runs(*samples))
     if min(map(len, samples)) < 2:
         return Estimate(value, np.nan, np.nan)
-    drawn = stats.bootstrap(
-        samples, statistic, n_resamples=RESAMPLES, vectorized=True, method="percentile", rng=np.random.default_rng(0)
-    )
-    return Estimate(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
+    found = stats.bootstrap(
+        samples, of_runs, n_resamples=RESAMPLES, vectorized=True, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return Estimate(value, float(found.low), float(found.high))

@@ -253,12 +253,15 @@ def train_command(
 @guarded
 def eval_command(
     directory: Annotated[Path, typer.Argument(metavar="RESULT_DIR", help="What `train` or `make bench` wrote.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes per seed.")] = 100,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes per seed; 100 by default, of images 10.")
+    ] = None,
     round_: Annotated[int, typer.Option("--round", help="Another number, other starts.")] = 1_000_000,
 ) -> None:
     """Evaluate the final policies of a result again."""
     use_all_cores()
     result = results.read(directory)
+    episodes = episodes or (10 if result.task.pixels else 100)  # each is a simulator, and a renderer takes memory
     agent, normalizer, states = results.load_states(result)
     seeds = tuple(result.config["seeds"])
     policies = jax.device_get(jax.vmap(agent.policy)(states))

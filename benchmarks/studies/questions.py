@@ -17,6 +17,7 @@ from moorl_jax.tasks.catalogue import FINISHED, SUCCESSFUL
 
 SPARSE = (FINISHED, SUCCESSFUL)
 FEWEST_TASKS = 5  #: for a rank correlation
+FEWEST_SEEDS = 3  #: for an answer; of two against two, one in six lies wholly above the other by chance
 TUNED_FROM = {"tune_iql": "recommend_iql", "tune_pex": "recommend_iql", "tune_cal_ql": "recommend_cal_ql"}
 
 
@@ -109,8 +110,8 @@ def _learners(runs: list[_Run]) -> Section:
     return Section(
         "The learner alone, and what subroutines add to it",
         pd.DataFrame(rows),
-        "Instability: how much of the range of its scores a seed has lost again by the end, mean over seeds; 0 where "
-        "it never moved. Subroutines: all variants, each as likely.",
+        "Instability: how far a seed fell at most from a score it had before, in ranges of all scores, the last "
+        "evaluation left out, mean over seeds. Subroutines: all variants, each as likely.",
     )
 
 
@@ -118,10 +119,12 @@ def _answers(runs: list[_Run]) -> Section:
     """Return the paper's three findings as questions, and what these runs answer."""
     rows: list[dict[str, str]] = []
 
+    certain = min(len(run.finals) for run in runs) >= FEWEST_SEEDS
+
     def ask(question: str, comparison: str, pairs: list[Pair]) -> None:
         if pairs:
             found = improvement(pairs)
-            rows.append(_answer(question, comparison, len(pairs), found, nothing=0.5))
+            rows.append(_answer(question, comparison, len(pairs), found, nothing=0.5, certain=certain))
 
     used = [run for run in runs if not run.alone]
     kinds = {
@@ -134,7 +137,8 @@ def _answers(runs: list[_Run]) -> Section:
     sparse, dense = (_against_alone(here) for here in kinds.values())
     if sparse and dense:
         found = difference(sparse, dense)
-        rows.append(_answer(more, "the first less the second", len(sparse) + len(dense), found, nothing=0.0))
+        both = len(sparse) + len(dense)
+        rows.append(_answer(more, "the first less the second", both, found, nothing=0.0, certain=certain))
     rows.append(_with_instability(runs))
     for how in dict.fromkeys(run.how for run in used if run.how):
         pairs = [
@@ -162,8 +166,9 @@ def _answers(runs: list[_Run]) -> Section:
         pd.DataFrame(rows),
         "Probability of improvement, that a seed of the one ends above a seed of the other, mean over the pairs of "
         "runs, with its 95 % stratified bootstrap interval over seeds; 0.5 is no difference. With few seeds intervals "
-        "are narrower than they should be. Runs: pairs that were compared, or tasks of a rank correlation, whose "
-        f"interval is Fisher's and which takes {FEWEST_TASKS} tasks that differ.",
+        f"are narrower than they should be; with fewer than {FEWEST_SEEDS} the answer is open. Runs: pairs that were "
+        "compared, or tasks of a rank correlation, whose interval is Fisher's and which takes "
+        f"{FEWEST_TASKS} tasks that differ.",
     )
 
 
@@ -188,14 +193,17 @@ def _with_instability(runs: list[_Run]) -> dict[str, str]:
     )
 
 
-def _answer(question: str, comparison: str, runs: int, found: Estimate, nothing: float) -> dict[str, str]:
+def _answer(
+    question: str, comparison: str, runs: int, found: Estimate, nothing: float, certain: bool = True
+) -> dict[str, str]:
     """Return a row; `nothing` is the figure that means no difference."""
+    answer = "yes" if found.low > nothing else "no, the reverse" if found.high < nothing else "open"
     return {
         "question": question,
         "comparison": comparison,
         "runs": str(runs),
         "estimate": DASH if np.isnan(found.value) else str(found),
-        "answer": "yes" if found.low > nothing else "no, the reverse" if found.high < nothing else "open",
+        "answer": answer if certain else "open",
     }
 
 
@@ -216,10 +224,15 @@ def _against_alone(runs: list[_Run]) -> list[Pair]:
 
 
 def _instability(run: _Run) -> float:
-    """Return how much of the range of all its scores a seed has lost again by the end, mean over seeds."""
-    scores = run.result.curves.groupby("seed", sort=False)["score"]
-    span = np.ptp(run.result.curves["score"])
-    return float(((scores.max() - scores.last()) / span).mean()) if span else 0.0
+    """Return how far a seed fell at most from a score it had, in ranges of all scores, mean over seeds.
+
+    The last evaluation is left out: what is gained over it must not be measured by it.
+    """
+    curves = [curve["score"].to_numpy()[:-1] for _, curve in run.result.curves.groupby("seed", sort=False)]
+    span = max(curve.max(initial=-np.inf) for curve in curves) - min(curve.min(initial=np.inf) for curve in curves)
+    if not span > 0:  # it never moved, or there was one evaluation
+        return 0.0
+    return float(np.mean([(np.maximum.accumulate(curve) - curve).max() / span for curve in curves]))
 
 
 def _shown(run: _Run) -> str:

@@ -12,7 +12,7 @@ from benchmarks.budgets import Budget
 from benchmarks.runner import Cell, Outcome, sourced
 from benchmarks.tables import DASH, MADE_HERE
 from moorl_jax.engine.results import NO_SOURCE, Result
-from moorl_jax.errors import UnknownNameError
+from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.tasks import expand
 
 
@@ -52,7 +52,9 @@ class Study:
         numbers = tuple(range(seeds))
         if self.every:
             _, env_steps = budget.spend(self.protocol)
-            budget = dataclasses.replace(budget, evaluations=max(1, env_steps // self.every))
+            if env_steps % self.every:
+                raise MoorlError(f"this study evaluates every {self.every:,} env steps: {env_steps:,} are no multiple")
+            budget = dataclasses.replace(budget, evaluations=env_steps // self.every)
         cells = [
             Cell(task, v.agent, NO_SOURCE, numbers, budget, self.protocol, v.changes, v.label)
             for task in expand(tasks)

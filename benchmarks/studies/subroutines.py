@@ -75,7 +75,7 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
     return (
         f"{study.question} Scores, mean ± population standard deviation over {len(cell.seeds)} seeds, {cell.episodes} "
         f"episodes each, after {env_steps:,} env steps in all and {updates:,} updates for each offline training among "
-        "them: D4RL's normalized score of the walkers, Humanoid's return / 100, per cent of the highest return of "
+        "them: D4RL's normalized score of the walkers, Humanoid's return, per cent of the highest return of "
         "Sawyer and Franka Kitchen. Area: under the score's curve, per env step; what is recommended at the very end "
         "has no width in it. Validation: env steps that it took of the same budget. Minutes: wall-clock of all seeds."
     )
@@ -91,9 +91,11 @@ def drop_frame(outcomes: list[Outcome]) -> pd.DataFrame | None:
         agent, result = outcome.cell.settings.agent, outcome.result
         if not (isinstance(agent, Subroutine) and agent.tunes and result):
             continue
-        scores = result.curves.groupby(["phase", "env_steps"])["score"].mean()
-        begin = result.curves.loc[result.curves["phase"] == "judge", "env_steps"].max()
-        before, after = scores["online"].loc[: begin - 1], scores["online"].loc[begin + 1 :]
+        curves = result.curves
+        scores = curves.groupby(["phase", "env_steps"])["score"].mean()
+        begin = curves.loc[curves["phase"] == "judge", "env_steps"].max()
+        before = scores["online"].loc[:begin]
+        after = curves[curves["env_steps"] > begin].groupby("env_steps")["score"].mean()
         row: dict[str, object] = {"task": outcome.cell.task.name, "variant": outcome.cell.label}
         row["learner"] = before.iloc[-1] if len(before) else np.nan
         row["0"] = scores["judge"][begin]

@@ -200,6 +200,8 @@ class DrQ(Agent):
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:  # noqa: ARG002
         """Return random steps, then learning online; there is no offline phase."""
+        if self.random_steps < self.n_step:
+            raise MoorlError(f"{self.random_steps} random env steps hold no transition over {self.n_step} steps")
         if env_steps <= self.random_steps:
             raise MoorlError(
                 f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: "

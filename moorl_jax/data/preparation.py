@@ -11,6 +11,7 @@ from moorl_jax.data.rows import to_transitions
 from moorl_jax.data.sources import Dataset
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.footage import Footage
+from moorl_jax.tasks import Task
 from moorl_jax.types import NStep, ReturnsToGo, Transitions
 
 
@@ -30,7 +31,7 @@ class Preparation:
         Images stay as they are; transitions between them are over `span`.
         """
         if isinstance(dataset.rows, Frames):
-            return self._of_images(dataset.rows, returns, span)
+            return self._of_images(dataset.rows, dataset.task, returns, span)
         data = to_transitions(dataset.rows, dataset.task.horizon)
         normalizer = Normalizer.identity(data.observations.shape[1:])
         if self.normalize_observations:
@@ -49,13 +50,13 @@ class Preparation:
         )
         return Prepared(data, normalizer, float(scale), self.reward_shift)
 
-    def _of_images(self, rows: Frames, returns: ReturnsToGo | None, span: NStep) -> "Prepared":
+    def _of_images(self, rows: Frames, task: Task, returns: ReturnsToGo | None, span: NStep) -> "Prepared":
         if self.normalize_observations or self.normalize_returns or returns:
             raise MoorlError("images are not normalized, and their transitions have no returns to go")
         rewards = np.where(rows.firsts, 0.0, rows.rewards * self.reward_scale + self.reward_shift)
         actions = np.clip(rows.actions, -self.action_limit, self.action_limit)
         footage = dataclasses.replace(rows, rewards=rewards.astype(np.float32), actions=actions).footage(span)
-        return Prepared(footage, Normalizer.identity(rows.frames.shape[1:]), self.reward_scale, self.reward_shift)
+        return Prepared(footage, Normalizer.identity(task.observation_shape), self.reward_scale, self.reward_shift)
 
 
 @dataclass(frozen=True)

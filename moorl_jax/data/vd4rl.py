@@ -50,7 +50,7 @@ def read(folder: Path, progress: Progress | None = None) -> Frames:
     frames: np.ndarray | None = None
     done = 0
     for path, each in zip(found, small, strict=True):
-        count = len(each["rewards"])
+        count, filled = len(each["rewards"]), 0
         for begin, images in _images(path):
             if frames is None:
                 frames = room((len(joined["rewards"]), *images.shape[1:]))
@@ -60,6 +60,9 @@ def read(folder: Path, progress: Progress | None = None) -> Frames:
                     f"{count} rows; the files are not of one dataset"
                 )
             frames[done + begin : done + begin + len(images)] = images
+            filled += len(images)
+        if filled != count:
+            raise DatasetError(f"{path}: there are {filled} frames for {count} rows; fetch the file again")
         done += count
         if progress:
             progress(done, len(joined["rewards"]))

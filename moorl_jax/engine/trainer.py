@@ -303,12 +303,14 @@ class Trainer:
         agent, sampling = jax.device_put((phase.agent, sampling), lane.device)
         group.inputs = group.inputs.replace(agent=agent, sampling=sampling)
         memory = None
-        # Only rules that remember something look at the experience, one seed's at a time, which copies its buffer.
         if sampling is not None and type(sampling).init is not Sampling.init:
             keys = [jax.random.fold_in(jax.random.fold_in(self._keys[p], RULES), self.phase) for p in group.positions]
-            experiences = [self._experience(group, place) for place in range(len(keys))]
-            size = phase.agent.batch_size
-            memory = _stack([sampling.init(*each, size) for each in zip(keys, experiences, strict=True)])
+            memories = []
+            for place, key in enumerate(keys):
+                seen = sampling.begins_with_experience
+                experience = self._experience(group, place) if seen else Experience(None, None)
+                memories.append(sampling.init(key, experience, phase.agent.batch_size))
+            memory = _stack(memories)
         group.carry = group.carry.replace(memory=memory, totals={})
         if isinstance(phase, Collect | Online):
             observations = jax.device_put(group.simulators.observations, lane.device)

@@ -5,6 +5,8 @@ Q-Ensemble", arXiv 2107.00591, section 3.1; details of shlee94/Off2OnRL `rlkit/t
 `prioritized_replay_buffer.py`.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -103,6 +105,8 @@ class Balanced(Sampling):
     step of the density network, then gives the drawn rows new priorities. A buffer whose transitions wait for their
     episode's end is not supported.
     """
+
+    begins_with_experience: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(256, 256))
     density_batch: int = struct.field(pytree_node=False, default=256)  #: rows of each kind in a density step

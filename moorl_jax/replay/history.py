@@ -8,6 +8,7 @@ import numpy as np
 from flax import struct
 
 from moorl_jax.errors import MoorlError
+from moorl_jax.footage import Footage
 from moorl_jax.replay.buffer import Experience
 from moorl_jax.replay.sampling import Sampling
 from moorl_jax.types import Array, Transitions
@@ -23,6 +24,7 @@ class History(Sampling):
     """
 
     needs_dataset: ClassVar[bool] = False
+    begins_with_experience: ClassVar[bool] = True
 
     offline: float | None = 1.0  #: share of selected history, in [0, 1]; None where each transition is as likely
     dataset: str = struct.field(pytree_node=False, default="all")
@@ -32,6 +34,8 @@ class History(Sampling):
     def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:  # noqa: ARG002
         """Return the selected slots, slot 0 of an empty buffer, and how many transitions had been stored by then."""
         buffer = experience.online
+        if isinstance(buffer.rows, Footage):
+            raise MoorlError("history is not selected from images yet: subroutines learn from states")
         rewards = np.asarray(buffer.rows.rewards)[: int(buffer.finished)]
         assert experience.ends is not None
         count = self.count or max(1, round(self.share * len(rewards)))

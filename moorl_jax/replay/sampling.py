@@ -18,6 +18,7 @@ class Sampling(struct.PyTreeNode):
     """
 
     needs_dataset: ClassVar[bool] = True
+    begins_with_experience: ClassVar[bool] = False  #: whether `init` looks at it, for which a buffer must be copied
 
     def init(self, key: Array, experience: Experience, size: int) -> Any:  # noqa: ARG002
         """Return the rule's state before its first draw of `size` transitions, plain arrays; None by default."""

@@ -11,17 +11,17 @@ from moorl_jax.data.preparation import Preparation
 from moorl_jax.settings.proportions import first_steps
 from moorl_jax.tasks import Task
 
-PAPER_UPDATES = 550_000  #: of DrQ+BC: 1.1M steps of its loop, an update every second one
-NOISE_UPDATES = 125_000  #: of those, the ones in which its noise falls
+PAPER_STEPS = 1_100_000  #: of DrQ's loop; offline every second one is an update
+NOISE_STEPS = 250_000  #: of those, the ones in which its noise falls
 
 
 def drq(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
-    """Return DrQ-v2's settings, of conglu1997/v-d4rl `drqbc/config.yaml` and `cfgs/`; one update an env step: ours.
+    """Return DrQ-v2's settings, of conglu1997/v-d4rl `drqbc/config.yaml`; one update an env step, not half: ours.
 
     It starts with 2,000 random env steps (`num_seed_frames` 4000), or a tenth of the budget where that is less.
     """
-    agent = agents.DrQ(**_networks(env_steps), random_steps=min(2_000, first_steps(env_steps)))
-    return agent, Preparation()
+    networks = _networks(1e-4, NOISE_STEPS, env_steps / PAPER_STEPS)
+    return agents.DrQ(**networks, random_steps=max(3, min(2_000, first_steps(env_steps)))), Preparation()
 
 
 def drq_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
@@ -29,11 +29,12 @@ def drq_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prep
 
     The authors did not fine-tune.
     """
-    return agents.DrQBC(**_networks(updates + env_steps), alpha=2.5), Preparation()
+    networks = _networks(3e-4, NOISE_STEPS // 2, 2 * (updates + env_steps) / PAPER_STEPS)
+    return agents.DrQBC(**networks, alpha=2.5), Preparation()
 
 
 def pixel_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
-    """Return BC's settings, of conglu1997/v-d4rl `drqbc/bcagent.py`; the mean squared error is ours."""
+    """Return BC's settings, of conglu1997/v-d4rl `drqbc/bcagent.py`; cloning without noise on the action is ours."""
     agent = agents.PixelBC(batch_size=256, hidden=(1024, 1024), learning_rate=3e-4, **_ENCODER)
     return agent, Preparation()
 
@@ -59,7 +60,11 @@ def pixel_cql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, P
 
 
 def pixel_rlpd(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
-    """Return RLPD's settings, of ikostrikov/rlpd `configs/` and `train_finetuning_pixels.py`."""
+    """Return RLPD's settings, of ikostrikov/rlpd `configs/` and `train_finetuning_pixels.py`.
+
+    It starts with 1,000 random env steps, or a tenth of the budget where that is less. Trunks and encoder begin as
+    DrQ-v2's, orthogonal, and the actor sees by the encoder that the critics have just updated: ours.
+    """
     agent = agents.PixelRLPD(
         batch_size=256,
         hidden=(256, 256),
@@ -68,7 +73,7 @@ def pixel_rlpd(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, 
         layer_norm=True,
         backup_entropy=False,
         utd=1,
-        random_steps=first_steps(env_steps),
+        random_steps=min(1_000, first_steps(env_steps)),
         actor_learning_rate=3e-4,
         critic_learning_rate=3e-4,
         temperature_learning_rate=3e-4,
@@ -114,8 +119,8 @@ def pixel_moorl(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent,
 _ENCODER: dict[str, Any] = {"channels": (32, 32, 32, 32), "strides": (2, 1, 1, 1), "feature_size": 50, "pad": 4}
 
 
-def _networks(updates: int) -> dict[str, Any]:
-    """Return what both have in common; in a budget of fewer updates than the paper's the noise falls sooner: ours."""
+def _networks(learning_rate: float, noise_updates: int, share: float) -> dict[str, Any]:
+    """Return what both have in common; in a budget that is a smaller share of the paper's noise falls sooner: ours."""
     return {
         "batch_size": 256,
         "strides": (2, 1, 1, 1),
@@ -123,11 +128,11 @@ def _networks(updates: int) -> dict[str, Any]:
         "hidden": (1024, 1024),
         "pad": 4,
         "n_step": 3,
-        "learning_rate": 3e-4,
+        "learning_rate": learning_rate,
         "discount": 0.99,
         "tau": 0.01,
         "noise_start": 1.0,
         "noise_end": 0.1,
-        "noise_updates": float(max(1, min(NOISE_UPDATES, NOISE_UPDATES * updates // PAPER_UPDATES))),
+        "noise_updates": max(1.0, noise_updates * min(1.0, share)),
         "noise_clip": 0.3,
     }

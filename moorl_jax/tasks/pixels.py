@@ -1,14 +1,17 @@
 """dm_control's suite seen through a camera, as V-D4RL recorded it: action repeat 2, stacks of three frames, camera 0.
 
 Observations are (size, size, 9) uint8, the oldest frame first. Episodes last 500 env steps, which dm_control counts as
-1000. Without a display it renders by EGL, unless MUJOCO_GL says otherwise.
+1000. On Linux without a display it renders by EGL, unless MUJOCO_GL says otherwise.
 """
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-# Before dm_control is imported, which reads it then.
-os.environ.setdefault("MUJOCO_GL", "egl")
+# Before dm_control is imported, which reads it then. Linux servers have no display.
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    os.environ.setdefault("MUJOCO_GL", "egl")
 
 import gymnasium
 import mujoco
@@ -26,10 +29,12 @@ except (AttributeError, ImportError, RuntimeError) as error:
     if isinstance(error, ModuleNotFoundError):
         raise
     raise NotAvailableError(
-        f"dm_control cannot render here with MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}); EGL needs no display, and "
-        f"on Debian and Ubuntu the packages {EGL_PACKAGES}"
+        f"dm_control cannot render here, MUJOCO_GL is '{os.environ.get('MUJOCO_GL', '')}' ({error}); EGL needs no "
+        f"display, and on Debian and Ubuntu the packages {EGL_PACKAGES}"
     ) from error
 
+# A context of OpenGL belongs to the thread that made it, and simulators are reset, stepped and closed by several.
+_DRAWING = ThreadPoolExecutor(1, "drawing")
 ACTION_REPEAT = 2
 CAMERA = 0
 
@@ -105,10 +110,10 @@ class Pixels(gymnasium.Env):
 
     def close(self) -> None:
         """Let go of the renderer."""
-        self._environment.close()
+        _DRAWING.submit(self._physics.free).result()
 
     def _rendered(self) -> np.ndarray:
-        image: np.ndarray = self._physics.render(self._size, self._size, camera_id=CAMERA)
+        image: np.ndarray = _DRAWING.submit(self._physics.render, self._size, self._size, CAMERA).result()
         return image
 
     def _observation(self) -> np.ndarray:

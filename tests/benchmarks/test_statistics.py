@@ -23,6 +23,15 @@ def test_certain_and_absent_differences():
     assert difference([above], [same]).value == 0.5
 
 
+def test_a_run_in_several_pairs_is_drawn_once_for_all_of_them():
+    """Its luck does not average out, however many runs are compared with it."""
+    rng = np.random.default_rng(2)
+    alone, others = rng.normal(size=5), [rng.normal(size=5) for _ in range(30)]
+    shared, apart = improvement([(x, alone) for x in others]), improvement([(x, alone.copy()) for x in others])
+    assert shared.value == apart.value
+    assert shared.high - shared.low > 2 * (apart.high - apart.low)
+
+
 def test_an_interval_covers_what_it_says():
     """Of the 95 % intervals of 200 experiments without any difference nearly all contain a half."""
     rng = np.random.default_rng(1)

@@ -85,18 +85,23 @@ def test_a_gain_that_grows_with_instability_is_found():
     for lost, task in enumerate(tasks):
         learner = outcome(task, "sac", (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
         curves = learner.result.curves
-        curves.loc[curves["env_steps"] == 30_000, "score"] += 5.0 * lost
+        curves.loc[curves["env_steps"] == 30_000, "score"] -= 5.0 * lost
         # 0 to 5 of the six seeds end above all of the learner's.
         ended = tuple(100.0 if seed < lost else -100.0 for seed in range(6))
         outcomes += [learner, outcome(task, "recommend_cql", ended)]
     assert answers(outcomes)["rank correlation over tasks"] == "yes"
 
 
+def test_two_seeds_answer_nothing():
+    outcomes = [outcome("hopper", "sac", (1.0, 2.0)), outcome("hopper", "recommend_iql", (11.0, 12.0))]
+    assert set(answers(outcomes).values()) == {"open"}
+
+
 def test_scores_after_the_switch():
     drops = subroutines.drop_frame([outcome("hopper", "sac", (4.0,)), outcome("hopper", "tune_iql", (4.0, 8.0))])
     assert drops["variant"].tolist() == ["tune_iql"]
     row = drops.iloc[0]
-    assert (row["learner"], row["0"], row["20,000"], row["end"]) == pytest.approx((1.5, 0.6, 6.0, 6.0))
+    assert (row["learner"], row["0"], row["20,000"], row["end"]) == pytest.approx((3.0, 0.6, 6.0, 6.0))
     assert np.isnan(row["1,000"])
 
 
@@ -120,6 +125,16 @@ def test_a_study_can_be_cut_to_some_agents():
         chosen.only("tune_iq")
 
 
+def test_the_drop_shows_evaluations_of_every_phase():
+    """PEX collects before it learns."""
+    tuned = outcome("hopper", "tune_pex", (4.0,), moments=(10_000, 20_000, 21_000, 40_000))
+    curves = tuned.result.curves
+    curves.loc[curves["env_steps"] == 21_000, "phase"] = "collect"
+    assert subroutines.drop_frame([tuned]).iloc[0]["1,000"] == 3.0
+
+
 def test_the_drop_is_evaluated_every_thousand_env_steps():
+    with pytest.raises(MoorlError, match="no multiple"):
+        STUDIES["subroutine-drop"].cells("hopper", dataclasses.replace(BUDGET, env_steps_alone=2_500), 1, "auto", None)
     cell = STUDIES["subroutine-drop"].cells("hopper", BUDGETS["short"], 1, "auto", None)[0]
     assert cell.intervals[1] == 1_000

@@ -64,7 +64,6 @@ def test_both_layouts_are_read_byte_by_byte(write, tmp_path):
     assert returns == pytest.approx([each["reward"].sum() for each in made])
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator has memory of its own")
 def test_frames_are_in_memory_but_once(tmp_path):
     """The device works on the very array that was read."""
     write_hdf5(tmp_path)
@@ -95,6 +94,10 @@ def test_other_faults_are_named(tmp_path):
     write_npz(tmp_path)
     np.savez_compressed(tmp_path / "3.npz", **{n: v for n, v in next(episodes()).items() if n != "is_first"})
     with pytest.raises(DatasetError, match="'is_first' is missing"):
+        vd4rl.read(tmp_path)
+    few = next(episodes())
+    np.savez_compressed(tmp_path / "3.npz", **few | {"image": few["image"][:-1]})
+    with pytest.raises(DatasetError, match="4 frames for 5 rows"):
         vd4rl.read(tmp_path)
     np.savez_compressed(tmp_path / "3.npz", **next(episodes(size=3)))
     with pytest.raises(DatasetError, match="not of one dataset"):

@@ -1,6 +1,7 @@
 """The whole loop on tiny images, without a GPU, a display or dm_control."""
 
 import dataclasses
+import itertools
 
 import chex
 import gymnasium
@@ -14,10 +15,11 @@ from moorl_jax.agents import DrQ, DrQBC, PixelBC, PixelCQL, PixelMOORL, PixelRLP
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared
 from moorl_jax.data.frames import Frames
 from moorl_jax.engine import evaluation, simulators
-from moorl_jax.engine.trainer import Trainer, span_rule
+from moorl_jax.engine import trainer as engine
+from moorl_jax.engine.devices import Lane
+from moorl_jax.engine.trainer import Trainer, length, span_rule
 from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import polyak
 from moorl_jax.phases import Offline, Online
 from moorl_jax.replay import Balanced
 from moorl_jax.tasks import find
@@ -31,26 +33,47 @@ SMALL = {"feature_size": 4, "hidden": (8,), "batch_size": 4, "pad": 1}
 
 
 class Screen(gymnasium.Env):
-    """Shows a random image at each step; pays the first action."""
-
-    def __init__(self):
-        self.frames = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+    """Shows another image at each step, which its seed and its clock decide; pays the first action."""
 
     def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.frames[:] = self.np_random.integers(0, 256, self.frames.shape[1:], np.uint8)
-        return np.concatenate(list(self.frames), axis=-1), {}
+        self.number, self.clock = seed, 0
+        return self.stack(), {}
 
     def step(self, action):
-        new = self.np_random.integers(0, 256, self.frames.shape[1:], np.uint8)
-        self.frames = np.concatenate([self.frames[1:], new[None]])
-        return np.concatenate(list(self.frames), axis=-1), float(action[0]), False, False, {}
+        self.clock += 1
+        return self.stack(), float(action[0]), False, False, {}
+
+    def stack(self):
+        """Return the last three images, the first one standing in for those before it."""
+        return np.concatenate([self.image(max(self.clock - back, 0)) for back in (2, 1, 0)], axis=-1)
+
+    def image(self, clock):
+        return np.random.default_rng((self.number, clock)).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+
+
+def saved_screen(environment):
+    return {name: np.array(getattr(environment.unwrapped, name)) for name in ("number", "clock")}
+
+
+def restored_screen(environment, saved):
+    environment.reset(seed=int(saved["number"]))
+    environment.unwrapped.clock = environment._elapsed_steps = int(saved["clock"])
 
 
 @pytest.fixture(autouse=True)
 def screens(monkeypatch):
+    """The simulators that were made, in place of those that render."""
+    made = []
+
+    def make(task):
+        made.append(TimeLimit(Screen(), task.horizon))
+        return made[-1]
+
     for module in (simulators, evaluation):
-        monkeypatch.setattr(module, "make_environment", lambda task: TimeLimit(Screen(), task.horizon))
+        monkeypatch.setattr(module, "make_environment", make)
+    monkeypatch.setattr(simulators, "save_environment", saved_screen)
+    monkeypatch.setattr(simulators, "restore_environment", restored_screen)
+    return made
 
 
 @pytest.fixture
@@ -99,31 +122,26 @@ def batch_of(dataset, count=4):
     return footage.take(jnp.arange(count))
 
 
-def test_only_the_critics_train_the_encoder(dataset):
-    agent, batch = PixelRLPD(**SEEING, members=3), batch_of(dataset)
-    state = agent.init(jax.random.key(0), batch_of(dataset, 1))
-    draws = agent.draw(jax.random.key(1), batch)
-    moved, _ = agent.update_critic(state, batch, draws)
-    also, _ = agent.update(state, batch, draws)
-    chex.assert_trees_all_equal(also.critic.params, moved.critic.params)
-    before, after = state.critic.params["encoder"], moved.critic.params["encoder"]
-    assert all((old != new).any() for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
-    # The targets follow with an encoder of their own.
-    followed = polyak(state.target_critic, moved.critic.params, agent.tau)
-    chex.assert_trees_all_close(moved.target_critic, followed, rtol=1e-6)
+def test_no_actor_loss_reaches_the_encoder(dataset):
+    """By its gradient, of SAC's family and of CQL; the critics' losses do."""
+    batch = batch_of(dataset)
+    rlpd, cql = PixelRLPD(**SEEING, members=3), PixelCQL(**SEEING, actions_per_state=2)
+    state = rlpd.init(jax.random.key(0), batch_of(dataset, 1))
+    draws = rlpd.draw(jax.random.key(1), batch)
+    after, _ = rlpd.update(state, batch, draws)
+    gradient, _ = jax.grad(rlpd.critic_loss, has_aux=True)(state.critic.params, state, batch, draws)
+    expected = state.critic.descend(gradient, rlpd.critic_learning_rate)
+    assert all((leaf != 0).any() for leaf in jax.tree.leaves(gradient["encoder"]))
+    chex.assert_trees_all_close(after.critic.params["encoder"], expected.params["encoder"], rtol=1e-6)
 
-
-def test_cqls_policy_loss_does_not_reach_the_encoder(dataset):
-    """Without learning the critics nothing of their parameters moves, though the policy does."""
-    agent, batch = PixelCQL(**SEEING, actions_per_state=2, critic_learning_rate=0.0), batch_of(dataset)
-    params = agent.init(jax.random.key(0), batch_of(dataset, 1))
-    draws = agent.draw(jax.random.key(1), batch)
+    state = cql.init(jax.random.key(0), batch_of(dataset, 1))
+    draws = cql.draw(jax.random.key(1), batch)
+    parts = {name: getattr(state, name).params for name in ("actor", "critic", "log_alpha", "log_alpha_prime")}
 
     def policy_loss(critic):
-        parts = {name: getattr(params, name).params for name in ("actor", "critic", "log_alpha", "log_alpha_prime")}
-        return agent.loss(parts | {"critic": critic}, params.target_critic, batch, draws, False)[1]["policy_loss"]
+        return cql.loss(parts | {"critic": critic}, state.target_critic, batch, draws, False)[1]["policy_loss"]
 
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(jax.grad(policy_loss)(params.critic.params)))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(jax.grad(policy_loss)(parts["critic"])))
 
 
 def test_moorls_meta_update_interpolates_the_encoder(dataset):
@@ -146,19 +164,71 @@ def test_learning_from_its_own_experience(dataset):
     assert np.isfinite(run.curves["critic_loss"].iloc[-1])
 
 
-def test_an_online_seed_holds_what_its_episodes_showed():
-    """Frames, actions and rewards in the buffer are those of the simulator, over an episode's edge."""
-    agent = DrQ(**SMALL, random_steps=HORIZON + 3)
-    phases = agent.phases(0, HORIZON + 4)
-    prepared = Prepared(None, Normalizer.identity(TASK.observation_shape))
-    trainer = Trainer(phases, TASK, prepared, (0,))
+def online(seeds=(0,), env_steps=2 * HORIZON):
+    """A trainer that will learn from its own experience."""
+    phases = DrQ(**SMALL, random_steps=HORIZON + 3).phases(0, env_steps)
+    return Trainer(phases, TASK, Prepared(None, Normalizer.identity(TASK.observation_shape)), seeds)
+
+
+def walk(trainer, calls=(100,)):
+    """Take a trainer to its end in calls of these sizes, the last one again and again."""
+    sizes = itertools.chain(calls, itertools.repeat(calls[-1]))
+    while not trainer.finished:
+        if trainer.done >= length(trainer.current):
+            trainer.next_phase()
+            continue
+        trainer.start(min(next(sizes), length(trainer.current) - trainer.done))()
+    return trainer.states()
+
+
+def test_an_online_seed_holds_what_its_episodes_showed(screens):
+    """Frames, actions and rewards in the buffer are the simulator's, over an episode's edge."""
+    trainer = online()
+    numbers, taken = [screens[0].unwrapped.number], []
+    step = Screen.step
+
+    def noted(screen, action):
+        taken.append(action.copy())
+        return step(screen, action)
+
+    screens[0].unwrapped.step = lambda action: noted(screens[0].unwrapped, action)
     trainer.start(HORIZON + 3)()
+    numbers.append(screens[0].unwrapped.number)
     buffer = jax.tree.map(lambda leaf: np.asarray(leaf)[0], trainer._groups[0][0].buffer)
     trainer.close()
-    assert int(buffer.placed) == HORIZON + 1 + 4
-    assert buffer.rows.begins[: int(buffer.placed)].tolist() == [0] * (HORIZON + 1) + [HORIZON + 1] * 4
-    np.testing.assert_allclose(buffer.rows.rewards, buffer.rows.actions[:, 0] * (buffer.rows.rewards != 0), rtol=1e-6)
+    shown = []
+    for number, clocks in zip(numbers, (HORIZON + 1, 4), strict=True):
+        screen = Screen()
+        screen.number = number
+        shown += [screen.image(clock) for clock in range(clocks)]
+    placed = int(buffer.placed)
+    np.testing.assert_array_equal(buffer.rows.frames[:placed], shown)
+    assert buffer.rows.begins[:placed].tolist() == [0] * (HORIZON + 1) + [HORIZON + 1] * 4
+    led = np.setdiff1d(np.arange(placed), [0, HORIZON + 1])
+    np.testing.assert_array_equal(buffer.rows.actions[led], taken)
+    np.testing.assert_array_equal(buffer.rows.rewards[led], np.array(taken)[:, 0])
     assert int(buffer.written) == (HORIZON + 1 - 3) + 1
+
+
+def test_resumed_amid_learning_from_images_it_ends_the_same():
+    straight = walk(online())
+    trainer = online()
+    trainer.start(HORIZON + 3)()
+    trainer.next_phase()
+    trainer.start(2)()
+    saved = trainer.save()
+    resumed = online()
+    resumed.restore(saved)
+    chex.assert_trees_all_equal(walk(resumed), straight)
+
+
+def test_seeds_in_a_group_as_an_accelerator_has_them(monkeypatch):
+    apart = [walk(online((seed,))) for seed in (0, 1)]
+    monkeypatch.setattr(engine, "lanes", lambda seeds, shared: (Lane(jax.local_devices()[0], ((0, 1),)),))
+    together = walk(online((0, 1)))
+    for position, alone in enumerate(apart):
+        mine = jax.tree.map(lambda leaf, position=position: leaf[position : position + 1], together)
+        chex.assert_trees_all_close(mine, alone, rtol=1e-3, atol=1e-5)
 
 
 def test_what_images_do_not_go_with_is_said(dataset):

@@ -1,5 +1,6 @@
 import dataclasses
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -58,6 +59,17 @@ def test_an_episode_lasts_500_env_steps_and_times_out(environment, monkeypatch):
     environment.reset(seed=0)
     steps = played(environment, actions(500))
     assert [(terminal, timeout) for _, _, terminal, timeout, _ in steps[-2:]] == [(False, False), (False, True)]
+
+
+def test_any_thread_may_reset_step_and_close(environment):
+    """As the engine does: a lane's thread steps what the main thread reset."""
+    other = make_environment(TASK)
+    with ThreadPoolExecutor(1) as elsewhere:
+        expected, _ = environment.reset(seed=1)
+        elsewhere.submit(played, environment, actions(2)).result()
+        np.testing.assert_array_equal(elsewhere.submit(other.reset, seed=1).result()[0], expected)
+        played(other, actions(2))
+        elsewhere.submit(other.close).result()
 
 
 def test_a_saved_simulator_goes_on_exactly(environment):
