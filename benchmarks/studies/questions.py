@@ -147,8 +147,9 @@ def _answers(runs: list[_Run]) -> Section:
             for plain in used
             if run.how == how and plain.how is None and (run.task, run.agent) == (plain.task, plain.agent)
         ]
-        validated, by = how
-        ask("Does validation help?", f"of {' and '.join(validated)}, {by}: above none", pairs)
+        validated, validation = how
+        by = "episodes" if validation == "online" else "fitted values"
+        ask("Does validation help?", f"of {' and '.join(validated)} by {by}, above none", pairs)
     for agent in dict.fromkeys(run.agent for run in used):
         here = [run for run in runs if run.alone or run.agent == agent]
         question = "Does fine-tuning help?" if agent in TUNED_FROM else "Does recommending help?"

@@ -65,7 +65,7 @@ def test_planted_effects_are_found_and_absent_ones_are_not():
         outcome("sawyer-push-sparse", "recommend_iql", low, successes=(0.5, 0.8, 1.0)),
     ]
     found = answers(outcomes)
-    assert found["of dataset, online: above none"] == "yes"
+    assert found["of dataset by episodes, above none"] == "yes"
     assert found["subroutines above online only, sparse reward"] == "yes"
     assert found["subroutines above online only, dense reward"] == "open"
     assert found["the first less the second"] == "yes"
