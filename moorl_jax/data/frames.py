@@ -59,8 +59,8 @@ def room(shape: tuple[int, ...]) -> np.ndarray:
 def check(rows: Frames, task: Task, where: str) -> None:
     """Raise DatasetError unless the frames can be trained on for the task; the message names the file and the fault."""
 
-    def refuse(wrong: str, todo: str) -> None:
-        raise DatasetError(f"{where}: {wrong}; {todo}")
+    def refuse(wrong: str, remedy: str) -> None:
+        raise DatasetError(f"{where}: {wrong}; {remedy}")
 
     again = "fetch or make the dataset again"
     count = len(rows.rewards)

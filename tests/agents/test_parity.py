@@ -822,11 +822,12 @@ def test_pex_acts_as_the_reference(path):
         np.testing.assert_allclose(table, z.arrays["table/probs"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_images_are_shifted_and_encoded_as_the_reference_does(folder):
+SHIFTED = [folder / "drq_aug84.npz" for folder in FOLDERS if (folder / "drq_aug84.npz").exists()]
+
+
+@pytest.mark.parametrize("path", SHIFTED, ids=lambda path: path.parent.name)
+def test_images_are_shifted_and_encoded_as_the_reference_does(path):
     """At the real size of 84 pixels."""
-    if not (path := folder / "drq_aug84.npz").exists():
-        pytest.skip("this directory has no such recording")
     with jax.enable_x64(True):
         z = Recording(path, jnp.float64)
         images = jnp.asarray(z.arrays["observations"].transpose(0, 2, 3, 1))

@@ -139,8 +139,10 @@ def test_transitions_are_those_of_vd4rls_buffer(steps):
     )
     footage = jax.device_put(rows.footage(NStep(steps, 0.99)))
     ours = footage.take(jnp.arange(len(footage)))
-    theirs = {name: CONVENTIONS[f"vd4rl/nstep{steps}/{name}"] for name in ("observations", "actions", "rewards",
-              "discounts", "next_observations")}  # fmt: skip
+    theirs = {
+        name: CONVENTIONS[f"vd4rl/nstep{steps}/{name}"]
+        for name in ("observations", "actions", "rewards", "discounts", "next_observations")
+    }
     for name in ("observations", "next_observations"):
         np.testing.assert_array_equal(getattr(ours, name).transpose(0, 3, 1, 2), theirs[name], err_msg=name)
     np.testing.assert_array_equal(ours.actions, theirs["actions"])

@@ -101,8 +101,17 @@ AGENTS = {
 @pytest.mark.parametrize("name", AGENTS)
 def test_offline_then_online(name, dataset):
     agent = AGENTS[name]
-    run = train(agent, TASK, seeds=2, updates=6, env_steps=9, evaluate_every=3, evaluate_every_steps=9,
-                episodes=1, dataset=dataset)  # fmt: skip
+    run = train(
+        agent,
+        TASK,
+        seeds=2,
+        updates=6,
+        env_steps=9,
+        evaluate_every=3,
+        evaluate_every_steps=9,
+        episodes=1,
+        dataset=dataset,
+    )
     assert run.curves["env_steps"].max() == 9
     assert np.isfinite(run.curves.select_dtypes("number").iloc[-2:]).all(axis=None)
     kernels = [leaf for leaf in jax.tree.leaves(run.states) if leaf.ndim == 5]

@@ -20,8 +20,10 @@ def test_a_page_sets_every_agent_that_it_is_for(family):
         assert callable(getattr(FAMILIES[family], agent))
 
 
-@pytest.mark.parametrize(("agent", "name"), [("iql", "vd4rl-cheetah_run-medium"), ("drq", "hopper"),
-                                             ("recommend_iql", "vd4rl-cheetah_run-medium")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [("iql", "vd4rl-cheetah_run-medium"), ("drq", "hopper"), ("recommend_iql", "vd4rl-cheetah_run-medium")],
+)
 def test_an_agent_that_cannot_see_is_told_so(agent, name):
     with pytest.raises(MoorlError, match=f"{agent} cannot learn {name}.*its agents are"):
         settings(agent, find(name), 1000, 1200)

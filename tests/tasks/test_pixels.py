@@ -20,7 +20,7 @@ def environment():
         made = make_environment(TASK)
         made.reset(seed=0)
     except NotAvailableError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"this machine cannot render images without a display: {error}")
     yield made
     made.close()
 
