@@ -80,10 +80,12 @@ def bench(
     plots.curves(outcomes, directory / "curves.png")
     tables.show(outcomes, console)
     console.print(f"written: {', '.join(sorted(str(path) for path in directory.iterdir()))}", highlight=False)
-    failed = [outcome for outcome in outcomes if outcome.fault]
-    if failed:
-        names = ", ".join(f"{outcome.cell.task.name} {outcome.cell.agent}" for outcome in failed)
-        console.print(f"failed: {names}", highlight=False)
+    faulty = [outcome for outcome in outcomes if outcome.fault]
+    if without := dict.fromkeys(outcome.cell.task.name for outcome in faulty if outcome.no_data):
+        console.print(f"no data: {', '.join(without)}", highlight=False)
+    if failed := [f"{outcome.cell.task.name} {outcome.cell.agent}" for outcome in faulty if not outcome.no_data]:
+        console.print(f"failed: {', '.join(failed)}", highlight=False)
+    if faulty:
         raise typer.Exit(1)
 
 

@@ -21,7 +21,7 @@ from moorl_jax.engine import provenance, results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import train
-from moorl_jax.errors import MoorlError, OtherTrainingError
+from moorl_jax.errors import DatasetError, MoorlError, OtherTrainingError
 from moorl_jax.phases import Phase
 from moorl_jax.progress import Display
 from moorl_jax.settings import Settings, settings
@@ -123,6 +123,7 @@ class Outcome:
     cell: Cell
     result: Result | None
     fault: str = ""
+    no_data: bool = False  #: the fault is that the task's data cannot be had
 
 
 def plan(
@@ -154,23 +155,33 @@ def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:
 def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Display) -> list[Outcome]:
     """Run every cell that is not finished yet and return what became of each, in order.
 
-    A cell that fails is named and the sweep goes on; a killed sweep loses at most the cell it was in.
+    A cell that fails is named and the sweep goes on; a killed sweep loses at most the cell it was in. Data that cannot
+    be had is asked for once, and named once for all agents of its task.
     """
 
     @functools.lru_cache(maxsize=1)  # cells of a task follow one another
     def data(task_name: str, source: str) -> Dataset:
-        return load(find(task_name), source, policies, display.data(f"{task_name} {source}"))
+        try:
+            return load(find(task_name), source, policies, display.data(f"{task_name} {source}"))
+        except DatasetError as error:
+            without[task_name, source] = str(error)
+            raise
 
+    without: dict[tuple[str, str], str] = {}
     outcomes: list[Outcome] = []
     for number, cell in enumerate(cells, start=1):
         label = f"[{number}/{len(cells)}] {cell.task.name} {cell.label}"
+        needed = (cell.task.name, cell.source)
+        if needed in without:
+            outcomes.append(Outcome(cell, None, without[needed], no_data=True))
+            continue
         result, fault = None, ""
         try:
             result = _finished(cell, directory / cell.name, data, display)
             if result:
                 display.console.print(f"{label}: finished before, kept", highlight=False)
             else:
-                dataset = data(cell.task.name, cell.source) if cell.source != results.NO_SOURCE else None
+                dataset = data(*needed) if cell.source != results.NO_SOURCE else None
                 result = run(cell, directory / cell.name, dataset, display, label)
         except MoorlError as error:
             fault = str(error)
@@ -179,7 +190,7 @@ def sweep(cells: list[Cell], directory: Path, policies: Path | None, display: Di
         display.clear()
         if fault:
             display.console.print(f"{label}: failed: {fault}", highlight=False, markup=False, soft_wrap=True)
-        outcomes.append(Outcome(cell, result, fault))
+        outcomes.append(Outcome(cell, result, fault, no_data=needed in without))
     return outcomes
 
 

@@ -52,7 +52,11 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return the scores as a person reads them: `mean ± std (published)`, a mean row under several tasks."""
     numbers = score_frame(outcomes)
     agents = list(dict.fromkeys(outcome.cell.agent for outcome in outcomes))
-    failed = {(outcome.cell.task.name, outcome.cell.agent) for outcome in outcomes if outcome.fault}
+    failed = {
+        (outcome.cell.task.name, outcome.cell.agent): "no data" if outcome.no_data else "failed"
+        for outcome in outcomes
+        if outcome.fault
+    }
     several_seeds, protocol = len(outcomes[0].cell.seeds) > 1, outcomes[0].cell.protocol
     rows = []
     for number in numbers.to_dict("records"):
@@ -62,8 +66,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
             if protocol == "offline-to-online":
                 ours = f"{_with_spread(number, f'{agent} offline', several_seeds)} → {ours}"
             ours += _succeeding(number.get(f"{agent} success", np.nan))
-            ours = "failed" if (number["task"], agent) in failed else ours
-            row[agent] = ours + _in_brackets(number[f"{agent} published"])
+            row[agent] = failed.get((number["task"], agent), ours) + _in_brackets(number[f"{agent} published"])
         rows.append(row)
     if len(rows) > 1 and not any(_without_dataset(outcome) for outcome in outcomes):
         mean = {"task": "mean", "source": "", "dataset mean": _figure(numbers["dataset"].mean())}

@@ -28,7 +28,7 @@ def download(task: Task, progress: Progress | None = None) -> Path:
     Raises DatasetError within seconds where the server cannot be reached, naming the file and where to put it.
     """
     url, path = f"{SERVER}/{task.datasets['d4rl']}", file_of(task)
-    by_hand = f"download {url} elsewhere and put it at {path}"
+    by_hand = f"download it elsewhere and put it at {path}"
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

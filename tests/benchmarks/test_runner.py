@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as main
-from benchmarks import runner
+from benchmarks import runner, tables
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.runner import Cell, plan, sweep
 from moorl_jax.cli import _seeds
@@ -124,10 +124,12 @@ def test_a_failing_cell_is_named_and_the_sweep_goes_on(cells, run_sweep, monkeyp
     assert good.result is not None
 
 
-def test_faulty_data_fails_its_cells_only(cells, run_sweep, hopper):
+def test_data_that_cannot_be_had_is_named_once_for_all_agents(cells, run_sweep, hopper, capsys):
     sources.file_of(hopper, "embedded").write_text("<html>404</html>")
     outcomes = run_sweep(cells)
-    assert all("not an HDF5 file" in outcome.fault for outcome in outcomes)
+    assert all("not an HDF5 file" in outcome.fault and outcome.no_data for outcome in outcomes)
+    assert capsys.readouterr().out.count("not an HDF5 file") == 1
+    assert tables.text_frame(outcomes).loc[0, "bc"].startswith("no data")
 
 
 def test_names_differ_with_all_that_decides_a_result(hopper):
