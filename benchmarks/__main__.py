@@ -56,7 +56,7 @@ def bench(
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
 ) -> None:
     """Train agents on tasks and print their normalized scores. Finished cells are kept, unfinished ones run."""
-    spend = find_budget(budget, updates, env_steps)
+    whole = find_budget(budget, updates, env_steps).name
     tasks = expand(task)
     own = "offline" if any(each.datasets for each in tasks) else "subroutine"
     protocol = protocol or own
@@ -69,12 +69,13 @@ def bench(
     for each in tasks:
         by_default = (IMAGE_AGENTS if each.pixels else DEFAULT_AGENTS)[protocol]
         chosen = [agent.strip() for agent in (agents or by_default).split(",")]
+        spend = find_budget(budget, updates, env_steps, of_images=each.pixels)
         cells += plan((each,), chosen, source, policies, seeds or spend.seeds, spend, protocol)
     console = terminal()
     with Display(console) as display:
         outcomes = sweep(cells, results / "cells", policies, display)
     place = task.replace(",", "+")
-    place += ("" if protocol == own else f"-{protocol}") + ("" if spend.name == "quick" else f"-{spend.name}")
+    place += ("" if protocol == own else f"-{protocol}") + ("" if whole == "quick" else f"-{whole}")
     directory = results / (name or place)
     tables.write(outcomes, directory)
     plots.curves(outcomes, directory / "curves.png")

@@ -84,10 +84,11 @@ def caption(outcomes: list[Outcome]) -> str:
     """Say what the figures are: metric, step, seeds, spread, data, and what stands beside them."""
     cell = outcomes[0].cell
     episodes = " or ".join(map(str, sorted({outcome.cell.episodes for outcome in outcomes})))
-    of_images = {outcome.cell.task.pixels for outcome in outcomes}
+    moments = {outcome.cell.task.pixels: _moment(outcome.cell) for outcome in outcomes}
+    of_images = set(moments)
+    moment = "; of images ".join(dict.fromkeys(moments[each] for each in sorted(of_images)))
     lines = [
-        f"{_scale(of_images)} {_moment(cell)} (budget {cell.budget.name}): mean ± population standard "
-        f"deviation over {len(cell.seeds)} seeds, {episodes} episodes each.",
+        f"{_scale(of_images)} {moment} (budget {cell.budget.name}): {over_seeds(cell)}, {episodes} episodes each.",
         "Dataset mean: normalized mean return of the data's episodes.",
     ]
     if any(_without_dataset(outcome) for outcome in outcomes):
@@ -140,6 +141,12 @@ def show(outcomes: list[Outcome], console: Console) -> None:
     for row in frame.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)
+
+
+def over_seeds(cell: Cell) -> str:
+    """Say what a figure with its spread is."""
+    seeds = len(cell.seeds)
+    return f"mean ± population standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
 
 
 def _scale(of_images: set[bool]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks import plots
 from benchmarks.budgets import Budget
 from benchmarks.runner import Cell, Outcome, sourced
-from benchmarks.tables import DASH, MADE_HERE
+from benchmarks.tables import DASH, MADE_HERE, over_seeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.tasks import expand
@@ -123,7 +123,7 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
     data = f"{', '.join(sources)} data" if sources else "no data"
     regenerated = " (regenerated, not D4RL's)" if MADE_HERE & set(sources) else ""
     return (
-        f"{study.question} Normalized scores, mean ± population standard deviation over {len(cell.seeds)} seeds, "
+        f"{study.question} Normalized scores, {over_seeds(cell)}, "
         f"{cell.episodes} episodes each; {data}{regenerated}; {updates:,} offline updates where the "
         f"agent has an offline phase, {env_steps:,} env steps. Before: at the end of the offline phase. Final: at the "
         "last evaluation. Online mean: over all evaluations of the online phase. Minutes: wall-clock of all seeds."

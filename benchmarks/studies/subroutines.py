@@ -9,7 +9,7 @@ from benchmarks import plots
 from benchmarks.runner import Outcome
 from benchmarks.studies import questions
 from benchmarks.studies.study import Section, Study, deviation, figure, mean, spread, write
-from benchmarks.tables import DASH
+from benchmarks.tables import DASH, over_seeds
 from moorl_jax.agents import Subroutine
 
 AFTER = (0, 1_000, 5_000, 20_000)  #: env steps after the switch to fine-tuning at which scores are shown
@@ -73,7 +73,7 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
     cell = outcomes[0].cell
     updates, env_steps = cell.spend
     return (
-        f"{study.question} Scores, mean ± population standard deviation over {len(cell.seeds)} seeds, {cell.episodes} "
+        f"{study.question} Scores, {over_seeds(cell)}, {cell.episodes} "
         f"episodes each, after {env_steps:,} env steps in all and {updates:,} updates for each offline training among "
         "them: D4RL's normalized score of the walkers, Humanoid's return, per cent of the highest return of "
         "Sawyer and Franka Kitchen. Area: under the score's curve, per env step; what is recommended at the very end "

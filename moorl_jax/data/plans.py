@@ -6,7 +6,6 @@ authors' that never were; the public ones here come nearest in normalized return
 
 import dataclasses
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +77,7 @@ _MEDIUM = {
     "halfcheetah": Actor("actor", Path("mujoco/zoo/ppo_HalfCheetah-v3_actor.npz"), "relu", squash=False),
     "hopper": Actor("actor", Path("mujoco/zoo/sac_Hopper-v3_actor.npz"), "relu", squash=True),
     "walker2d": Actor("snapshot", Path("mujoco/trpo_curves/log_Walker2d-v1_1.h5"), iteration=80),
+    "cheetah_run": Actor("actor", Path("dm_control/cheetah_run_sac_actor.npz"), "relu", squash=True),
 }
 _EXPERT = {
     "halfcheetah": Actor("actor", Path("mujoco/zoo/tqc_HalfCheetah-v3_actor.npz"), "relu", squash=True),
@@ -96,11 +96,12 @@ _REPLAY_STEPS = {"halfcheetah": 202_000, "hopper": 402_000, "walker2d": 302_000}
 _STEPS = 1_000_000
 _HAND_EPISODES = 5_000
 
-_FILMED = {("cheetah_run", "medium"): Actor("actor", Path("dm_control/cheetah_run_sac_actor.npz"), "relu", squash=True)}
 _FILMED_STEPS = 20_000  #: a fifth of V-D4RL's
 
 _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
 
+EMBEDDED = Path(__file__).parent / "embedded"  #: policies that the package carries; `benchmarks.embed` made them
+RETURNS = "returns.csv"  #: beside the filmed ones: the env steps each had learned for, and its mean return
 EMBEDDED_STEPS = 100_000
 
 
@@ -111,21 +112,14 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
     where there is no such recipe, or no directory was given.
     """
     if source == "embedded":
-        with resources.as_file(resources.files("moorl_jax.data") / "embedded" / "hopper.npz") as path:
-            return [(Actor("actor", path, "relu", squash=True), EMBEDDED_STEPS)]
+        return [(Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), EMBEDDED_STEPS)]
     if task.level == "random":
         return [(Actor("uniform"), _FILMED_STEPS if task.pixels else _STEPS)]
-    if policies is None:
-        raise NotAvailableError(
-            f"{task.name}: the recipe rolls out trained policies; name their directory with --policies or the "
-            "variable MOORL_POLICIES"
-        )
-    if not policies.is_dir():
-        raise DatasetError(f"{policies}: no such directory of policies")
+    if task.pixels:
+        return _filmed(task, policies)
+    policies = _required(task, policies)
     if task.family == "antmaze":
         return [(_inside(policies, _WALKER), _STEPS)]
-    if task.pixels:
-        return [(_inside(policies, _FILMED[task.subject, task.level]), _FILMED_STEPS)]
     if task.family == "adroit":
         return _hand(task, policies)
     return _locomotion(task.subject, task.level, policies)
@@ -134,6 +128,42 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
 def shares(total: int, parts: int) -> list[int]:
     """Divide a number of steps as evenly as whole numbers allow."""
     return [total // parts + (part < total % parts) for part in range(parts)]
+
+
+def _required(task: Task, policies: Path | None) -> Path:
+    """Return the directory of policies, or say that there is none."""
+    if policies is None:
+        raise NotAvailableError(
+            f"{task.name}: the recipe rolls out trained policies; name their directory with --policies or the "
+            "variable MOORL_POLICIES"
+        )
+    if not policies.is_dir():
+        raise DatasetError(f"{policies}: no such directory of policies")
+    return policies
+
+
+def _filmed(task: Task, policies: Path | None) -> list[Part]:
+    """Plan V-D4RL's sets, of the policies that SAC had on its way, learning from the state.
+
+    As there, `medium` is the first that is half as good as the best, and a medium replay is what the learner saw until
+    then; here the policies up to it, each for an equal share of the steps.
+    """
+    folder = EMBEDDED / task.subject
+    rows = [line.split(",") for line in (folder / RETURNS).read_text().splitlines()[1:]]
+    returns = [float(row[1]) for row in rows]
+    learned = [Actor("actor", folder / f"{int(row[0]):06d}.npz", "relu", squash=True) for row in rows]
+    best = int(np.argmax(returns))
+    half = next(place for place, value in enumerate(returns) if value >= returns[best] / 2)
+    if task.level == "medium_replay":
+        actors = learned[: half + 1]
+    elif task.level == "expert":
+        actors = [learned[best]]
+    else:
+        medium = learned[half]
+        if task.subject in _MEDIUM:
+            medium = _inside(_required(task, policies), _MEDIUM[task.subject])
+        actors = [medium] if task.level == "medium" else [medium, learned[best]]
+    return list(zip(actors, shares(_FILMED_STEPS, len(actors)), strict=True))
 
 
 def _hand(task: Task, policies: Path) -> list[Part]:

@@ -24,6 +24,7 @@ FAMILIES = {
     "adroit": manipulation,
     "kitchen": manipulation,
     "sawyer": manipulation,
+    "control": locomotion,
     "vd4rl": pixels,
 }
 """The page of each family: a module with a function for every agent that it is for, of its name.

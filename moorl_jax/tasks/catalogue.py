@@ -14,8 +14,8 @@ class Task:
     """An environment, a dataset and a score scale under the name people type."""
 
     name: str
-    family: str  #: locomotion, antmaze, adroit, kitchen, sawyer or vd4rl
-    subject: str  #: the robot, the maze, the hand's task; dm_control's domain-task for vd4rl
+    family: str  #: locomotion, antmaze, adroit, kitchen, sawyer, control (dm_control by its state) or vd4rl
+    subject: str  #: the robot, the maze, the hand's task; dm_control's domain-task for control and vd4rl
     level: str  #: which of the subject's datasets; empty where there is none
     environment: str  #: the gymnasium id, or what this package's own environment of the family is called
     horizon: int  #: env steps after which an episode times out
@@ -100,9 +100,8 @@ WALKERS = {
 SAWYER = ("push", "coffee-push", "coffee-pull", "basketball", "lift")
 SAWYER_HORIZON = 500
 
-# dm_control task: action size
-VD4RL = {"walker_walk": 6, "cheetah_run": 6, "humanoid_walk": 21}
-FILMED = (("cheetah_run", "medium"),)  #: whose policies are among those that recipes read, beside random ones
+# dm_control task: sizes of its state and action
+VD4RL = {"walker_walk": (24, 6), "cheetah_run": (17, 6), "humanoid_walk": (67, 21)}
 VD4RL_SIZE = 84  #: pixels of the tasks without a size in their name; the others are of 64
 VD4RL_LEVELS = ("random", "medium_replay", "medium", "medium_expert", "expert")
 
@@ -197,13 +196,15 @@ def _sawyer(name: str, subject: str, most: float, rewards: str) -> Task:
 
 def _vd4rl(task: str, level: str, size: int) -> Task:
     name = f"vd4rl-{task}-{level}" + ("" if size == VD4RL_SIZE else f"-{size}px")
-    datasets, no_recipe = {"vd4rl": f"main/{task}/{level}/{size}px"}, ""
-    if level == "random" or (task, level) in FILMED:
-        datasets["recipe"] = f"{task}-{level}"
-    else:
-        no_recipe = f"no policy of {task} at the level {level} is among the policies"
-    return Task(name, "vd4rl", task, level, f"dm_control {task.replace('_', '-')}", 500, (size, size, 9), VD4RL[task],
-                0.0, 1000.0, UNIT, 10, datasets, no_recipe=no_recipe)  # fmt: skip
+    datasets = {"vd4rl": f"main/{task}/{level}/{size}px", "recipe": f"{task}-{level}"}
+    return Task(name, "vd4rl", task, level, f"dm_control {task.replace('_', '-')}", 500, (size, size, 9),
+                VD4RL[task][1], 0.0, 1000.0, UNIT, 10, datasets)  # fmt: skip
+
+
+def _control(task: str) -> Task:
+    name, (state_size, action_size) = task.replace("_", "-"), VD4RL[task]
+    return Task(name, "control", task, "", f"dm_control {name}", 500, (state_size,), action_size,
+                0.0, 1000.0, UNIT, 10)  # fmt: skip
 
 
 TASKS: dict[str, Task] = {
@@ -222,6 +223,7 @@ TASKS: dict[str, Task] = {
         _franka_kitchen("franka-kitchen-sparse", 1.0, FINISHED),
         *(_sawyer(f"sawyer-{subject}", subject, 10.0, STAGED) for subject in SAWYER),
         *(_sawyer(f"sawyer-{subject}-sparse", subject, 1.0, SUCCESSFUL) for subject in SAWYER),
+        *(_control(task) for task in VD4RL),
         *(_vd4rl(task, level, size) for size in (VD4RL_SIZE, 64) for task in VD4RL for level in VD4RL_LEVELS),
     )
 }

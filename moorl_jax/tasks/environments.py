@@ -31,8 +31,8 @@ def make_environment(task: Task) -> gymnasium.Env:
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
-    environments that their data was recorded in, Sawyer's in Meta-World's, V-D4RL's in dm_control's. Actions lie in
-    [-1, 1] everywhere.
+    environments that their data was recorded in, Sawyer's in Meta-World's, V-D4RL's and `walker-walk` in dm_control's.
+    Actions lie in [-1, 1] everywhere.
     Raises NotAvailableError for a task that does not run yet, and where a package is needed that is not installed, or
     that cannot render here.
     """
@@ -48,7 +48,9 @@ def make_environment(task: Task) -> gymnasium.Env:
     if task.family == "sawyer":
         return TimeLimit(_optional("sawyer").ROBOTS[task.subject](sparse=task.rewards == SUCCESSFUL), task.horizon)
     if task.family == "vd4rl":
-        return TimeLimit(_optional("pixels").Pixels(task.subject, task.observation_shape[0]), task.horizon)
+        return TimeLimit(_optional("control").Pixels(task.subject, task.observation_shape[0]), task.horizon)
+    if task.family == "control":
+        return TimeLimit(_optional("control").Control(task.subject), task.horizon)
     with warnings.catch_warnings():
         # gymnasium advises v5, which is not what D4RL's scores mean.
         warnings.filterwarnings("ignore", message=".*is out of date.*")

@@ -19,3 +19,11 @@ def test_numbers_of_ones_own_become_part_of_the_name():
     assert longer.name == "quick-30000e"
     assert longer.spend("offline-to-online") == (2_000, 30_000)
     assert longer.spend("online") == (0, 30_000)
+
+
+def test_a_quick_look_at_images_is_a_shorter_one():
+    of_images = find_budget("quick", of_images=True)
+    assert of_images.name == "quick"
+    assert of_images.spend("offline") == (100, 0)
+    assert find_budget("quick", updates=5_000, of_images=True).spend("offline") == (5_000, 0)
+    assert find_budget("paper", of_images=True) == find_budget("paper")

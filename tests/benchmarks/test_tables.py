@@ -85,6 +85,16 @@ def test_the_caption_calls_only_regenerated_data_so(outcomes):
 def test_one_seed_has_no_spread():
     frame = tables.text_frame([outcome(NAMES[0], "bc", [12.0])])
     assert frame.loc[0, "bc"].startswith("12.0 (")
+    assert "one seed, 10 episodes" in tables.caption([outcome(NAMES[0], "bc", [12.0])])
+
+
+def test_the_caption_tells_images_budget_from_the_others(outcomes):
+    seen = outcome("vd4rl-cheetah_run-medium", "pixel_bc", [1.0, 2.0])
+    spend = dataclasses.replace(seen.cell.budget, updates=100)
+    seen = dataclasses.replace(seen, cell=dataclasses.replace(seen.cell, budget=spend))
+    for order in ([seen, *outcomes], [*outcomes, seen]):
+        caption = tables.caption(order)
+        assert "after 4,000 updates; of images at the last evaluation, after 100 updates" in caption
 
 
 class TestOfflineToOnline:

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.data import frames, vd4rl
+from moorl_jax.data import frames, plans, vd4rl
 from moorl_jax.data.frames import Frames
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import find
+from moorl_jax.tasks.catalogue import VD4RL_LEVELS
 from moorl_jax.types import NStep
 
 CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
@@ -148,3 +149,22 @@ def test_transitions_are_those_of_vd4rls_buffer(steps):
     np.testing.assert_array_equal(ours.actions, theirs["actions"])
     np.testing.assert_allclose(ours.rewards, theirs["rewards"][:, 0], rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(0.99**steps * (1 - ours.terminals), theirs["discounts"][:, 0], rtol=1e-6)
+
+
+def test_levels_are_filmed_of_the_policies_that_the_learner_had(monkeypatch, tmp_path):
+    folder = tmp_path / "walker_walk"
+    folder.mkdir()
+    rows = "env_steps,return,deviation\n100,30.0,1.0\n200,460.0,9.0\n300,900.0,9.0\n400,880.0,9.0\n"
+    (folder / plans.RETURNS).write_text(rows)
+    monkeypatch.setattr(plans, "EMBEDDED", tmp_path)
+    learned = {
+        level: [(actor.path.stem, steps) for actor, steps in plans.plan(find(f"vd4rl-walker_walk-{level}"), None)]
+        for level in VD4RL_LEVELS
+        if level != "random"
+    }
+    assert learned == {
+        "medium_replay": [("000100", 10_000), ("000200", 10_000)],
+        "medium": [("000200", 20_000)],
+        "medium_expert": [("000200", 10_000), ("000300", 10_000)],
+        "expert": [("000300", 20_000)],
+    }

@@ -17,6 +17,7 @@ def test_every_task_of_the_benchmarks_is_listed():
         "adroit": 12 + 12,
         "kitchen": 3 + 3 + 2,
         "sawyer": 10,
+        "control": 3,
         "vd4rl": 30,
     }
 

@@ -104,7 +104,7 @@ def test_a_recipe_writes_the_layouts_of_vd4rl(environment, name, tmp_path, monke
 
 def test_where_nothing_can_be_rendered_the_missing_packages_are_named(monkeypatch):
     """OpenGL's binding raises AttributeError where EGL's library is not there."""
-    for module in [name for name in sys.modules if name.startswith(("moorl_jax.tasks.pixels", "dm_control"))]:
+    for module in [name for name in sys.modules if name.startswith(("moorl_jax.tasks.control", "dm_control"))]:
         monkeypatch.delitem(sys.modules, module)
 
     class Broken:

@@ -1,7 +1,7 @@
-"""dm_control's suite seen through a camera, as V-D4RL recorded it: action repeat 2, stacks of three frames, camera 0.
+"""dm_control's suite, by its state or seen through a camera as V-D4RL recorded it, each action taken twice.
 
-Observations are (size, size, 9) uint8, the oldest frame first. Episodes last 500 env steps, which dm_control counts as
-1000. On Linux without a display it renders by EGL, unless MUJOCO_GL says otherwise.
+Episodes last 500 env steps, which dm_control counts as 1000. On Linux without a display it renders by EGL, unless
+MUJOCO_GL says otherwise.
 """
 
 import os
@@ -39,21 +39,17 @@ ACTION_REPEAT = 2
 CAMERA = 0
 
 
-class Pixels(gymnasium.Env):
-    """A task of the suite, by names like `cheetah_run`."""
+class Control(gymnasium.Env):
+    """A task of the suite by its state, by names like `cheetah_run`."""
 
-    def __init__(self, name: str, size: int = 84):
+    def __init__(self, name: str):
         domain, _, task = name.partition("_")
         self._environment = suite.load(domain, task, task_kwargs={"random": 0})
         self._physics = self._environment.physics
-        # The buffer it renders into need not be larger than what is read of it; the pixels are the same.
-        self._physics.model.vis.global_.offwidth = self._physics.model.vis.global_.offheight = size
         bounds = self._environment.action_spec()
         assert (bounds.maximum == 1).all(), name
         self.action_space = Box(-1.0, 1.0, bounds.shape, np.float32)
-        self.observation_space = Box(0, 255, (size, size, 3 * STACK), np.uint8)
-        self._size = size
-        self._frames = np.zeros((STACK, size, size, 3), np.uint8)
+        self.observation_space = Box(-np.inf, np.inf, self.sight().shape, np.float64)
 
     @property
     def model(self) -> Any:
@@ -71,13 +67,12 @@ class Pixels(gymnasium.Env):
         seed: int | None = None,
         options: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode, its first frame three times over; there are no options."""
+        """Begin an episode; there are no options."""
         super().reset(seed=seed)
         if seed is not None:
             self._environment.task.random.seed(seed)
         self._environment.reset()
-        self._frames[:] = self._rendered()
-        return self._observation(), {}
+        return self._observe(begins=True), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Apply the action twice; rewards add up. The suite's tasks here never end but by their clock."""
@@ -87,8 +82,7 @@ class Pixels(gymnasium.Env):
             reward += moment.reward
             if moment.last():
                 break
-        self._frames = np.concatenate([self._frames[1:], self._rendered()[None]])
-        return self._observation(), reward, moment.last() and moment.discount == 0.0, False, {}
+        return self._observe(), reward, moment.last() and moment.discount == 0.0, False, {}
 
     def sight(self) -> np.ndarray:
         """Return what the suite itself would show of the state, one array after another."""
@@ -97,24 +91,50 @@ class Pixels(gymnasium.Env):
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """Return what an episode goes by besides the simulator's state."""
-        return {"frames": self._frames, "suite_clock": np.array(self._environment._step_count)}
+        return {"suite_clock": np.array(self._environment._step_count)}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
         """Take over what `extra_state` returned."""
-        self._frames = saved["frames"].copy()
         self._environment._step_count = int(saved["suite_clock"])
 
     def recompute(self) -> None:
         """Derive from the simulator's state what the suite has at hand between its steps."""
         mujoco.mj_step1(self.model, self.data)
 
+    def _observe(self, begins: bool = False) -> np.ndarray:  # noqa: ARG002
+        return self.sight()
+
+
+class Pixels(Control):
+    """The same through camera 0: stacks of three frames, (size, size, 9) uint8, the oldest first."""
+
+    def __init__(self, name: str, size: int = 84):
+        super().__init__(name)
+        # The buffer it renders into need not be larger than what is read of it; the pixels are the same.
+        self._physics.model.vis.global_.offwidth = self._physics.model.vis.global_.offheight = size
+        self.observation_space = Box(0, 255, (size, size, 3 * STACK), np.uint8)
+        self._size = size
+        self._frames = np.zeros((STACK, size, size, 3), np.uint8)
+
+    def extra_state(self) -> dict[str, np.ndarray]:
+        """Return what an episode goes by besides the simulator's state, the stack among it."""
+        return super().extra_state() | {"frames": self._frames}
+
+    def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
+        """Take over what `extra_state` returned."""
+        super().set_extra_state(saved)
+        self._frames = saved["frames"].copy()
+
     def close(self) -> None:
         """Let go of the renderer."""
         _DRAWING.submit(self._physics.free).result()
 
+    def _observe(self, begins: bool = False) -> np.ndarray:
+        """Return the stack with a new frame, or at an episode's beginning that frame three times over."""
+        frame = self._rendered()[None]
+        self._frames = np.repeat(frame, STACK, axis=0) if begins else np.concatenate([self._frames[1:], frame])
+        return np.concatenate(list(self._frames), axis=-1)
+
     def _rendered(self) -> np.ndarray:
         image: np.ndarray = _DRAWING.submit(self._physics.render, self._size, self._size, CAMERA).result()
         return image
-
-    def _observation(self) -> np.ndarray:
-        return np.concatenate(list(self._frames), axis=-1)
