@@ -1,4 +1,7 @@
-"""What a few seeds can tell: how likely one run beats another, and how sure that is."""
+"""What a few seeds can tell: aggregates over tasks, how likely one run beats another, and how sure that is.
+
+After Agarwal et al. 2021 (arXiv 2108.13264). Scores are normalized to 0 to 100.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +11,10 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 2_000
+GOAL = 100.0  #: the score from which on a run has no optimality gap
+
+Scores = list[np.ndarray]
+"""The scores of one agent's runs, (..., seeds), a task each."""
 
 Pair = tuple[np.ndarray, np.ndarray]
 """The scores of two runs on one task, (seeds,) each."""
@@ -25,12 +32,54 @@ class Estimate:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
+def mean(scores: Scores) -> Any:
+    """Return the mean over tasks of their means over seeds."""
+    return np.mean([task.mean(axis=-1) for task in scores], axis=0)
+
+
+def median(scores: Scores) -> Any:
+    """Return the median over tasks of their means over seeds."""
+    return np.median([task.mean(axis=-1) for task in scores], axis=0)
+
+
+def interquartile_mean(scores: Scores) -> Any:
+    """Return the mean of the middle half of all runs, whatever their task."""
+    return stats.trim_mean(np.concatenate(scores, axis=-1), 0.25, axis=-1)
+
+
+def optimality_gap(scores: Scores) -> Any:
+    """Return by how much runs fall short of 100, those above it not at all."""
+    return GOAL - np.minimum(np.concatenate(scores, axis=-1), GOAL).mean(axis=-1)
+
+
+AGGREGATES: dict[str, Callable[[Scores], Any]] = {
+    "IQM": interquartile_mean,
+    "mean": mean,
+    "median": median,
+    "optimality gap": optimality_gap,
+}
+
+
+def aggregate(name: str, scores: Scores) -> Estimate:
+    """Return one of AGGREGATES over an agent's tasks, its interval by a bootstrap stratified by task."""
+    return _bootstrapped(AGGREGATES[name], scores)
+
+
+def profile(scores: Scores, thresholds: np.ndarray) -> list[Estimate]:
+    """Return the performance profile: at each threshold the share of runs that score above it."""
+
+    def above(threshold: float) -> Callable[[Scores], Any]:
+        return lambda drawn: np.mean([(task > threshold).mean(axis=-1) for task in drawn], axis=0)
+
+    return [_bootstrapped(above(threshold), scores) for threshold in thresholds]
+
+
 def improvement(pairs: list[Pair]) -> Estimate:
     """Return the probability of improvement: that a run of the first kind scores above one of the second.
 
-    Equal scores count half; the mean over pairs (Agarwal et al. 2021, arXiv 2108.13264). 0.5 means no difference.
+    Equal scores count half; the mean over pairs. 0.5 means no difference.
     """
-    return _bootstrapped(_probability, pairs)
+    return _of_pairs(_probability, pairs)
 
 
 def difference(pairs: list[Pair], others: list[Pair]) -> Estimate:
@@ -39,7 +88,7 @@ def difference(pairs: list[Pair], others: list[Pair]) -> Estimate:
     def statistic(drawn: list[Pair]) -> Any:
         return _probability(drawn[: len(pairs)]) - _probability(drawn[len(pairs) :])
 
-    return _bootstrapped(statistic, [*pairs, *others])
+    return _of_pairs(statistic, [*pairs, *others])
 
 
 def _probability(pairs: list[Pair]) -> Any:
@@ -51,22 +100,26 @@ def _probability(pairs: list[Pair]) -> Any:
     return np.mean(of_pairs, axis=0)
 
 
-def _bootstrapped(statistic: Callable[[list[Pair]], Any], pairs: list[Pair]) -> Estimate:
-    """Estimate a statistic of pairs, its interval by drawing seeds anew within every run (stratified bootstrap).
-
-    A run that is in several pairs, there as one and the same array, is drawn once for all of them.
-    """
+def _of_pairs(statistic: Callable[[list[Pair]], Any], pairs: list[Pair]) -> Estimate:
+    """Estimate a statistic of pairs; a run that is one and the same array in several is drawn once for all of them."""
     runs = {id(scores): scores for pair in pairs for scores in pair}
     places = {identity: place for place, identity in enumerate(runs)}
+    return _bootstrapped(
+        lambda drawn: statistic([(drawn[places[id(x)]], drawn[places[id(y)]]) for x, y in pairs]), list(runs.values())
+    )
 
-    def of_runs(*drawn: np.ndarray, axis: int = -1) -> Any:  # noqa: ARG001
-        return statistic([(drawn[places[id(x)]], drawn[places[id(y)]]) for x, y in pairs])
 
-    samples = list(runs.values())
-    value = float(of_runs(*samples))
+def _bootstrapped(statistic: Callable[[Scores], Any], samples: Scores) -> Estimate:
+    """Estimate a statistic of samples, its interval by drawing seeds anew within every one (stratified bootstrap)."""
+    value = float(statistic(samples))
     if min(map(len, samples)) < 2:
         return Estimate(value, np.nan, np.nan)
     found = stats.bootstrap(
-        samples, of_runs, n_resamples=RESAMPLES, vectorized=True, method="percentile", rng=np.random.default_rng(0)
+        samples,
+        lambda *drawn, axis=-1: statistic(list(drawn)),  # noqa: ARG005
+        n_resamples=RESAMPLES,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return Estimate(value, float(found.low), float(found.high))

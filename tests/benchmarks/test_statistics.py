@@ -2,7 +2,41 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.statistics import difference, improvement
+from benchmarks.statistics import AGGREGATES, aggregate, difference, improvement, profile
+
+# Two tasks with four seeds each.
+KNOWN = [np.array([10.0, 20.0, 30.0, 120.0]), np.array([40.0, 60.0, 70.0, 90.0])]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mean", 55.0),  # of 45 and 65
+        ("median", 55.0),  # of the same two
+        ("IQM", (30 + 40 + 60 + 70) / 4),  # a quarter of the eight left out at either end
+        ("optimality gap", 100 - (10 + 20 + 30 + 100 + 40 + 60 + 70 + 90) / 8),
+    ],
+)
+def test_aggregates_are_rliables(name, expected):
+    """As its `metrics.py` defines them: of (runs, tasks), mean and median of the tasks' means, pooled trimmed mean."""
+    assert aggregate(name, KNOWN).value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", AGGREGATES)
+def test_the_interval_is_a_percentile_bootstrap_stratified_by_task(name):
+    """Beside one written out here, as rliable's `StratifiedBootstrap` draws."""
+    rng = np.random.default_rng(3)
+    scores = [rng.normal(50, 20, size=8) for _ in range(4)]
+    drawn = [AGGREGATES[name]([rng.choice(task, len(task)) for task in scores]) for _ in range(4_000)]
+    found = aggregate(name, scores)
+    width = found.high - found.low
+    np.testing.assert_allclose([found.low, found.high], np.percentile(drawn, [2.5, 97.5]), atol=0.1 * width)
+
+
+def test_a_profile_is_the_share_of_runs_above_each_threshold():
+    shares = profile(KNOWN, np.array([0.0, 30.0, 100.0, 120.0]))
+    assert [share.value for share in shares] == [1.0, 5 / 8, 1 / 8, 0.0]
+    assert shares[1].low < 5 / 8 < shares[1].high
 
 
 def test_improvement_is_mann_whitneys_statistic_averaged_over_tasks():
