@@ -6,6 +6,7 @@ READY := $(VENV)/ready
 
 TASK ?= quick
 NAME ?=
+PAPER ?=
 AGENTS ?=
 PROTOCOL ?=
 BUDGET ?= quick
@@ -14,12 +15,17 @@ ENV_STEPS ?=
 SPENT = $(if $(UPDATES),--updates $(UPDATES)) $(if $(ENV_STEPS),--env-steps $(ENV_STEPS))
 SOURCE ?= auto
 SEEDS ?=
+PARALLEL ?=
+LAUNCHER ?=
+GPUS ?=
+DRY_RUN ?=
+WHERE = $(if $(PARALLEL),--parallel $(PARALLEL)) $(if $(LAUNCHER),--launcher '$(LAUNCHER)') $(if $(GPUS),--gpus $(GPUS))
 # Behaviour policies that recipes roll out; a folder shared/data beside the clone is found by itself.
 POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench study fidelity test test-slow format clean
+.PHONY: help setup bench study tables fidelity test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,11 +38,14 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,robotics,metaworld,pixels]'
 	touch $@
 
-bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME=
-	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)')
+bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME= PARALLEL= LAUNCHER= GPUS= DRY_RUN=1
+	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)') $(WHERE) $(if $(DRY_RUN),--dry-run)
 
-study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES=
-	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(AGENTS),--agents '$(AGENTS)') $(if $(SEEDS),--seeds $(SEEDS))
+study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= PARALLEL= LAUNCHER= GPUS=
+	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(AGENTS),--agents '$(AGENTS)') $(if $(SEEDS),--seeds $(SEEDS)) $(WHERE)
+
+tables: $(READY)  ## print a paper's tables, its figures beside ours, and write them: PAPER=opt|moorl|corl|vd4rl
+	@$(BIN)/python -m benchmarks.papers '$(PAPER)'
 
 fidelity: $(READY)  ## hold every environment against D4RL's, write docs/fidelity.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity
@@ -48,6 +57,7 @@ test: $(READY)  ## lint, check types, run the fast tests
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 test-slow: $(READY)  ## run the tests that train or generate for longer
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ray]'
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 format: $(READY)  ## format the code and mend what the linter can

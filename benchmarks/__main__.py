@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import plots, tables
+from benchmarks import forecast, plots, tables
 from benchmarks.budgets import BUDGETS, PROTOCOLS, EnvStepsOption, UpdatesOption, find_budget
-from benchmarks.runner import plan, sweep
+from benchmarks.cells import able, plan
+from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, launching
+from benchmarks.runner import sweep
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import Display, terminal
+from moorl_jax.settings import suits
 from moorl_jax.tasks import expand
 
 app = typer.Typer(add_completion=False)
@@ -36,7 +39,10 @@ IMAGE_AGENTS = DEFAULT_AGENTS | {
 def bench(
     task: Annotated[str, typer.Option(help="Tasks and suites, separated by commas.")] = "quick",
     agents: Annotated[
-        str, typer.Option(help=f"Agents, by name ({', '.join(AGENTS)}) or as file.py:Class; by default the protocol's.")
+        str,
+        typer.Option(
+            help=f"Agents, by name ({', '.join(AGENTS)}), as file.py:Class, or all; by default the protocol's."
+        ),
     ] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
     budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
@@ -49,6 +55,12 @@ def bench(
         str, typer.Option(help="auto, d4rl, recipe, embedded or minari; the suite `quick` uses embedded.")
     ] = "auto",
     policies: PoliciesOption = None,
+    parallel: ParallelOption = 1,
+    launcher: LauncherOption = "local",
+    gpus: GpusOption = 0.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would run, with its time, memory and disk.")
+    ] = False,
     name: Annotated[
         str | None,
         typer.Option(help="Directory of table and picture below --results; by task and budget by default."),
@@ -67,13 +79,18 @@ def bench(
         source = "embedded"
     cells = []
     for each in tasks:
-        by_default = (IMAGE_AGENTS if each.pixels else DEFAULT_AGENTS)[protocol]
-        chosen = [agent.strip() for agent in (agents or by_default).split(",")]
         spend = find_budget(budget, updates, env_steps, of_images=each.pixels)
+        named = agents or (IMAGE_AGENTS if each.pixels else DEFAULT_AGENTS)[protocol]
+        chosen = able(each, spend, protocol) if agents == "all" else [agent.strip() for agent in named.split(",")]
+        if len(tasks) > 1:  # some of them may be images
+            chosen = [agent for agent in chosen if suits(agent, each)]
         cells += plan((each,), chosen, source, policies, seeds or spend.seeds, spend, protocol)
     console = terminal()
-    with Display(console) as display:
-        outcomes = sweep(cells, results / "cells", policies, display)
+    if dry_run:
+        forecast.show(cells, results / "cells", policies, parallel, console)
+        return
+    with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
+        outcomes = sweep(cells, results / "cells", policies, display, where)
     place = task.replace(",", "+")
     place += ("" if protocol == own else f"-{protocol}") + ("" if whole == "quick" else f"-{whole}")
     directory = results / (name or place)

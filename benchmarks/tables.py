@@ -9,8 +9,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cells import Cell
 from benchmarks.published import published_scores
-from benchmarks.runner import Cell, Outcome
+from benchmarks.runner import Outcome
 from moorl_jax.engine.results import NO_SOURCE
 
 DASH = "–"

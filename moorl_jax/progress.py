@@ -1,5 +1,6 @@
 """Progress on a terminal: a bar while data is made or an agent trains; plain lines where there is no terminal."""
 
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Display:
 
     def __init__(self, console: Console):
         self.console = console
+        self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
@@ -53,10 +55,26 @@ class Display:
     ) -> None:
         self._progress.stop()
 
-    def clear(self) -> None:
-        """Take all bars away, those of what failed among them."""
-        for bar in self._progress.task_ids:
-            self._progress.remove_task(bar)
+    def clear(self, name: str) -> None:
+        """Take a training's bar away."""
+        self._progress.remove_task(self._bars.pop(name))
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def sweep(self, total: int) -> Callable[[str], None]:
+        """Open a bar for a sweep of so many cells; call the result whenever one of them has ended, with what to say."""
+        bar = self._progress.add_task("sweep", total=total, note="")
+        done = itertools.count(1)
+
+        def advance(line: str) -> None:
+            count = next(done)
+            self._progress.update(bar, completed=count, note=f"{count} of {total} cells")
+            if line:
+                self.say(f"{line} ({count} of {total} cells)")
+
+        return advance
 
     def data(self, name: str) -> Callable[[int, int], None]:
         """Open a bar for a dataset; call the result with (done, in all), in steps or bytes."""
@@ -69,15 +87,14 @@ class Display:
             self._progress.update(bar, completed=done, total=total or None, visible=done != total)
             tenth = 10 * done // total if total else said
             if not self.console.is_terminal and tenth > said:
-                line = f"{name}: data {done:,} of {total:,}"
-                self.console.print(line, highlight=False, soft_wrap=True)
+                self.say(f"{name}: data {done:,} of {total:,}")
                 said = tenth
 
         return advance
 
     def training(self, name: str) -> Callable[[Report], None]:
         """Open a bar for a training; call the result with each of its reports."""
-        bar = self._progress.add_task(f"starting: {name}", total=None, note="")
+        bar = self._bars[name] = self._progress.add_task(f"starting: {name}", total=None, note="")
 
         def advance(report: Report) -> None:
             rate = "" if report.unit == "evaluations" else f"{report.rate:,.0f} {report.unit}/s"
@@ -86,11 +103,10 @@ class Display:
             description = f"{report.phase}: {name}"
             self._progress.update(bar, completed=report.done, total=report.total, note=note, description=description)
             if not self.console.is_terminal:
-                line = f"{description} {report.done:,} of {report.total:,} {report.unit}  {note}"
-                self.console.print(line, highlight=False, soft_wrap=True)
+                self.say(f"{description} {report.done:,} of {report.total:,} {report.unit}  {note}")
 
         return advance
 
     def warn(self, message: str) -> None:
         """Print what the user should know and need not act on."""
-        self.console.print(f"warning: {message}", highlight=False, markup=False, soft_wrap=True)
+        self.say(f"warning: {message}")

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from benchmarks.budgets import BUDGETS, EnvStepsOption, UpdatesOption, find_budget
+from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, launching
 from benchmarks.runner import sweep
 from benchmarks.studies import cost, study, subroutines
 from benchmarks.studies.catalogue import STUDIES
@@ -31,6 +32,9 @@ def run(
     env_steps: EnvStepsOption = None,
     source: Annotated[str, typer.Option(help="auto, d4rl, recipe, embedded or minari.")] = "auto",
     policies: PoliciesOption = None,
+    parallel: ParallelOption = 1,
+    launcher: LauncherOption = "local",
+    gpus: GpusOption = 0.0,
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
 ) -> None:
     """Run a study and print its table. Finished cells are kept, unfinished ones run."""
@@ -47,8 +51,8 @@ def run(
         return
     chosen = STUDIES[name].only(agents) if agents else STUDIES[name]
     cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
-    with Display(console) as display:
-        outcomes = sweep(cells, results / "cells", policies, display)
+    with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
+        outcomes = sweep(cells, results / "cells", policies, display, where)
     report = subroutines.report if chosen.protocol == "subroutine" else study.report
     for section in report(chosen, outcomes, directory):
         table = Table(

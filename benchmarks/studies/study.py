@@ -9,7 +9,8 @@ import pandas as pd
 
 from benchmarks import plots
 from benchmarks.budgets import Budget
-from benchmarks.runner import Cell, Outcome, sourced
+from benchmarks.cells import Cell, sourced
+from benchmarks.runner import Outcome
 from benchmarks.tables import DASH, MADE_HERE, over_seeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError, UnknownNameError

@@ -33,6 +33,13 @@ Subroutines are made of those of their parts.
 """
 
 
+def suits(agent: str, task: Task) -> bool:
+    """Tell whether the named agent can learn what the task shows, images or not; a user's own is let try."""
+    if agent not in AGENTS:
+        return True
+    return not task.pixels if issubclass(AGENTS[agent], Subroutine) else hasattr(FAMILIES[task.family], agent)
+
+
 def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
     """Return the settings of the named agent for the task's family, within a budget of offline updates and env steps.
 
@@ -42,7 +49,7 @@ def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
     if agent not in AGENTS:
         return Settings(find_agent(agent)(), Preparation())
     kind, page = AGENTS[agent], FAMILIES[task.family]
-    if not (not task.pixels if issubclass(kind, Subroutine) else hasattr(page, agent)):
+    if not suits(agent, task):
         those = ", ".join(name for name in AGENTS if hasattr(page, name))
         shows = "shows images" if task.pixels else "shows no images"
         raise MoorlError(f"{agent} cannot learn {task.name}, which {shows}; its agents are {those}")

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from benchmarks import __main__ as main
 from benchmarks import runner, tables
 from benchmarks.budgets import BUDGETS, Budget
-from benchmarks.runner import Cell, plan, sweep
+from benchmarks.cells import Cell, plan
+from benchmarks.runner import sweep
 from moorl_jax.cli import _seeds
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.engine import provenance, results

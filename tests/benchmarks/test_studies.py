@@ -5,7 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.budgets import BUDGETS, Budget
-from benchmarks.runner import Cell, Outcome, sweep
+from benchmarks.cells import Cell
+from benchmarks.runner import Outcome, sweep
 from benchmarks.studies import study
 from benchmarks.studies.__main__ import app
 from benchmarks.studies.catalogue import STUDIES

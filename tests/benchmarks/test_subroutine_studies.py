@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.budgets import BUDGETS
-from benchmarks.runner import Cell, Outcome
+from benchmarks.cells import Cell
+from benchmarks.runner import Outcome
 from benchmarks.studies import questions, subroutines
 from benchmarks.studies.catalogue import BY_BOTH, STUDIES, VALIDATIONS
 from moorl_jax.engine.results import Result

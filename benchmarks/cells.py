@@ -1,0 +1,165 @@
+"""Cells: what a sweep is made of, and what decides that two are the same."""
+
+import dataclasses
+import hashlib
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.budgets import Budget
+from moorl_jax.agents import AGENTS, Subroutine
+from moorl_jax.agents.overrides import override
+from moorl_jax.data import choose
+from moorl_jax.data.preparation import Preparation
+from moorl_jax.engine import provenance, results
+from moorl_jax.engine.trainer import needs_data
+from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Phase
+from moorl_jax.settings import Settings, settings, suits
+from moorl_jax.tasks import Task
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One task, one agent, one source, all seeds: the unit of running, resuming and results."""
+
+    task: Task
+    agent: str
+    source: str
+    seeds: tuple[int, ...]
+    budget: Budget
+    protocol: str
+    overrides: tuple[str, ...] = ()  #: NAME=VALUE changes of the agent's settings
+    variant: str = ""  #: what those changes are called in tables and pictures
+
+    @property
+    def label(self) -> str:
+        """The cell's name in tables and pictures."""
+        return self.variant or self.agent
+
+    @property
+    def spend(self) -> tuple[int, int]:
+        """Offline updates and env steps, per seed."""
+        return self.budget.spend(self.protocol)
+
+    @property
+    def intervals(self) -> tuple[int, int]:
+        """Offline updates and env steps between evaluations."""
+        updates, env_steps = self.spend
+        return max(1, updates // self.budget.evaluations), max(1, env_steps // self.budget.evaluations)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of an evaluation, per seed."""
+        return min(self.task.evaluation_episodes, self.budget.episodes)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What the agent goes through."""
+        return self.settings.agent.phases(*self.spend)
+
+    @property
+    def settings(self) -> Settings:
+        """The agent's config and its data's preparation."""
+        chosen = settings(self.agent, self.task, *self.spend)
+        return dataclasses.replace(chosen, agent=override(chosen.agent, self.overrides))
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The settings as a result holds them."""
+        return _written(self.settings)
+
+    @property
+    def name(self) -> str:
+        """Where the result lies below the cells' directory: readable, and unique to all that decides the result.
+
+        Settings count where they are not the defaults, so that a new setting with a default renames no cell; whether a
+        cell's defaults are still today's is seen when it is found (`_finished`).
+        """
+        file, own, _ = self.agent.rpartition(":")
+        identity = {
+            "agent": self.agent,
+            "code": hashlib.sha256(Path(file).read_bytes()).hexdigest() if own else None,  # a user's, still changing
+            **_chosen(self.written, _written(Settings(type(self.settings.agent)(), Preparation()))),
+            "seeds": self.seeds,
+            "spend": self.spend,
+            "intervals": self.intervals,
+            "episodes": self.episodes,
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        agent = self.agent.rpartition("/")[2].replace(":", "-")
+        how = self.budget.name if self.protocol == "offline" else f"{self.protocol}-{self.budget.name}"
+        return f"{self.task.name}/{agent}-{self.source}-{how}-{len(self.seeds)}seeds-{digest}"
+
+    @property
+    def command(self) -> str:
+        """The command that runs this cell again."""
+        seeds = ",".join(map(str, self.seeds)) + "," * (len(self.seeds) == 1)
+        (updates, env_steps), (every, every_steps) = self.spend, self.intervals
+        source = "" if self.source == results.NO_SOURCE else f" --source {self.source}"
+        offline = f" --updates {updates}" + (f" --evaluate-every {every}" if updates else "")
+        online = f" --env-steps {env_steps} --evaluate-every-steps {every_steps}" if env_steps else ""
+        changes = "".join(f" --set {shlex.quote(change)}" for change in self.overrides)
+        fewer = f" --episodes {self.episodes}" if self.episodes < self.task.evaluation_episodes else ""
+        return (
+            f"moorl-jax train --agent {self.agent} --task {self.task.name}{source} --seeds {seeds}{offline}{online}"
+            f"{fewer}{changes}"
+        )
+
+
+def plan(
+    tasks: tuple[Task, ...],
+    agents: list[str],
+    source: str,
+    policies: Path | None,
+    seeds: int,
+    budget: Budget,
+    protocol: str,
+) -> list[Cell]:
+    """Return the sweep's cells, task by task; raise MoorlError before anything runs if one cannot be."""
+    cells = [
+        Cell(task, agent, results.NO_SOURCE, tuple(range(seeds)), budget, protocol)
+        for task in tasks
+        for agent in agents
+    ]
+    return [sourced(cell, source, policies) for cell in cells]
+
+
+def able(task: Task, budget: Budget, protocol: str) -> list[str]:
+    """Return all agents that can follow the protocol on the task, subroutines where it is theirs."""
+    found = []
+    for agent, kind in AGENTS.items():
+        if suits(agent, task) and (protocol == "subroutine" or not issubclass(kind, Subroutine)):
+            try:
+                _ = Cell(task, agent, results.NO_SOURCE, (0,), budget, protocol).phases
+            except MoorlError:
+                continue
+            found.append(agent)
+    return found
+
+
+def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:
+    """Return the cell with the source of its data, where it needs any; raise MoorlError if it cannot be run."""
+    if needs_data(cell.phases):
+        cell = dataclasses.replace(cell, source=choose(cell.task, source, policies))
+    _ = cell.name  # an agent that is unknown or cannot be saved is named now, not after hours of others
+    return cell
+
+
+def _written(settings: Settings) -> dict[str, Any]:
+    """Return settings as a result's config.json holds them."""
+    fields = {
+        "agent_config": provenance.agent_fields(settings.agent),
+        "preparation": dataclasses.asdict(settings.preparation),
+    }
+    return json.loads(json.dumps(fields))
+
+
+def _chosen(written: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return of each part what differs from the defaults."""
+    return {
+        part: {name: value for name, value in fields.items() if value != defaults[part][name]}
+        for part, fields in written.items()
+    }

@@ -1,0 +1,82 @@
+"""Finished results, wherever they lie, as one table of runs."""
+
+import itertools
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from moorl_jax.agents import Subroutine, find_agent
+from moorl_jax.engine import results
+from moorl_jax.engine.results import Result
+from moorl_jax.errors import MoorlError
+
+BOARD = ["protocol", "source", "updates", "env_steps"]  #: what runs have in common that may be compared
+
+
+def find_results(places: list[Path]) -> list[Result]:
+    """Return the finished results in directories and all below them, in the order of their names.
+
+    What is damaged or still running is passed over. Raises MoorlError for a directory that is not there.
+    """
+    found: dict[Path, Result] = {}
+    for place in places:
+        if not place.is_dir():
+            raise MoorlError(f"{place}: there is no such directory of results")
+        for config in sorted(place.rglob(results.FILES[0])):
+            try:
+                found[config.parent] = results.read(config.parent)
+            except MoorlError:
+                continue
+    return list(found.values())
+
+
+def runs(found: list[Result]) -> pd.DataFrame:
+    """Return a row per run, that is per seed of each result.
+
+    `agent` carries in brackets what of its settings was changed by hand. `last` and `best` are normalized scores, of
+    the last evaluation and of the best one.
+    """
+    rows = []
+    for number, result in enumerate(found):
+        scores = result.curves.groupby("seed", sort=False)["score"]
+        for seed, last, best in zip(result.config["seeds"], scores.last(), scores.max(), strict=True):
+            rows.append(
+                {
+                    "result": number,
+                    "task": result.config["task"],
+                    "agent": label(result),
+                    "protocol": protocol_of(result),
+                    "source": result.config["source"],
+                    "updates": result.plan.updates,
+                    "env_steps": result.plan.env_steps,
+                    "episodes": result.plan.episodes,
+                    "seed": seed,
+                    "last": last,
+                    "best": best,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def protocol_of(result: Result) -> str:
+    """Return the protocol that a result followed."""
+    plan = result.plan
+    if not plan.env_steps:
+        return "offline"
+    if issubclass(find_agent(result.config["agent"]), Subroutine):
+        return "subroutine"
+    return "offline-to-online" if plan.updates else "online"
+
+
+def label(result: Result) -> str:
+    """Return the agent's name, with the settings that were changed by hand."""
+    words = shlex.split(result.config["command"])
+    changes = [word for before, word in itertools.pairwise(words) if before == "--set"]
+    return result.config["agent"] + (f" ({', '.join(changes)})" if changes else "")
+
+
+def scores(table: pd.DataFrame, column: str = "last") -> list[np.ndarray]:
+    """Return a column of an agent's runs as an array a task."""
+    return [group.to_numpy() for _, group in table.groupby("task", sort=True)[column]]

@@ -1,0 +1,148 @@
+"""What a sweep would cost: time from the speeds of finished cells, memory and disk from the size of its data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cells import Cell
+from benchmarks.collection import find_results
+from benchmarks.tables import DASH
+from moorl_jax.data import plans
+from moorl_jax.engine import results
+from moorl_jax.engine.devices import usable_cores
+from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.errors import MoorlError
+
+NUMBERS_BESIDE = 2  #: a transition's reward and terminal
+CHECKPOINTS = 2  #: kept at a time while a cell trains
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one seed costs on one device of this kind, evaluations and compilation included; NaN where unknown."""
+
+    update: float  #: seconds an offline update
+    env_step: float  #: seconds an env step, updates included
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a cell would cost; NaN where nothing measured tells."""
+
+    cell: Cell
+    finished: bool
+    device_hours: float  #: of all seeds together
+    memory: float  #: bytes of the data that a device holds, experience to come included
+    disk: float  #: bytes of the data's file and of the checkpoints while it runs
+
+
+def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: str) -> list[Forecast]:
+    """Return what each cell would cost on devices of a kind (`cpu cpu`), by the results finished on such ones."""
+    measured = [result for result in find_results([directory]) if kind in result.provenance["devices"]]
+    known = {(r.config["task"], r.config["source"]): r.provenance.get("transitions") for r in measured}
+    forecasts = []
+    for cell in cells:
+        updates, env_steps = cell.spend
+        speed = _speed(cell, measured)
+        seconds = sum(count * cost for count, cost in ((updates, speed.update), (env_steps, speed.env_step)) if count)
+        rows = _rows(cell, known.get((cell.task.name, cell.source)), policies)
+        row = _row_bytes(cell)
+        forecasts.append(
+            Forecast(
+                cell,
+                (directory / cell.name / results.CHECKPOINT).exists(),
+                len(cell.seeds) * seconds / 3600,
+                (rows + env_steps) * row,
+                rows * row + CHECKPOINTS * len(cell.seeds) * env_steps * row,
+            )
+        )
+    return forecasts
+
+
+def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: int, console: Console) -> None:
+    """Print what would run and what it would cost here."""
+    device = jax.local_devices()[0]
+    forecasts = forecast(cells, directory, policies, f"{device.platform} {device.device_kind}")
+    table = Table("task", "agent", "source", "seeds", "", "device hours", "data in memory", "disk")
+    for each in forecasts:
+        cell = each.cell
+        state = "finished" if each.finished else "to run"
+        words = (cell.task.name, cell.label, cell.source, str(len(cell.seeds)), state)
+        table.add_row(*words, _number(each.device_hours, "{:.2f}"), _size(each.memory), _size(each.disk))
+    console.print(table)
+    waiting = [each for each in forecasts if not each.finished]
+    unknown = sorted({each.cell.agent for each in waiting if np.isnan(each.device_hours)})
+    hours = np.nansum([each.device_hours for each in waiting])
+    devices = usable_cores() if device.platform == "cpu" else jax.local_device_count()
+    files = {(each.cell.task.name, each.cell.source): each.disk for each in waiting}
+    at_once = sorted((each.memory for each in waiting), reverse=True)[:parallel]
+    console.print(
+        f"{len(forecasts)} cells, {len(waiting)} to run: about {hours / devices:.1f} hours on {devices} devices "
+        f"({device.device_kind}), {_size(np.nansum(at_once) * devices / parallel)} of memory for data, "
+        f"{_size(np.nansum(list(files.values())))} of disk.",
+        highlight=False,
+    )
+    if unknown:
+        console.print(
+            f"Without an estimate: {', '.join(unknown)}, of which no finished cell below {directory} tells the speed.",
+            highlight=False,
+        )
+
+
+def _speed(cell: Cell, measured: list[Result]) -> Speed:
+    """Return the median speed of the agent's finished cells, of the task's family where there are any."""
+    same = [result for result in measured if result.config["agent"] == cell.agent]
+    family = [result for result in same if result.task.family == cell.task.family]
+    speeds = [_measured(result) for result in family or same]
+    updates, env_steps = [s.update for s in speeds], [s.env_step for s in speeds]
+    return Speed(
+        float(np.nanmedian(updates)) if np.isfinite(updates).any() else np.nan,
+        float(np.nanmedian(env_steps)) if np.isfinite(env_steps).any() else np.nan,
+    )
+
+
+def _measured(result: Result) -> Speed:
+    """Read off a result what an update and an env step of one seed took of one device."""
+    curves, plan = result.curves, result.plan
+    seeds, devices = len(result.config["seeds"]), len(result.provenance["devices"])
+    offline = curves.loc[curves["env_steps"] == 0, "seconds"]
+    before = float(offline.max()) if len(offline) else 0.0  # agents without an offline phase pass over its updates
+    each = min(seeds, devices) / seeds
+    return Speed(
+        before / plan.updates * each if plan.updates else np.nan,
+        (curves["seconds"].max() - before) / plan.env_steps * each if plan.env_steps else np.nan,
+    )
+
+
+def _rows(cell: Cell, known: int | None, policies: Path | None) -> float:
+    """Return how many transitions the cell's data has: as a finished cell says, or as its recipe plans."""
+    if cell.source == NO_SOURCE:
+        return 0
+    if known:
+        return known
+    if cell.source not in ("recipe", "embedded"):
+        return np.nan
+    try:
+        return sum(steps for _, steps in plans.plan(cell.task, policies, cell.source)) or np.nan
+    except MoorlError:
+        return np.nan
+
+
+def _row_bytes(cell: Cell) -> int:
+    """Return the bytes of a transition; of images the one frame that it adds."""
+    if cell.task.pixels:
+        size = cell.task.observation_shape[0]
+        return 3 * size * size
+    return 4 * (2 * cell.task.observation_shape[0] + cell.task.action_size + NUMBERS_BESIDE)
+
+
+def _number(value: float, form: str) -> str:
+    return DASH if np.isnan(value) else form.format(value)
+
+
+def _size(count: float) -> str:
+    return _number(count / 1e6, "{:,.0f} MB")

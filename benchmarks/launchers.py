@@ -1,0 +1,181 @@
+"""Where a sweep's cells run besides in turn: side by side in processes of their own, or on a Ray cluster."""
+
+import itertools
+import multiprocessing
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.runner import InTurn, Job, Launcher, attempt
+from moorl_jax.data import Dataset, load
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.results import NO_SOURCE
+from moorl_jax.errors import MoorlError, NotAvailableError, UnknownNameError
+from moorl_jax.progress import Display
+
+LAUNCHERS = ("local", "ray")
+HERE = Path(__file__).parents[1]
+# Several processes share an accelerator, of which each would otherwise take three quarters at once.
+SHARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+ParallelOption = Annotated[int, typer.Option(min=1, help="Cells at a time, each in a process of its own.")]
+LauncherOption = Annotated[str, typer.Option(help="local, or ray: an existing Ray cluster with one file system.")]
+GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs that a cell asks Ray for; a fraction shares one.")]
+
+
+@contextmanager
+def launching(name: str, parallel: int, gpus: float, display: Display) -> Iterator[Launcher]:
+    """Open the launcher of that name for `parallel` cells at a time; jobs that still run when it closes are stopped.
+
+    Raises UnknownNameError, or NotAvailableError where there is no cluster.
+    """
+    if name not in LAUNCHERS:
+        raise UnknownNameError("launcher", name, LAUNCHERS)
+    if name == "ray":
+        with OnRay(gpus, display) as cluster:
+            yield cluster
+    elif parallel > 1:
+        with InProcesses(parallel, display) as processes:
+            yield processes
+    else:
+        yield InTurn(display)
+
+
+class InProcesses:
+    """Runs so many jobs at a time, each in a new process with its share of the cores.
+
+    A process that is lost, killed for memory say, loses its cell alone.
+    """
+
+    def __init__(self, count: int, display: Display):
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+        self._display = display
+        self._threads = ThreadPoolExecutor(count)
+        self._shares: queue.SimpleQueue[set[int]] = queue.SimpleQueue()
+        for place in range(count):
+            self._shares.put(set(cores[place::count]) or {cores[place % len(cores)]})
+        self._running: set[Any] = set()
+
+    def __enter__(self) -> "InProcesses":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in tuple(self._running):
+            process.terminate()
+
+    def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":  # noqa: ARG002
+        """Run the job as soon as a process is free. It reads its data itself."""
+        return self._threads.submit(self._watch, job)
+
+    def _watch(self, job: Job) -> str:
+        share = self._shares.get()
+        context = multiprocessing.get_context("spawn")  # a fork of a process that has used JAX may hang
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(job, share, theirs), daemon=True)
+        report = self._display.training(job.label)
+        process.start()
+        self._running.add(process)
+        theirs.close()  # so that the pipe ends when the process does
+        fault = None
+        try:
+            while fault is None:
+                kind, news = ours.recv()
+                if kind == "report":
+                    report(news)
+                elif kind == "warning":
+                    self._display.warn(news)
+                else:
+                    fault = news
+        except EOFError:
+            process.join()
+            fault = f"its process was lost, exit status {process.exitcode}"
+        finally:
+            self._running.discard(process)
+            self._shares.put(share)
+            self._display.clear(job.label)
+        return fault
+
+
+class OnRay:
+    """Runs all jobs as tasks of an existing Ray cluster, whose nodes share this one's file system.
+
+    A worker that is lost loses its cell alone.
+    """
+
+    def __init__(self, gpus: float, display: Display):
+        try:
+            import ray
+            from ray.util.queue import Queue
+        except ModuleNotFoundError as error:
+            raise NotAvailableError(f"this needs Ray, the extra 'ray': pip install -e '.[ray]' ({error})") from error
+        self._ray, self._display = ray, display
+        try:
+            environment = {"env_vars": {"PYTHONPATH": str(HERE)} | SHARING}
+            ray.init(address="auto", runtime_env=environment, log_to_driver=False, configure_logging=False)
+        except ConnectionError as error:
+            raise NotAvailableError("no Ray cluster is running here; `ray start --head` starts one") from error
+        self._work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_work_on_ray)
+        self._news = Queue()
+        self._reports: dict[str, Any] = {}
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def __enter__(self) -> "OnRay":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ray.shutdown()
+
+    def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":  # noqa: ARG002
+        """Run the job as soon as the cluster has room for it. It reads its data itself."""
+        working, done = self._work.remote(job, self._news).future(), Future[str]()
+
+        def ended(working: "Future[str]") -> None:
+            if job.label in self._reports:
+                self._display.clear(job.label)
+            error = working.exception()
+            done.set_result(f"its worker was lost: {error}" if error else working.result())
+
+        working.add_done_callback(ended)
+        return done
+
+    def _listen(self) -> None:
+        for _ in itertools.count():
+            label, kind, news = self._news.get()
+            if kind == "warning":
+                self._display.warn(news)
+                continue
+            if label not in self._reports:
+                self._reports[label] = self._display.training(label)
+            self._reports[label](news)
+
+
+def _work(job: Job, cores: set[int], news: Connection) -> None:
+    """Run a job in this process, on these cores."""
+    if hasattr(os, "sched_setaffinity"):  # not on a Mac
+        os.sched_setaffinity(0, cores)
+    use_all_cores()
+    os.environ |= SHARING
+    news.send(("ended", _tried(job, lambda kind, told: news.send((kind, told)))))
+
+
+def _work_on_ray(job: Job, news: Any) -> str:
+    return _tried(job, lambda kind, told: news.put((job.label, kind, told)))
+
+
+def _tried(job: Job, tell: Any) -> str:
+    """Read a job's data and run it; return what went wrong, or nothing."""
+    cell = job.cell
+    try:
+        dataset = None if cell.source == NO_SOURCE else load(cell.task, cell.source, job.policies)
+    except MoorlError as error:
+        return str(error)
+    return attempt(job, dataset, lambda report: tell("report", report), lambda warning: tell("warning", warning))

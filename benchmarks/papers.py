@@ -1,0 +1,275 @@
+"""`python -m benchmarks.papers PAPER`: a paper's table, its figures beside ours. `make tables` calls it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.table import Table
+from scipy import stats
+
+from benchmarks.collection import find_results, runs
+from benchmarks.published import Published, published_table
+from benchmarks.tables import DASH
+from moorl_jax.cli import guarded
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.progress import terminal
+from moorl_jax.tasks import SUITES
+
+ALPHA = 0.05  #: of the test that tells ours from theirs
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of a paper."""
+
+    title: str
+    table: str  #: its name in published_scores.csv
+    phase: str  #: offline or online, at whose end the scores were taken
+    protocol: str  #: of ours
+    tasks: tuple[str, ...]
+    agents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a paper's tables hold, and what has to be known to read them."""
+
+    note: str
+    sections: tuple[Section, ...]
+
+
+_ADROIT_CLONED = tuple(name for name in SUITES["adroit"] if "cloned" in name)
+_CORL = ("bc", "td3_bc", "iql", "cql", "AWAC", "ReBRAC")
+_CORL_ONLINE = ("iql", "cql", "spot", "cal_ql", "AWAC", "ReBRAC")
+_OPT_TASKS = SUITES["opt-19"]
+_VD4RL = ("pixel_bc", "drq_bc", "pixel_cql")
+_HYBRID = ("moorl", "rlpd", "sac", "cal_ql", "opt")
+_HYBRID_OF_IMAGES = ("pixel_moorl", "pixel_rlpd", "drq_bc")
+
+PAPERS = {
+    "corl": Paper(
+        "CORL (Tarasov et al. 2022), its README's last scores and fine-tuning.",
+        (
+            Section("Offline: locomotion", "corl", "offline", "offline", SUITES["locomotion"], _CORL),
+            Section("Offline: AntMaze", "corl", "offline", "offline", SUITES["antmaze"], _CORL),
+            Section("Offline: Adroit", "corl", "offline", "offline", SUITES["adroit"], _CORL),
+            Section(
+                "Fine-tuned: AntMaze and Adroit",
+                "corl-online",
+                "online",
+                "offline-to-online",
+                (*SUITES["antmaze"], *_ADROIT_CLONED),
+                _CORL_ONLINE,
+            ),
+        ),
+    ),
+    "opt": Paper(
+        "OPT (Shin et al. 2025, arXiv 2507.08387), what others quote of its tables: no deviations, and not all rows. "
+        "TD3 and OPT learned offline by TD3+BC, SPOT and OPT over it by SPOT.",
+        (
+            Section(
+                "MuJoCo, 300k env steps",
+                "opt",
+                "online",
+                "offline-to-online",
+                _OPT_TASKS[:9],
+                ("td3_bc", "Off2OnRL", "cal_ql", "opt"),
+            ),
+            Section(
+                "AntMaze and Adroit, 300k env steps",
+                "opt",
+                "online",
+                "offline-to-online",
+                _OPT_TASKS[9:],
+                ("spot", "cal_ql", "opt_spot"),
+            ),
+        ),
+    ),
+    "moorl": Paper(
+        "MOORL (Chaudhary et al. 2025, arXiv 2506.09574) has tables of 28 tasks that we could not read: neither which "
+        "tasks they are nor a figure of them is known to us, so all in the tables is ours, but for RLPD's published in "
+        "another paper. The choice of the 28 is ours too.",
+        (
+            Section("States", "moorl", "online", "offline-to-online", SUITES["moorl-28"][:19], _HYBRID),
+            Section("Images", "moorl", "online", "offline-to-online", SUITES["moorl-28"][19:], _HYBRID_OF_IMAGES),
+        ),
+    ),
+    "vd4rl": Paper(
+        "V-D4RL (Lu et al. 2022, arXiv 2206.04779), as reprinted in ReBRAC's paper: returns / 10. Its CQL lies over "
+        "DrQ-v2, ours over SAC.",
+        (Section("Offline", "vd4rl", "offline", "offline", SUITES["vd4rl"], _VD4RL),),
+    ),
+}
+
+
+def frame(section: Section, ours: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per task and agent: our figure, theirs, and the p value of Welch's test between them.
+
+    Ours is of the runs with the largest budget. The test, of two means with their deviations, needs two seeds on either
+    side.
+    """
+    theirs = published_table(section.table, section.phase)
+    rows = []
+    for task in section.tasks:
+        for agent in section.agents:
+            row: dict[str, Any] = {"task": task, "agent": agent}
+            found = _largest(ours, task, agent, section.protocol)
+            row |= {"mean": np.nan, "std": np.nan, "seeds": 0, "source": "", "updates": 0, "env_steps": 0}
+            if len(found):
+                first = found.iloc[0]
+                std = found["last"].std(ddof=0) if len(found) > 1 else np.nan
+                row |= {"mean": found["last"].mean(), "std": std, "seeds": len(found)}
+                row |= {name: first[name] for name in ("source", "updates", "env_steps")}
+            known = theirs.get((task, agent))
+            row |= {"published": known.mean if known else np.nan, "published std": known.std if known else np.nan}
+            row |= {"published seeds": known.seeds if known else None, "published in": str(known or "")}
+            row["p"] = _welch(row["mean"], row["std"], row["seeds"], known)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def text(numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> pd.DataFrame:
+    """Return the section as a person reads it, a row a task: ours, a sign between them, theirs.
+
+    `marks` gives each kind of run of ours, by source, seeds, updates and env steps, its letter.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for number in numbers.to_dict("records"):
+        row = rows.setdefault(str(number["task"]), {"task": str(number["task"])})
+        here = _spread(number["mean"], number["std"])
+        if number["seeds"]:
+            here += f" {marks[_kind(number)]}"
+        row[str(number["agent"])] = f"{here} {_sign(number)} {_spread(number['published'], number['published std'])}"
+    table = pd.DataFrame(list(rows.values()))
+    return table.mask(table == f"{DASH} | {DASH}", DASH)
+
+
+def legend(paper: Paper, numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> str:
+    """Say what the figures are, and by what each was made."""
+    kinds = [
+        f"{mark}: {source} data, {seeds} seed{'s' * (seeds > 1)}"
+        + "".join(f", {count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count)
+        for (source, seeds, updates, env_steps), mark in marks.items()
+    ]
+    published = list(dict.fromkeys(numbers.loc[numbers["published in"] != "", "published in"]))
+    lines = [
+        f"{paper.note} Normalized scores at the last evaluation, mean ± population standard deviation over seeds: "
+        "ours, then the published figure, which is of the original data and those authors' settings. "
+        f"< and >: ours is lower or higher (Welch's t test, two-sided, {ALPHA:.0%}, not corrected for the number of "
+        "tests); ≈: not told apart; |: not tested, for want of seeds or of a deviation.",
+        f"Ours: {'; '.join(kinds)}." if kinds else "Ours: none has been run.",
+        "Recipe and embedded data was regenerated here and is not D4RL's or V-D4RL's: a difference may be the data's.",
+        f"Published: {'; '.join(published)}." if published else "",
+    ]
+    return "\n\n".join(filter(None, lines))
+
+
+def make(paper: Paper, results: Path) -> tuple[list[tuple[str, pd.DataFrame]], pd.DataFrame, str]:
+    """Return the paper's sections as (title, table), all of its numbers, and the legend."""
+    found = find_results([results / "cells"])
+    ours = runs(found)
+    frames = [frame(section, ours).assign(section=section.title) for section in paper.sections]
+    numbers = pd.concat(frames, ignore_index=True)
+    kinds = dict.fromkeys(_kind(number) for number in numbers.to_dict("records") if number["seeds"])
+    marks = {kind: _letter(place) for place, kind in enumerate(kinds)}
+    tables = [(s.title, text(f, marks)) for s, f in zip(paper.sections, frames, strict=True)]
+    return tables, numbers, legend(paper, numbers, marks)
+
+
+def write(name: str, results: Path) -> list[Path]:
+    """Write a paper's tables as Markdown, CSV and LaTeX below `results/papers`, and return the files."""
+    tables, numbers, told = make(PAPERS[name], results)
+    folder = results / "papers"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.{ending}" for ending in ("md", "csv", "tex")]
+    pages = [f"## {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n" for title, table in tables]
+    files[0].write_text("\n".join(pages) + f"\n{told}\n")
+    numbers.to_csv(files[1], index=False, float_format="%.4f")
+    signs = {"±": r"$\pm$", "≈": r"$\approx$", "<": "$<$", ">": "$>$", "|": r"$\mid$", "_": r"\_"}
+    escaped = [(title, table.map(_escaper(signs)).rename(columns=_escaper(signs))) for title, table in tables]
+    files[2].write_text(
+        "\n".join(f"% {title}\n{table.to_latex(index=False, escape=False)}" for title, table in escaped)
+        + "".join(f"% {line}\n" for line in told.splitlines() if line)
+    )
+    return files
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@guarded
+def tables(
+    paper: Annotated[str, typer.Argument(help=f"One of {', '.join(PAPERS)}.")],
+    results: Annotated[Path, typer.Option(help="Directory of results.")] = Path("results"),
+) -> None:
+    """Print a paper's tables, its figures beside ours, and write them as Markdown, CSV and LaTeX."""
+    if paper not in PAPERS:
+        raise UnknownNameError("paper", paper, PAPERS)
+    sections, _, told = make(PAPERS[paper], results)
+    console = terminal()
+    for title, section in sections:
+        table = Table(*section.columns, title=title, title_justify="left")
+        for row in section.itertuples(index=False):
+            table.add_row(*row)
+        console.print(table)
+    console.print(told, highlight=False, markup=False)
+    console.print(f"written: {', '.join(map(str, write(paper, results)))}", highlight=False)
+
+
+def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.DataFrame:
+    """Return the runs of one result: the one with the most updates and env steps, then the most seeds."""
+    if ours.empty:
+        return ours
+    found = ours[(ours["task"] == task) & (ours["agent"] == agent) & (ours["protocol"] == protocol)]
+    if found.empty:
+        return found
+    spent = found.groupby("result").agg(
+        spent=("updates", "first"), steps=("env_steps", "first"), seeds=("seed", "count")
+    )
+    return found[found["result"] == spent.sort_values(["spent", "steps", "seeds"]).index[-1]]
+
+
+def _welch(mean: float, std: float, seeds: int, known: Published | None) -> float:
+    if not known or seeds < 2 or not known.seeds or known.seeds < 2 or np.isnan(known.std):
+        return np.nan
+    # Deviations are the population's; the test's are the sample's.
+    ours, theirs = (s * np.sqrt(n / (n - 1)) for s, n in ((std, seeds), (known.std, known.seeds)))
+    if ours == theirs == 0.0:
+        return float(mean == known.mean)
+    test = stats.ttest_ind_from_stats(mean, ours, seeds, known.mean, theirs, known.seeds, equal_var=False)
+    return float(test.pvalue)
+
+
+def _sign(number: dict[Any, Any]) -> str:
+    if np.isnan(number["p"]):
+        return "|"
+    if number["p"] >= ALPHA:
+        return "≈"
+    return "<" if number["mean"] < number["published"] else ">"
+
+
+def _kind(number: dict[Any, Any]) -> tuple[Any, ...]:
+    return number["source"], number["seeds"], number["updates"], number["env_steps"]
+
+
+def _letter(place: int) -> str:
+    """Return a, b, ..., z, aa, ab, ..."""
+    return ("" if place < 26 else _letter(place // 26 - 1)) + chr(ord("a") + place % 26)
+
+
+def _spread(value: float, std: float) -> str:
+    if np.isnan(value):
+        return DASH
+    return f"{value:.1f}" + ("" if np.isnan(std) else f" ± {std:.1f}")
+
+
+def _escaper(signs: dict[str, str]) -> Any:
+    return lambda words: "".join(signs.get(letter, letter) for letter in words)
+
+
+if __name__ == "__main__":
+    app()

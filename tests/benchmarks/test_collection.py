@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from benchmarks.collection import find_results, runs, scores
+from moorl_jax.errors import MoorlError
+from tests.benchmarks.stored import store
+
+
+def test_runs_are_found_wherever_they_lie(tmp_path):
+    store(tmp_path / "a/one")
+    store(tmp_path / "b/two", agent="sac", updates=0, env_steps=500, scores=(4.0,))
+    store(tmp_path / "b/three", env_steps=500, command="moorl-jax train --set expectile=0.9 --seeds 2")
+    store(tmp_path / "b/four", agent="tune_iql", task="hopper", updates=50, env_steps=500)
+    found = runs(find_results([tmp_path / "a", tmp_path]))
+    assert found.groupby("agent")["protocol"].first().to_dict() == {
+        "iql": "offline",
+        "iql (expectile=0.9)": "offline-to-online",
+        "sac": "online",
+        "tune_iql": "subroutine",
+    }
+    assert found.loc[found["agent"] == "iql", "last"].tolist() == [10.0, 20.0]
+    assert found.loc[found["agent"] == "iql", "seed"].tolist() == [0, 1]
+
+
+def test_the_best_score_is_of_any_evaluation(tmp_path):
+    store(tmp_path / "one", scores=(-6.0, 20.0))
+    assert runs(find_results([tmp_path]))["best"].tolist() == [-3.0, 20.0]
+
+
+def test_what_is_damaged_is_passed_over(tmp_path):
+    store(tmp_path / "good")
+    (store(tmp_path / "bad") / "curves.csv").write_text("broken")
+    assert [result.directory.name for result in find_results([tmp_path])] == ["good"]
+    with pytest.raises(MoorlError, match="no such directory"):
+        find_results([tmp_path / "nowhere"])
+
+
+def test_scores_are_an_array_a_task(tmp_path):
+    store(tmp_path / "one")
+    store(tmp_path / "two", task="walker2d-medium-v2", scores=(1.0, 2.0, 3.0))
+    first, second = scores(runs(find_results([tmp_path])))
+    np.testing.assert_array_equal(first, [10.0, 20.0])
+    np.testing.assert_array_equal(second, [1.0, 2.0, 3.0])

@@ -1,0 +1,72 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from benchmarks.cells import plan
+from benchmarks.launchers import InProcesses, launching
+from benchmarks.runner import sweep
+from moorl_jax.data import hdf5, sources
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.progress import Display, terminal
+from tests.benchmarks.test_runner import NOTES, TINY
+
+KILLED = """
+import os
+import signal
+
+from moorl_jax.agents import BC
+
+
+class Killed(BC):
+    def init(self, key, example):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def cells(hopper, hopper_rows, tmp_path):
+    """Three cells of which the second kills the process that it is in."""
+    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
+    (tmp_path / "killed.py").write_text(KILLED)
+    agents = ["bc", f"{tmp_path / 'killed.py'}:Killed", "td3_bc"]
+    budget = dataclasses.replace(TINY, episodes=1)
+    return plan((hopper,), agents, "embedded", None, 1, budget, "offline")
+
+
+def test_cells_run_side_by_side_and_a_lost_process_loses_its_own_alone(cells, tmp_path, capsys):
+    display = Display(terminal())
+    with InProcesses(2, display) as launcher:
+        outcomes = sweep(cells, tmp_path / "cells", None, display, launcher)
+    alone = sweep([cells[0]], tmp_path / "alone", None, display)
+    assert [bool(outcome.fault) for outcome in outcomes] == [False, True, False]
+    assert "exit status -9" in outcomes[1].fault
+    there, here = outcomes[0].result.curves, alone[0].result.curves
+    np.testing.assert_array_equal(there["score"], here["score"])
+    said = capsys.readouterr().out
+    assert "offline: [1/3] hopper-medium-v2 bc 6 of 6 updates" in said
+    assert "(3 of 3 cells)" in said
+
+
+def test_an_unknown_launcher_gets_a_suggestion():
+    display = Display(terminal())
+    with pytest.raises(UnknownNameError, match="did you mean ray"), launching("rays", 1, 0.0, display):
+        pass
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_nodes_runs_all_and_loses_one_cell(cells, tmp_path, monkeypatch, capsys):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    display = Display(terminal())
+    try:
+        with launching("ray", 1, 0.0, display) as launcher:
+            outcomes = sweep(cells, tmp_path / "cells", None, display, launcher)
+    finally:
+        cluster.shutdown()
+    assert [bool(outcome.fault) for outcome in outcomes] == [False, True, False]
+    assert "its worker was lost" in outcomes[1].fault
+    assert "offline: [1/3] hopper-medium-v2 bc 6 of 6 updates" in capsys.readouterr().out

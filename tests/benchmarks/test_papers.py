@@ -1,0 +1,73 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from benchmarks import papers
+from benchmarks.papers import PAPERS
+from benchmarks.published import published_table
+from moorl_jax.tasks import TASKS
+
+TASK = "hopper-medium-v2"
+
+
+def runs_of(agent, scores, **changes):
+    row = {
+        "result": 0, "task": TASK, "agent": agent, "protocol": "offline", "source": "recipe",
+        "updates": 1_000, "env_steps": 0, "episodes": 10,
+    }  # fmt: skip
+    rows = [row | {"seed": seed, "last": score, "best": score} for seed, score in enumerate(scores)]
+    return pd.DataFrame(rows).assign(**changes)
+
+
+def test_all_tasks_are_known_and_all_figures_in_some_paper():
+    for name in PAPERS:
+        for section in PAPERS[name].sections:
+            assert set(section.tasks) <= set(TASKS)
+            assert set(published_table(section.table, section.phase)) <= {
+                (task, agent) for each in PAPERS[name].sections for task in each.tasks for agent in each.agents
+            }
+
+
+def test_ours_stands_beside_theirs_with_welchs_test():
+    section = dataclasses.replace(PAPERS["corl"].sections[0], tasks=(TASK,), agents=("iql", "bc", "ReBRAC"))
+    ours = pd.concat([runs_of("iql", [40.0, 44.0, 42.0]), runs_of("bc", [50.0], result=1)])
+    numbers = papers.frame(section, ours).set_index("agent")
+    # CORL's README: 67.53 ± 3.78 of four seeds, of which the sample's deviation is larger.
+    expected = stats.ttest_ind_from_stats(42.0, 2.0, 3, 67.53, 3.78 * np.sqrt(4 / 3), 4, equal_var=False).pvalue
+    assert numbers.loc["iql", "p"] == pytest.approx(expected)
+    assert np.isnan(numbers.loc["bc", "p"])  # one seed
+    marks = {("recipe", 3, 1_000, 0): "a", ("recipe", 1, 1_000, 0): "b"}
+    row = papers.text(numbers.reset_index(), marks).loc[0]
+    assert row["iql"] == "42.0 ± 1.6 a < 67.5 ± 3.8"
+    assert row["bc"] == "50.0 b | 53.5 ± 1.8"
+    assert row["ReBRAC"].startswith("– | 102.3")
+
+
+def test_of_several_results_the_largest_counts():
+    section = dataclasses.replace(PAPERS["corl"].sections[0], tasks=(TASK,), agents=("iql",))
+    short, long_, few = (
+        runs_of("iql", scores, result=number, updates=updates)
+        for number, (scores, updates) in enumerate([([1.0, 2.0, 3.0], 10), ([5.0, 7.0], 20), ([9.0], 20)])
+    )
+    assert papers.frame(section, pd.concat([few, short, long_])).loc[0, "mean"] == 6.0
+    online = runs_of("iql", [8.0], result=4, updates=99, protocol="offline-to-online")
+    assert papers.frame(section, pd.concat([long_, online])).loc[0, "mean"] == 6.0
+
+
+def test_the_command_writes_three_forms(tmp_path):
+    run = CliRunner().invoke(papers.app, ["opt", "--results", str(tmp_path)])
+    assert run.exit_code == 2  # there is no directory of cells
+    (tmp_path / "cells").mkdir()
+    run = CliRunner().invoke(papers.app, ["opt", "--results", str(tmp_path)])
+    assert run.exit_code == 0, run.output
+    assert "| walker2d-random-v2" in (tmp_path / "papers/opt.md").read_text()
+    assert "none has been run" in (tmp_path / "papers/opt.md").read_text()
+    latex = (tmp_path / "papers/opt.tex").read_text()
+    assert r"td3\_bc" in latex
+    assert r"-- $\mid$ 94.6" in latex or r"– $\mid$ 94.6" in latex
+    assert len(pd.read_csv(tmp_path / "papers/opt.csv")) == 9 * 4 + 10 * 3
+    assert "did you mean" in CliRunner().invoke(papers.app, ["optt", "--results", str(tmp_path)]).stderr
