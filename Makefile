@@ -25,7 +25,7 @@ POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench study tables fidelity test test-slow format clean
+.PHONY: help setup bench study tables report fidelity test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= 
 
 tables: $(READY)  ## print a paper's tables, its figures beside ours, and write them: PAPER=opt|moorl|corl|vd4rl
 	@$(BIN)/python -m benchmarks.papers '$(PAPER)'
+
+report: $(READY)  ## write all finished results as one HTML page, results/report.html
+	@$(BIN)/python -m benchmarks.report
 
 fidelity: $(READY)  ## hold every environment against D4RL's, write docs/fidelity.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity

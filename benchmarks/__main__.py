@@ -9,7 +9,7 @@ from benchmarks import forecast, plots, tables
 from benchmarks.budgets import BUDGETS, PROTOCOLS, EnvStepsOption, UpdatesOption, find_budget
 from benchmarks.cells import able, plan
 from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, launching
-from benchmarks.runner import sweep
+from benchmarks.runner import finished, sweep
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.engine.devices import use_all_cores
@@ -95,7 +95,7 @@ def bench(
     place += ("" if protocol == own else f"-{protocol}") + ("" if whole == "quick" else f"-{whole}")
     directory = results / (name or place)
     tables.write(outcomes, directory)
-    plots.curves(outcomes, directory / "curves.png")
+    plots.curves(finished(outcomes), directory / "curves.png")
     tables.show(outcomes, console)
     console.print(f"written: {', '.join(sorted(str(path) for path in directory.iterdir()))}", highlight=False)
     faulty = [outcome for outcome in outcomes if outcome.fault]

@@ -1,4 +1,4 @@
-"""Learning curves as pictures."""
+"""Learning curves and performance profiles as pictures."""
 
 import math
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from benchmarks.runner import Outcome
-from moorl_jax.engine.results import NO_SOURCE
+from benchmarks.statistics import Scores, profile
+from moorl_jax.engine.results import NO_SOURCE, Result
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -17,15 +17,14 @@ from matplotlib.ticker import EngFormatter
 OFFLINE_SHARE = 0.5  #: width of the offline phase in a picture of both, in widths of the online phase
 
 
-def curves(outcomes: list[Outcome], path: Path) -> None:
-    """Draw one panel a task: each agent's mean score over seeds against updates or env steps, a band of one std.
+def curves(finished: list[tuple[str, Result]], path: Path) -> None:
+    """Draw one panel a task: the mean score over seeds of each result against updates or env steps, by its label.
 
-    Where there are both, they share the axis: updates up to the switch, env steps after it. The dashed line is the
-    dataset's own mean score.
+    A band is one standard deviation. Where there are both, updates and env steps share the axis: updates up to the
+    switch, env steps after it. The dashed line is the dataset's own mean score.
     """
-    finished = [outcome for outcome in outcomes if outcome.result]
-    tasks = list(dict.fromkeys(outcome.cell.task.name for outcome in finished))
-    labels = list(dict.fromkeys(outcome.cell.label for outcome in finished))
+    tasks = list(dict.fromkeys(result.task.name for _, result in finished))
+    labels = list(dict.fromkeys(label for label, _ in finished))
     if not tasks:
         return
     colours = plt.get_cmap("tab10" if len(labels) <= 10 else "tab20").colors  # type: ignore[attr-defined]
@@ -37,14 +36,13 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
     for axis in axes.flat[len(tasks) :]:
         axis.set_visible(False)
     for axis, task in zip(axes.flat, tasks, strict=False):
-        here = [outcome for outcome in finished if outcome.cell.task.name == task]
-        updates, env_steps = here[0].cell.spend
-        begins_offline = any((outcome.result.curves["env_steps"] == 0).any() for outcome in here if outcome.result)
+        here = [(label, result) for label, result in finished if result.task.name == task]
+        updates, env_steps = here[0][1].plan.updates, here[0][1].plan.env_steps
+        begins_offline = any((result.curves["env_steps"] == 0).any() for _, result in here)
         offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
-        for outcome in here:
-            assert outcome.result is not None
+        for label, result in here:
             # Of two evaluations at one moment, on either side of a switch, the later.
-            scores = outcome.result.curves.pivot_table(
+            scores = result.curves.pivot_table(
                 index=["updates", "env_steps"], columns="seed", values="score", aggfunc="last"
             )
             mean, std = scores.mean(axis=1), scores.std(axis=1, ddof=0)
@@ -54,16 +52,15 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
                 # Both phases on one axis: to the left of 0 the updates of the offline phase, drawn to a width of
                 # their own, to the right env steps.
                 x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
-            colour = colours[labels.index(outcome.cell.label)]
-            axis.plot(x, mean, color=colour, label=outcome.cell.label)
+            colour = colours[labels.index(label)]
+            axis.plot(x, mean, color=colour, label=label)
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
-        with_data = [outcome for outcome in here if outcome.cell.source != NO_SOURCE]
+        with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
         title = task
         if with_data:
-            mean_return = with_data[0].result.provenance["dataset_mean_return"]  # type: ignore[union-attr]
-            data_score = with_data[0].cell.task.score(mean_return)
+            data_score = with_data[0].task.score(with_data[0].provenance["dataset_mean_return"])
             axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label="dataset mean")
-            title = f"{task} ({with_data[0].cell.source} data)"
+            title = f"{task} ({with_data[0].config['source']} data)"
         axis.set(title=title, xlabel="env steps" if env_steps else "updates", ylabel="normalized score")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         if offline_width:
@@ -71,6 +68,24 @@ def curves(outcomes: list[Outcome], path: Path) -> None:
         axis.grid(alpha=0.3)
     lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
     figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=2 * columns, fontsize="small")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def profiles(of_agents: dict[str, Scores], path: Path) -> None:
+    """Draw each agent's performance profile, the share of its runs above a score, with its 95 % band."""
+    lowest = min(0.0, *(task.min() for scores in of_agents.values() for task in scores))
+    highest = max(task.max() for scores in of_agents.values() for task in scores)
+    thresholds = np.linspace(lowest, highest, 60)
+    figure, axis = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    for agent, scores in of_agents.items():
+        shares = profile(scores, thresholds)
+        (line,) = axis.plot(thresholds, [share.value for share in shares], label=agent)
+        low, high = [share.low for share in shares], [share.high for share in shares]
+        axis.fill_between(thresholds, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axis.set(xlabel="normalized score", ylabel="share of runs above it", ylim=(0, 1.02))
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=5, fontsize="small")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -30,6 +30,11 @@ class Outcome:
     no_data: bool = False  #: the fault is that the task's data cannot be had
 
 
+def finished(outcomes: list[Outcome]) -> list[tuple[str, Result]]:
+    """Return the results there are, each with its cell's label."""
+    return [(outcome.cell.label, outcome.result) for outcome in outcomes if outcome.result]
+
+
 @dataclass(frozen=True)
 class Job:
     """A cell to be trained, as another process can be handed it."""

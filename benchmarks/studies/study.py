@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks import plots
 from benchmarks.budgets import Budget
 from benchmarks.cells import Cell, sourced
-from benchmarks.runner import Outcome
+from benchmarks.runner import Outcome, finished
 from benchmarks.tables import DASH, MADE_HERE, over_seeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError, UnknownNameError
@@ -136,7 +136,7 @@ def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Secti
     numbers = frame(outcomes)
     sections = [Section("", text(numbers), caption(study, outcomes))]
     write(numbers, sections, directory)
-    plots.curves(outcomes, directory / "curves.png")
+    plots.curves(finished(outcomes), directory / "curves.png")
     return sections
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import plots
-from benchmarks.runner import Outcome
+from benchmarks.runner import Outcome, finished
 from benchmarks.studies import questions
 from benchmarks.studies.study import Section, Study, deviation, figure, mean, spread, write
 from benchmarks.tables import DASH, over_seeds
@@ -25,7 +25,7 @@ def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Secti
     alone = [outcome for outcome in outcomes if not isinstance(outcome.cell.settings.agent, Subroutine)]
     for agent in dict.fromkeys(outcome.cell.agent for outcome in outcomes if outcome not in alone):
         of_agent = [outcome for outcome in outcomes if outcome.cell.agent == agent]
-        plots.curves([*alone, *of_agent], directory / f"curves-{agent}.png")
+        plots.curves(finished([*alone, *of_agent]), directory / f"curves-{agent}.png")
     return sections
 
 

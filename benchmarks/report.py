@@ -1,0 +1,205 @@
+"""`python -m benchmarks.report`: all finished results on one page that needs no server and no network.
+
+Runs of one protocol and budget stand in one table, whatever their task; what was run with settings of one's own belongs
+to a study and is left to its tables. `make report` calls it.
+"""
+
+import base64
+import itertools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from benchmarks import papers, plots
+from benchmarks.collection import find_results, runs, scores
+from benchmarks.statistics import AGGREGATES, aggregate, improvement
+from benchmarks.tables import DASH
+from moorl_jax.cli import guarded
+from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.errors import MoorlError
+from moorl_jax.progress import terminal
+
+BUDGET = ["protocol", "updates", "env_steps"]  #: what runs in one table have in common
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure in a table, and what it is sorted by."""
+
+    text: str
+    value: Any
+    result: int | None = None  #: number of the result whose provenance it links to
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table that can be sorted by any of its columns."""
+
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Board:
+    """All runs of one protocol and budget."""
+
+    title: str
+    scores: Grid
+    statistics: Grid | None
+    improvements: Grid | None
+    common: str  #: what the statistics are over
+    profile: str  #: a picture, as a data URL; empty where there is none
+    curves: list[tuple[str, str]]  #: tasks with their pictures
+
+
+def render(results: Path) -> str:
+    """Return the page of the results below a directory; raise MoorlError where there are none."""
+    found = find_results([results / "cells"])
+    table = runs(found)
+    table = table[~table["agent"].str.contains("(", regex=False)] if len(table) else table
+    if table.empty:
+        raise MoorlError(f"{results}: no cell has finished there yet; `make bench` runs some")
+    spent = table["updates"] + table["env_steps"]
+    groups = sorted((group for _, group in table.groupby(BUDGET)), key=lambda g: spent[g.index].sum(), reverse=True)
+    paper_tables = {
+        name: (sections, told.split("\n\n"))
+        for name, (sections, _, told) in ((name, papers.make(paper, results)) for name, paper in papers.PAPERS.items())
+    }
+    environment = Environment(
+        loader=PackageLoader("benchmarks", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(
+        boards=[_board(group, found) for group in groups],
+        papers=paper_tables,
+        provenance=[(number, _facts(found[number])) for number in sorted(set(table["result"]))],
+        runs=len(table),
+        results=table["result"].nunique(),
+        made=datetime.now(UTC).strftime("%d %B %Y"),
+    )
+
+
+def _board(table: pd.DataFrame, found: list[Result]) -> Board:
+    protocol, updates, env_steps = table.iloc[0][BUDGET]
+    spent = [f"{count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count]
+    agents = list(dict.fromkeys(table["agent"]))
+    per_agent = table.groupby("agent")["task"].agg(set)
+    common = sorted(set.intersection(*per_agent)) if len(agents) > 1 else []
+    shared = {agent: table[(table["agent"] == agent) & table["task"].isin(common)] for agent in agents}
+    several = len(common) > 1
+    return Board(
+        title=f"{protocol}: {', '.join(spent)}",
+        scores=_score_grid(table, agents),
+        statistics=_statistics(shared) if several else None,
+        improvements=_improvements(shared) if several else None,
+        common=f"Over the {len(common)} tasks that all of them have run: {', '.join(common)}.",
+        profile=_picture(partial(plots.profiles, {agent: scores(table) for agent, table in shared.items()}))
+        if several
+        else "",
+        curves=[
+            (str(task), _picture(partial(plots.curves, _labelled(here, found)))) for task, here in table.groupby("task")
+        ],
+    )
+
+
+def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
+    """Return a row a task and source, a column an agent: last score, and the best one in brackets."""
+    rows = []
+    for task, of_task in table.groupby("task"):
+        without = of_task[of_task["source"] == NO_SOURCE]  # stands beside every source
+        for source in sorted(set(of_task["source"]) - {NO_SOURCE}) or [NO_SOURCE]:
+            row = [Cell(str(task), str(task)), Cell(DASH if source == NO_SOURCE else source, source)]
+            here = pd.concat([of_task[of_task["source"] == source], without])
+            rows.append(row + [_score(here[here["agent"] == agent]) for agent in agents])
+    return Grid(["task", "data", *agents], rows)
+
+
+def _score(of_agent: pd.DataFrame) -> Cell:
+    if of_agent.empty:
+        return Cell(DASH, -np.inf)
+    one = of_agent[of_agent["result"] == of_agent["result"].iloc[-1]]
+    spread = f" ± {one['last'].std(ddof=0):.1f}" if len(one) > 1 else ""
+    text = f"{one['last'].mean():.1f}{spread} ({one['best'].mean():.1f})"
+    return Cell(text, float(one["last"].mean()), int(one["result"].iloc[0]))
+
+
+def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
+    """Return a row an agent: every aggregate of its last scores with its interval, and the IQM of its best ones."""
+    rows = []
+    for agent, table in shared.items():
+        last = {name: aggregate(name, scores(table)) for name in AGGREGATES}
+        best = aggregate("IQM", scores(table, "best"))
+        found = [*last.values(), best]
+        rows.append([Cell(agent, agent), *(Cell(_interval(each), each.value) for each in found)])
+    return Grid(["agent", *AGGREGATES, "IQM of best scores"], rows)
+
+
+def _improvements(shared: dict[str, pd.DataFrame]) -> Grid:
+    """Return a row a pair of agents: how likely a run of the first scores above one of the second."""
+    rows = []
+    for one, other in itertools.combinations(shared, 2):
+        found = improvement(list(zip(scores(shared[one]), scores(shared[other]), strict=True)))
+        rows.append([Cell(f"{one} above {other}", f"{one} {other}"), Cell(str(found), found.value)])
+    return Grid(["pair", "probability of improvement"], rows)
+
+
+def _interval(estimate: Any) -> str:
+    return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
+
+
+def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Result]]:
+    last = table.groupby("agent", sort=False)["result"].last()
+    return [(str(agent), found[number]) for agent, number in last.items()]
+
+
+def _facts(result: Result) -> dict[str, str]:
+    """Return what a result was made by, the command first."""
+    made = result.provenance
+    precision = f", products in {made['matmul_precision']}" if "matmul_precision" in made else ""  # not told before
+    data = DASH if made["source"] == NO_SOURCE else f"{made['source']}, sha256 {made['dataset_sha256'][:16]}…"
+    return {
+        "result": f"{result.config['task']}, {result.config['agent']}, {len(result.config['seeds'])} seeds",
+        "command": result.config["command"],
+        "data": data,
+        "commit": made["commit"],
+        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+        "device": f"{len(made['devices'])} x {made['devices'][0]}{precision}",
+        "time": f"{made['seconds']['total'] / 60:.1f} minutes, finished {made['finished']}",
+    }
+
+
+def _picture(draw: Callable[[Path], None]) -> str:
+    """Return what is drawn to a file as a data URL."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        draw(path)
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@guarded
+def report(
+    results: Annotated[Path, typer.Option(help="Directory of results.")] = Path("results"),
+    page: Annotated[
+        Path | None, typer.Option(help="Where to write it; report.html among the results by default.")
+    ] = None,
+) -> None:
+    """Write all finished results as one self-contained HTML page."""
+    page = page or results / "report.html"
+    page.write_text(render(results))
+    terminal().print(f"written: {page}, {page.stat().st_size / 1e6:.1f} MB", highlight=False)
+
+
+if __name__ == "__main__":
+    app()
