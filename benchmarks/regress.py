@@ -1,0 +1,173 @@
+"""`python -m benchmarks.regress`: has a change made learning worse? `make regress` calls it.
+
+A few short trainings on a brief Hopper, of 100 steps, so that time-outs abound, are held against the committed ones of
+`regression.csv`: their scores, which may not drop, and what their critics learned, which may not move, for a fault such
+as a time-out taken for a terminal shows there long before it shows in a score.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.table import Table
+from scipy import stats
+
+from moorl_jax.agents.overrides import override
+from moorl_jax.cli import guarded
+from moorl_jax.data import Dataset, Rows, recipe
+from moorl_jax.data.plans import EMBEDDED, Actor
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.training import train
+from moorl_jax.errors import MoorlError
+from moorl_jax.progress import Display, terminal
+from moorl_jax.settings import settings
+from moorl_jax.tasks import find
+
+BASELINE = Path(__file__).with_name("regression.csv")
+ALARM = 0.01  #: probability of an alarm though nothing has changed, all comparisons together
+SEEDS, BASELINE_SEEDS = 4, 12
+STEPS = 20_000  #: of the embedded policy, which are the dataset
+EPISODES = 20
+TASK = dataclasses.replace(find("hopper-medium-v2"), name="brief-hopper", horizon=100, low=0.0, high=300.0)
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A training that is repeated to see whether it still learns."""
+
+    name: str
+    agent: str
+    updates: int
+    env_steps: int
+    changes: tuple[str, ...] = ()
+
+
+PINNED = (
+    Pinned("TD3+BC offline", "td3_bc", 1_500, 0),
+    Pinned("IQL offline to online", "iql", 1_000, 600),
+    Pinned("OPT offline to online", "opt", 500, 300, ("utd=2",)),
+    Pinned("MOORL hybrid", "moorl", 0, 400),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is compared of a training's last evaluation."""
+
+    name: str
+    column: str
+    alternative: str  #: which change is an alarm: less, or two-sided
+    logarithmic: bool = False  #: compared as a logarithm
+
+
+FIGURES = (
+    Figure("score", "score", "less"),
+    Figure("critic's values", "q", "two-sided"),
+    Figure("critic's loss", "critic_loss", "two-sided", logarithmic=True),
+)
+
+
+def measure(seeds: list[int], display: Display) -> pd.DataFrame:
+    """Run all of PINNED and return a row per training and seed."""
+    columns = recipe.roll_out(TASK, Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), STEPS, (0,))
+    rows = Rows(**{name: value for name, value in columns.items() if not name.startswith("infos/")})
+    data = Dataset(TASK, "embedded", rows, rows.fingerprint())
+    measured = []
+    for pinned in PINNED:
+        chosen = settings(pinned.agent, TASK, pinned.updates, pinned.env_steps)
+        run = train(
+            override(chosen.agent, pinned.changes),
+            TASK,
+            seeds=seeds,
+            updates=pinned.updates,
+            env_steps=pinned.env_steps,
+            evaluate_every=max(1, pinned.updates),
+            evaluate_every_steps=max(1, pinned.env_steps),
+            episodes=EPISODES,
+            dataset=data,
+            preparation=chosen.preparation,
+            report=display.training(pinned.name),
+        )
+        last = run.curves.groupby("seed", sort=False).last().reset_index()
+        measured.append(last[["seed", *(figure.column for figure in FIGURES)]].assign(training=pinned.name))
+    return pd.concat(measured, ignore_index=True)[["training", "seed", *(figure.column for figure in FIGURES)]]
+
+
+def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per training and figure: the means then and now, the adjusted p value, and whether it alarms.
+
+    Welch's t test between seeds, Holm's correction over all rows: without a change one of them alarms in 1 % of cases.
+    """
+    rows = []
+    for training in baseline["training"].unique():
+        for figure in FIGURES:
+            then, here = (table.loc[table["training"] == training, figure.column] for table in (baseline, now))
+            x, y = (np.log(np.maximum(v, 1e-12)) if figure.logarithmic else v for v in (here, then))
+            finite = np.isfinite(here).all()
+            p = stats.ttest_ind(x, y, equal_var=False, alternative=figure.alternative).pvalue if finite else 0.0
+            rows.append(
+                {
+                    "training": training,
+                    "figure": figure.name,
+                    "baseline": then.mean(),
+                    "baseline std": then.std(),
+                    "now": here.mean(),
+                    "now std": here.std(),
+                    "p": p,
+                }
+            )
+    table = pd.DataFrame(rows)
+    # Holm: the smallest p counts as many times as there are rows, the next once less, never less than one before it.
+    order = np.argsort(table["p"].to_numpy())
+    adjusted = np.maximum.accumulate(table["p"].to_numpy()[order] * np.arange(len(table), 0, -1))
+    table.loc[order, "p"] = np.minimum(adjusted, 1.0)
+    return table.assign(alarm=table["p"] < ALARM)
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@guarded
+def regress(
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of the seeds to run.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=2, help="How many seeds to run.")] = SEEDS,
+    record: Annotated[bool, typer.Option("--record", help="Write the baseline anew instead of comparing.")] = False,
+) -> None:
+    """Train the pinned set, compare it with the committed baseline, and fail where it has become worse."""
+    use_all_cores()
+    console = terminal()
+    with Display(console) as display:
+        if record:
+            measure(list(range(BASELINE_SEEDS)), display).to_csv(BASELINE, index=False, float_format="%.5g")
+            console.print(f"written: {BASELINE}", highlight=False)
+            return
+        if not BASELINE.exists():
+            raise MoorlError(f"{BASELINE} is missing; `python -m benchmarks.regress --record` writes it")
+        found = compare(pd.read_csv(BASELINE), measure(list(range(first_seed, first_seed + seeds)), display))
+    table = Table("training", "figure", "baseline", "now", "change", "p, adjusted", "")
+    for row in found.to_dict("records"):
+        table.add_row(
+            row["training"],
+            row["figure"],
+            f"{row['baseline']:.3g} ± {row['baseline std']:.2g}",
+            f"{row['now']:.3g} ± {row['now std']:.2g}",
+            f"{row['now'] - row['baseline']:+.3g}",
+            f"{row['p']:.2g}",
+            "worse" if row["alarm"] and row["figure"] == "score" else "moved" if row["alarm"] else "",
+        )
+    console.print(table)
+    alarms = found[found["alarm"]]
+    if len(alarms):
+        names = ", ".join(f"{row['training']}: {row['figure']}" for row in alarms.to_dict("records"))
+        console.print(f"regressed: {names}", highlight=False)
+        raise typer.Exit(1)
+    console.print(f"no regression; a false alarm has a probability of {ALARM:.0%}", highlight=False)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,87 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.regress import ALARM, BASELINE, BASELINE_SEEDS, FIGURES, PINNED, SEEDS, compare
+
+HERE = Path(__file__).parents[2]
+NAMES = [pinned.name for pinned in PINNED]
+
+
+def measured(rng, seeds, **shift):
+    """Runs whose figures are noise around 50, some of them shifted."""
+    rows = [
+        {"training": name, "seed": seed}
+        | {figure.column: 50.0 + shift.get(figure.column, 0.0) + 5.0 * rng.normal() for figure in FIGURES}
+        for name in NAMES
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_false_alarms_are_as_rare_as_it_says():
+    rng = np.random.default_rng(0)
+    alarms = [compare(measured(rng, BASELINE_SEEDS), measured(rng, SEEDS))["alarm"].any() for _ in range(500)]
+    # Of 500 at 1 %, more than 12 has a probability below 0.3 %.
+    assert sum(alarms) <= 12
+    assert ALARM == 0.01
+
+
+def test_a_drop_alarms_and_a_rise_does_not():
+    rng = np.random.default_rng(1)
+    baseline = measured(rng, BASELINE_SEEDS)
+    worse = compare(baseline, measured(rng, SEEDS, score=-40.0)).set_index("figure")["alarm"]
+    assert worse["score"].all()
+    assert not worse["critic's values"].any()
+    assert not compare(baseline, measured(rng, SEEDS, score=40.0))["alarm"].any()
+    assert compare(baseline, measured(rng, SEEDS, q=40.0)).set_index("figure")["alarm"]["critic's values"].all()
+
+
+def test_what_is_not_a_number_alarms():
+    rng = np.random.default_rng(2)
+    found = compare(measured(rng, BASELINE_SEEDS), measured(rng, SEEDS).assign(q=np.nan))
+    assert found.set_index("figure")["alarm"]["critic's values"].all()
+
+
+def test_the_committed_baseline_is_of_the_pinned_set():
+    baseline = pd.read_csv(BASELINE)
+    assert list(baseline["training"].unique()) == NAMES
+    assert (baseline.groupby("training")["seed"].count() == BASELINE_SEEDS).all()
+    assert not baseline.isna().any(axis=None)
+
+
+PLANTS = {
+    "the actor's loss has a wrong sign": [
+        ("agents/td3_bc.py", "loss = -weight * q.mean() + bc_loss", "loss = weight * q.mean() + bc_loss"),
+    ],
+    "targets never move": [
+        ("nets/learner.py", "return jax.tree.map", "tau = 0.0\n    return jax.tree.map"),
+    ],
+    "time-outs are taken for terminals": [
+        ("data/rows.py", "kept = kept_rows(rows, horizon)", "kept = np.arange(len(rows.rewards) - 1)"),
+        ("data/rows.py", "rows.terminals[kept]", "ends(rows, horizon)[kept]"),
+        ("engine/simulators.py", "terminals[position] = terminal", "terminals[position] = terminal or timeout"),
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", PLANTS)
+def test_a_planted_fault_is_caught(fault, tmp_path):
+    """In a copy of the code, by the command itself."""
+    for package in ("moorl_jax", "benchmarks"):
+        shutil.copytree(HERE / package, tmp_path / package)
+    for file, right, wrong in PLANTS[fault]:
+        path = tmp_path / "moorl_jax" / file
+        assert path.read_text().count(right) == 1
+        path.write_text(path.read_text().replace(right, wrong))
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.regress"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "regressed:" in run.stdout
