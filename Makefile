@@ -25,7 +25,7 @@ POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench study tables report fidelity test test-slow format clean
+.PHONY: help setup bench study tables report regress fidelity test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ tables: $(READY)  ## print a paper's tables, its figures beside ours, and write 
 
 report: $(READY)  ## write all finished results as one HTML page, results/report.html
 	@$(BIN)/python -m benchmarks.report
+
+regress: $(READY)  ## has learning become worse? train a small pinned set, compare it with the committed runs
+	@$(BIN)/python -m benchmarks.regress
 
 fidelity: $(READY)  ## hold every environment against D4RL's, write docs/fidelity.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity
