@@ -25,7 +25,7 @@ POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench study tables report regress fidelity test test-slow format clean
+.PHONY: help setup bench study tables report regress speed fidelity test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ report: $(READY)  ## write all finished results as one HTML page, results/report
 
 regress: $(READY)  ## has learning become worse? train a small pinned set, compare it with the committed runs
 	@$(BIN)/python -m benchmarks.regress
+
+speed: $(READY)  ## measure how fast the agents train here, write results/speed: AGENTS=
+	@$(BIN)/python -m benchmarks.speed $(if $(AGENTS),--agents '$(AGENTS)')
 
 fidelity: $(READY)  ## hold every environment against D4RL's, write docs/fidelity.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity

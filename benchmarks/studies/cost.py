@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.budgets import Budget
-from benchmarks.speed import ONLINE_AGENTS, ROWS, TASK, measure
+from benchmarks.speed.online import ONLINE_AGENTS, TASK, measure
+from benchmarks.speed.roofline import ROWS
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.tasks import find
 

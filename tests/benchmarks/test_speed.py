@@ -1,12 +1,12 @@
 import pytest
 
-from benchmarks import speed
+from benchmarks.speed import offline, online, roofline
 from moorl_jax.errors import UnknownNameError
 
 
 def test_an_agents_online_loop_is_timed(monkeypatch):
-    monkeypatch.setattr(speed, "ROWS", 1_000)
-    measured = speed.measure("moorl", 1, 80)
+    monkeypatch.setattr(roofline, "ROWS", 1_000)
+    measured = online.measure("moorl", 1, 80)
     assert measured.updates_per_second == pytest.approx(4 * measured.env_steps_per_second)
     assert list(measured.shares) == ["simulate", "update", "evaluate", "other"]
     assert sum(measured.shares.values()) == pytest.approx(1.0)
@@ -17,4 +17,23 @@ def test_an_agents_online_loop_is_timed(monkeypatch):
 
 def test_an_agent_without_one_is_named():
     with pytest.raises(UnknownNameError, match="unknown online agent 'bc'"):
-        speed.measure("bc", 1, 10)
+        online.measure("bc", 1, 10)
+
+
+def test_updates_are_counted_against_the_roofline_and_a_plain_loop(monkeypatch):
+    monkeypatch.setattr(roofline, "ROWS", 1_000)
+    monkeypatch.setattr(offline, "UPDATES", 40)
+    prepared = offline.data("td3_bc")
+    measured = offline.measure("td3_bc", 2, prepared)
+    # Multiplications and additions of forward and backward passes: 0.42 GFLOP by hand, to which XLA adds Adam's.
+    assert 0.3 < measured.gigaflops < 0.6
+    assert 0.0 < measured.share < 1.5
+    assert measured.compile_seconds > 0
+    assert offline.measure_loop("td3_bc", prepared) > 0
+
+
+def test_cqls_cost_is_counted_whole(monkeypatch):
+    """Its gradient is summed over blocks in a loop, of which XLA counts one turn."""
+    monkeypatch.setattr(roofline, "ROWS", 1_000)
+    monkeypatch.setattr(offline, "UPDATES", 40)
+    assert 5.0 < offline.measure("cql", 1, offline.data("cql")).gigaflops < 12.0

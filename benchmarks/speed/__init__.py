@@ -1,0 +1,1 @@
+"""How fast the agents train here."""

@@ -1,0 +1,114 @@
+"""`python -m benchmarks.speed`: measure, print and write tables of speed. `make speed` calls it.
+
+Figures of one call compare with each other; those of two calls may differ with the machine's mood.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.speed import offline, online, simulators
+from benchmarks.speed.roofline import ROWS, roofline
+from moorl_jax.cli import guarded
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.progress import terminal
+from moorl_jax.tasks import find
+
+app = typer.Typer(add_completion=False)
+PARTS = ("offline", "online", "simulators")
+
+
+@app.command()
+@guarded
+def speed(
+    parts: Annotated[str, typer.Option(help=f"What to measure, of {', '.join(PARTS)}.")] = "offline,online",
+    agents: Annotated[str, typer.Option(help="Agents, separated by commas; all by default.")] = "",
+    seeds: Annotated[str, typer.Option(help="Numbers of seeds; 1,4,8 on a CPU, 1,4,10,16,64 elsewhere.")] = "",
+    env_steps: Annotated[
+        int, typer.Option(min=10, help="Env steps measured per seed online; fewer for costly agents.")
+    ] = 1000,
+    results: Annotated[Path, typer.Option(help="Directory of results.")] = Path("results"),
+) -> None:
+    """Measure how fast the agents train here."""
+    use_all_cores()
+    console = terminal()
+    chosen = [agent for agent in agents.split(",") if agent]
+    for agent in chosen:
+        if agent not in {*offline.AGENTS_MEASURED, *online.ONLINE_AGENTS}:
+            raise UnknownNameError("agent", agent, [*offline.AGENTS_MEASURED, *online.ONLINE_AGENTS])
+    counts = [int(c) for c in (seeds or ("1,4,8" if jax.default_backend() == "cpu" else "1,4,10,16,64")).split(",")]
+    kind = jax.local_devices()[0].device_kind.lower().replace(" ", "-")
+    for part in parts.split(","):
+        if part not in PARTS:
+            raise UnknownNameError("part", part, PARTS)
+        if part == "simulators":
+            console.print(simulators.compare())
+            continue
+        known = offline.AGENTS_MEASURED if part == "offline" else online.ONLINE_AGENTS
+        rows = _rows(part, [agent for agent in known if agent in chosen or not chosen], counts, env_steps, console)
+        _write(part, pd.DataFrame(rows), results / "speed" / kind, console)
+
+
+def _rows(part: str, agents: list[str], counts: list[int], env_steps: int, console: Console) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for agent in track(agents, f"measuring {part}", console=console, disable=not console.is_terminal):
+        row: dict[str, object] = {"agent": agent}
+        if part == "offline":
+            prepared = offline.data(agent)
+            for count in counts:
+                of_updates = offline.measure(agent, count, prepared)
+                row[f"updates/s, {count}"] = of_updates.updates_per_second
+                row[f"of roofline, {count}"] = of_updates.share
+            loop = offline.measure_loop(agent, prepared)
+            row["GFLOP an update"] = of_updates.gigaflops
+            row["compile, s"] = of_updates.compile_seconds
+            row["plain loop, updates/s"] = loop
+            row[f"ratio at {counts[0]}"] = row[f"updates/s, {counts[0]}"] / loop  # type: ignore[operator]
+        else:
+            for count in counts:
+                of_loop = online.measure(agent, count, env_steps)
+                row[f"env steps/s, {count}"] = of_loop.env_steps_per_second
+                row[f"updates/s, {count}"] = of_loop.updates_per_second
+                row[f"of roofline, {count}"] = of_loop.roofline
+            row |= of_loop.shares
+        rows.append(row)
+        if not console.is_terminal:
+            console.print(", ".join(f"{k} {v if isinstance(v, str) else f'{v:.3g}'}" for k, v in row.items()))
+    return rows
+
+
+def _write(part: str, table: pd.DataFrame, folder: Path, console: Console) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / f"{part}.csv", index=False, float_format="%.4g")
+    device = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}, jax {jax.__version__}"
+    what = {
+        "offline": f"Updates on a dataset, in the sizes of {find(offline.TASK).environment}: all seeds together. Plain "
+        "loop: the same update, one jitted call after another from Python, batches drawn in NumPy, one seed.",
+        "online": f"The online loop on {find(online.TASK).environment}: all seeds together. Shares, "
+        "with the most seeds: of the wall-clock of training and of one evaluation (one episode a seed) per 5,000 env steps.",
+    }[part]
+    told = (
+        f"{what} {ROWS:,} random transitions; {device}. Roofline: products of square float32 matrices on all devices, "
+        f"measured in the same run, {roofline():,.0f} GFLOP/s at its end; an update's arithmetic is what XLA counts. "
+        "Compilation is left out."
+    )
+    formats = [".1%" if "roofline" in column or column in ONLINE_SHARES else ".3g" for column in table.columns]
+    shown = table.copy()
+    for column, form in zip(table.columns[1:], formats[1:], strict=True):
+        shown[column] = [f"{value:{form}}" if form == ".1%" else f"{value:,.3g}" for value in table[column]]
+    markdown = shown.to_markdown(index=False, disable_numparse=True)
+    (folder / f"{part}.md").write_text(f"{markdown}\n\n{told}\n")
+    console.print(markdown, highlight=False, soft_wrap=True)
+    console.print(f"\n{told}\nwritten: {folder}", highlight=False)
+
+
+ONLINE_SHARES = ("simulate", "update", "evaluate", "other")
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,92 @@
+"""Offline updates: how many a second, how near to what the machine can multiply, and beside a plain Python loop."""
+
+import time
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from benchmarks.speed.roofline import gigaflops, random_data, roofline
+from moorl_jax.agents import AGENTS, OPT, Agent, Subroutine
+from moorl_jax.data import Prepared
+from moorl_jax.engine.trainer import Trainer, returns_rule
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.phases import Offline, Online
+from moorl_jax.settings import settings, suits
+from moorl_jax.tasks import find
+
+TASK = "walker2d-medium-v2"  #: 17 observations, 6 actions
+# OPT's updates need its balanced replay, and are measured in its online loop.
+AGENTS_MEASURED = tuple(
+    name for name, agent in AGENTS.items() if suits(name, find(TASK)) and not issubclass(agent, OPT | Subroutine)
+)
+UPDATES = 4_000  #: of each seed in a measured window
+COSTLY = {"cql": 20, "cal_ql": 20, "rlpd": 8, "spot": 2, "moorl": 2}  #: agents measured over as many times fewer
+
+
+@dataclass(frozen=True)
+class OfflineSpeed:
+    """An agent's updates on a dataset, all seeds together."""
+
+    updates_per_second: float
+    share: float  #: of the roofline measured right before and after
+    gigaflops: float  #: of an update
+    compile_seconds: float
+
+
+def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
+    """Time an agent's updates on random data with so many seeds; raise UnknownNameError for one that has none here."""
+    agent, updates = _updating(name), UPDATES // COSTLY.get(name, 1)
+    trainer = Trainer((Offline(agent, 10 * UPDATES),), find(TASK), prepared, tuple(range(count)))
+    trainer.start(updates)()  # compiles
+    before = roofline()
+    started = time.perf_counter()
+    trainer.start(updates)()
+    rate = count * updates / (time.perf_counter() - started)
+    roof = (before + roofline()) / 2
+    state = jax.tree.map(lambda leaf: leaf[0], trainer.states())
+    compiling = trainer.clocks[0].compile
+    trainer.close()
+    cost = gigaflops(agent, state, prepared)
+    return OfflineSpeed(rate, rate * cost / roof, cost, compiling)
+
+
+def measure_loop(name: str, prepared: Prepared) -> float:
+    """Return the updates a second of the same update in a plain Python loop: one seed, one jitted call after another.
+
+    Batches are drawn in NumPy and handed over, as in most published code.
+    """
+    agent, updates = _updating(name), UPDATES // COSTLY.get(name, 1) // 2
+    data, rng = jax.tree.map(np.asarray, prepared.transitions), np.random.default_rng(0)
+    first = jax.tree.map(lambda leaf: leaf[:1], data)
+    state = agent.init(jax.random.key(0), first)
+    steps = [jax.jit(lambda s, b, k, update=update: update(s, b, agent.draw(k, b))) for update in agent.cycle()]
+    key = jax.random.key(1)
+
+    def run(count: int) -> None:
+        nonlocal state, key
+        for number in range(count):
+            key, own = jax.random.split(key)
+            batch = jax.tree.map(lambda leaf: leaf[rng.integers(len(data.rewards), size=agent.batch_size)], data)
+            state, _ = steps[number % len(steps)](state, batch, own)
+        jax.block_until_ready(state)
+
+    run(len(steps))  # compiles
+    started = time.perf_counter()
+    run(updates)
+    return updates / (time.perf_counter() - started)
+
+
+def data(name: str) -> Prepared:
+    """Return random data with all that the agent's update reads."""
+    return random_data(find(TASK), returns_rule((Offline(_updating(name), 1),)))
+
+
+def _updating(name: str) -> Agent:
+    """Return the agent that learns in the named one's offline phase, or online if it has none."""
+    if name not in AGENTS_MEASURED:
+        raise UnknownNameError("agent", name, AGENTS_MEASURED)
+    spent = (1_000_000, 0 if name == "bc" else 300_000)
+    phases = settings(name, find(TASK), *spent).agent.phases(*spent)
+    offline = [phase.agent for phase in phases if isinstance(phase, Offline) and phase.judged]
+    return offline[0] if offline else next(phase.agent for phase in phases if isinstance(phase, Online))

@@ -1,0 +1,96 @@
+"""The online loop of an agent: env steps and updates a second, and where a lane's time goes."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from benchmarks.speed.roofline import gigaflops, random_data, roofline
+from moorl_jax.agents import AGENTS, BC, Subroutine
+from moorl_jax.data import Normalizer
+from moorl_jax.engine.evaluation import Evaluator
+from moorl_jax.engine.trainer import Trainer, length, returns_rule
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.nets import Learner
+from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain
+from moorl_jax.settings import settings, suits
+from moorl_jax.tasks import find
+
+TASK = "hopper-medium-v2"
+# Those that learn online by themselves, and not by pausing for another.
+ONLINE_AGENTS = tuple(
+    name
+    for name, agent in AGENTS.items()
+    if agent is not BC and not issubclass(agent, Subroutine) and suits(name, find(TASK))
+)
+COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
+"""Agents measured over as many times fewer env steps."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """An agent's online loop, all seeds together."""
+
+    env_steps_per_second: float
+    updates_per_second: float
+    shares: dict[str, float]  #: of the wall-clock: simulate, update, evaluate, other
+    roofline: float  #: share of it while updates run
+    parameters: int  #: of one seed, those that Adam moves
+
+
+def measure(name: str, count: int, env_steps: int) -> Speed:
+    """Time the online loop of an agent, as set for a long run, over `env_steps` of each seed, fewer if it is costly.
+
+    Raises UnknownNameError for an agent without one.
+    """
+    if name not in ONLINE_AGENTS:
+        raise UnknownNameError("online agent", name, ONLINE_AGENTS)
+    env_steps = max(20, env_steps // COSTLY.get(name, 1))
+    task, warm_up = find(TASK), 40
+    # All that comes before its fine-tuning is cut short.
+    phases = tuple(
+        _shortened(phase, warm_up) if isinstance(phase, Collect | Offline | Pretrain) else phase
+        for phase in settings(name, task, warm_up, 300_000).agent.phases(warm_up, 300_000)
+    )
+    prepared = random_data(task, returns_rule(phases))
+    trainer = Trainer(phases, task, prepared, tuple(range(count)))
+    while not isinstance(trainer.current, Online):
+        trainer.start(length(trainer.current))()
+        trainer.next_phase()
+    learning = trainer.current
+    trainer.start(warm_up)()
+    before, roof = [vars(clock).copy() for clock in trainer.clocks], roofline()
+    started = time.perf_counter()
+    trainer.start(env_steps)()
+    seconds = time.perf_counter() - started
+    evaluator = Evaluator(task, Normalizer.identity(task.observation_shape), tuple(range(count)), 1)
+    policies = evaluator.snapshot(trainer.policies())
+    evaluator.evaluate(trainer.agent, policies, 0)  # compiles
+    started = time.perf_counter()
+    evaluator.evaluate(trainer.agent, policies, 1)
+    evaluating = (time.perf_counter() - started) * env_steps / 5_000
+    evaluator.close()
+    changed = trainer.carries()
+    trainer.close()
+    simulate, update = (
+        float(np.mean([getattr(clock, use) - old[use] for clock, old in zip(trainer.clocks, before, strict=True)]))
+        for use in ("simulate", "update")
+    )
+    spent = {"simulate": simulate, "update": update, "evaluate": evaluating, "other": seconds - simulate - update}
+    learners = jax.tree.leaves(changed, is_leaf=lambda part: isinstance(part, Learner))
+    parameters = sum(
+        leaf.size for part in learners if isinstance(part, Learner) for leaf in jax.tree.leaves(part.params)
+    )
+    rate = count * env_steps / seconds
+    shares = {use: value / (seconds + evaluating) for use, value in spent.items()}
+    state = jax.tree.map(lambda leaf: leaf[0], changed.state)
+    done = count * env_steps * learning.utd * gigaflops(trainer.agent, state, prepared) / update
+    return Speed(rate, rate * learning.utd, shares, done / roof, parameters // count)
+
+
+def _shortened(phase: Collect | Offline | Pretrain, count: int) -> Phase:
+    if isinstance(phase, Collect):
+        return dataclasses.replace(phase, env_steps=count)
+    return dataclasses.replace(phase, updates=count)

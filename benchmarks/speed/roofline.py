@@ -1,0 +1,71 @@
+"""What an update costs in arithmetic, and how much of it the machine can do."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moorl_jax.agents import CQL, Agent
+from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.tasks import Task
+from moorl_jax.types import ReturnsToGo, Transitions
+
+ROWS = 1_000_000  #: of the random dataset, as D4RL's
+SIZES = {"cpu": 256}  #: of the square matrices multiplied, the width of the agents' layers; elsewhere 4096
+
+
+def roofline(seconds: float = 0.4) -> float:
+    """Return the GFLOP/s of products of square float32 matrices on all devices at once, over about so many seconds."""
+    size = SIZES.get(jax.default_backend(), 4096)
+    left, right = jnp.full((size, size), 0.5 / size), jnp.full((size, size), 0.5)
+
+    @jax.jit
+    def products(left: jax.Array, right: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, 200, lambda _, x: x @ left, right)
+
+    devices = jax.local_devices()
+    placed = [jax.device_put((left, right), device) for device in devices]
+    rounds = 1
+    with ThreadPoolExecutor(len(devices)) as pool:
+
+        def run(count: int) -> float:
+            def work(pair: Any) -> None:
+                for _ in range(count):
+                    products(*pair).block_until_ready()
+
+            started = time.perf_counter()
+            list(pool.map(work, placed))
+            return time.perf_counter() - started
+
+        run(1)  # compiles
+        while (spent := run(rounds)) < seconds:
+            rounds = max(rounds + 1, int(1.2 * rounds * seconds / spent))
+    return 2 * size**3 * 200 * rounds * len(devices) / spent / 1e9
+
+
+def gigaflops(agent: Agent, state: Any, prepared: Prepared) -> float:
+    """Return the GFLOP of an update, the mean over the agent's cycle, as XLA counts them."""
+    batch: Any = jax.tree.map(lambda leaf: leaf[: agent.batch_size], prepared.transitions)
+    if isinstance(agent, CQL):
+        agent = agent.replace(blocks=1)  # of a loop XLA counts one turn
+    draws = agent.draw(jax.random.key(0), batch)
+    counted = [jax.jit(update).lower(state, batch, draws).cost_analysis()["flops"] for update in agent.cycle()]
+    return float(np.mean(counted)) / 1e9
+
+
+def random_data(task: Task, returns: ReturnsToGo | None) -> Prepared:
+    """Return a dataset of random numbers in the task's sizes."""
+    rng = np.random.default_rng(0)
+    observation, action = task.observation_shape, (task.action_size,)
+    columns: dict[str, Any] = {
+        "observations": rng.standard_normal((ROWS, *observation), np.float32),
+        "actions": rng.uniform(-0.99, 0.99, (ROWS, *action)).astype(np.float32),
+        "rewards": rng.standard_normal(ROWS, np.float32),
+        "next_observations": rng.standard_normal((ROWS, *observation), np.float32),
+        "terminals": np.zeros(ROWS, np.float32),
+        "mc_returns": np.zeros(ROWS, np.float32) if returns else None,
+    }
+    return Prepared(Transitions(**columns), Normalizer.identity(observation))
