@@ -90,8 +90,8 @@ def _write(part: str, table: pd.DataFrame, folder: Path, console: Console) -> No
     what = {
         "offline": f"Updates on a dataset, in the sizes of {find(offline.TASK).environment}: all seeds together. Plain "
         "loop: the same update, one jitted call after another from Python, batches drawn in NumPy, one seed.",
-        "online": f"The online loop on {find(online.TASK).environment}: all seeds together. Shares, "
-        "with the most seeds: of the wall-clock of training and of one evaluation (one episode a seed) per 5,000 env steps.",
+        "online": f"The online loop on {find(online.TASK).environment}: all seeds together. With the "
+        "most seeds, shares of the wall-clock: training, and one evaluation (one episode a seed) per 5,000 env steps.",
     }[part]
     told = (
         f"{what} {ROWS:,} random transitions; {device}. Roofline: products of square float32 matrices on all devices, "

@@ -48,7 +48,8 @@ def roofline(seconds: float = 0.4) -> float:
 
 def gigaflops(agent: Agent, state: Any, prepared: Prepared) -> float:
     """Return the GFLOP of an update, the mean over the agent's cycle, as XLA counts them."""
-    batch: Any = jax.tree.map(lambda leaf: leaf[: agent.batch_size], prepared.transitions)
+    assert prepared.transitions is not None
+    batch = jax.tree.map(lambda leaf: leaf[: agent.batch_size], prepared.transitions)
     if isinstance(agent, CQL):
         agent = agent.replace(blocks=1)  # of a loop XLA counts one turn
     draws = agent.draw(jax.random.key(0), batch)

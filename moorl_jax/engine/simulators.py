@@ -28,8 +28,8 @@ class Simulators:
     """The simulators of some seeds, stepped one after another.
 
     One after another because gymnasium's Python code holds the interpreter: threads make it slower (`python -m
-    benchmarks.speed --parts simulators` measures it). The engine's lanes, which wait for their devices most of the time,
-    run side by side instead. An episode's start depends on its seed and its number alone.
+    benchmarks.speed --parts simulators` measures it). The engine's lanes, which wait for their devices most of the
+    time, run side by side instead. An episode's start depends on its seed and its number alone.
     """
 
     def __init__(
