@@ -53,8 +53,8 @@ def gigaflops(agent: Agent, state: Any, prepared: Prepared) -> float:
     if isinstance(agent, CQL):
         agent = agent.replace(blocks=1)  # of a loop XLA counts one turn
     draws = agent.draw(jax.random.key(0), batch)
-    counted = [jax.jit(update).lower(state, batch, draws).cost_analysis()["flops"] for update in agent.cycle()]
-    return float(np.mean(counted)) / 1e9
+    counted: list[Any] = [jax.jit(update).lower(state, batch, draws).cost_analysis() for update in agent.cycle()]
+    return float(np.mean([costs["flops"] for costs in counted])) / 1e9
 
 
 def random_data(task: Task, returns: ReturnsToGo | None) -> Prepared:
