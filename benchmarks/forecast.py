@@ -42,7 +42,8 @@ class Forecast:
 
 def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: str) -> list[Forecast]:
     """Return what each cell would cost on devices of a kind (`cpu cpu`), by the results finished on such ones."""
-    measured = [result for result in find_results([directory]) if kind in result.provenance["devices"]]
+    before = find_results([directory]) if directory.is_dir() else []
+    measured = [result for result in before if kind in result.provenance["devices"]]
     known = {(r.config["task"], r.config["source"]): r.provenance.get("transitions") for r in measured}
     forecasts = []
     for cell in cells:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from benchmarks import __main__ as main
 from benchmarks import runner, tables
 from benchmarks.budgets import BUDGETS, Budget
-from benchmarks.cells import Cell, plan
+from benchmarks.cells import Cell, able, plan
 from benchmarks.runner import sweep
 from moorl_jax.cli import _seeds
 from moorl_jax.data import hdf5, recipe, sources
@@ -21,7 +21,7 @@ from moorl_jax.engine import provenance, results
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
-from moorl_jax.tasks import expand
+from moorl_jax.tasks import expand, find
 
 NOTES = {"metadata/version": str(recipe.VERSIONS["locomotion"])}
 TINY = Budget(
@@ -108,6 +108,16 @@ def test_an_agent_that_cannot_follow_the_protocol_is_named_before_anything_runs(
         plan((hopper,), ["bc"], "embedded", None, 1, TINY, "offline-to-online")
     with pytest.raises(MoorlError, match="RLPD learns online"):
         plan((hopper,), ["rlpd"], "embedded", None, 1, TINY, "offline")
+
+
+def test_all_agents_are_those_that_can_follow(hopper):
+    offline, online = (able(hopper, TINY, protocol) for protocol in ("offline", "online"))
+    assert {"bc", "td3_bc", "spot", "iql", "cql", "cal_ql"} <= set(offline)
+    assert not {"sac", "rlpd", "moorl", "drq", "pixel_bc", "tune_iql"} & set(offline)
+    assert "bc" not in online
+    assert {"sac", "rlpd", "moorl"} <= set(online)
+    assert set(able(find("vd4rl-cheetah_run-medium"), TINY, "offline")) == {"pixel_bc", "drq_bc", "pixel_cql"}
+    assert {"sac", "tune_iql"} <= set(able(find("hopper"), TINY, "subroutine"))
 
 
 def test_a_failing_cell_is_named_and_the_sweep_goes_on(cells, run_sweep, monkeypatch, capsys):
@@ -219,6 +229,17 @@ class TestCommand:
         assert "Embedded data was regenerated" in " ".join(result.output.split())
         assert {path.name for path in (tmp_path / "quick").iterdir()} == {"table.csv", "table.md", "curves.png"}
         assert "finished before, kept" in bench().output
+
+    def test_a_dry_run_prints_the_plan_and_runs_nothing(self, bench, tmp_path):
+        result = bench("--dry-run")
+        assert result.exit_code == 0, result.output
+        assert "2 cells, 2 to run" in " ".join(result.output.split())
+        assert not (tmp_path / "cells").exists()
+
+    def test_of_mixed_tasks_each_takes_the_agents_that_it_suits(self, bench):
+        result = bench("--task", "hopper-medium-v2,vd4rl-cheetah_run-random", "--agents", "bc,pixel_bc", "--dry-run")
+        assert result.exit_code == 0, result.output
+        assert "2 cells, 2 to run" in " ".join(result.output.split())
 
     def test_a_failed_cell_fails_the_command(self, bench, monkeypatch):
         monkeypatch.setattr(runner, "train", lambda *_, **__: 1 / 0)
