@@ -1,6 +1,5 @@
 """Where a sweep's cells run besides in turn: side by side in processes of their own, or on a Ray cluster."""
 
-import itertools
 import multiprocessing
 import os
 import queue
@@ -148,8 +147,11 @@ class OnRay:
         return done
 
     def _listen(self) -> None:
-        for _ in itertools.count():
-            label, kind, news = self._news.get()
+        while True:
+            try:
+                label, kind, news = self._news.get()
+            except self._ray.exceptions.RayError:  # the launcher is closed
+                return
             if kind == "warning":
                 self._display.warn(news)
                 continue
