@@ -48,7 +48,7 @@ def hopper(
 @guarded
 def control(
     name: Annotated[str, typer.Argument(metavar="TASK", help="walker-walk, cheetah-run or humanoid-walk.")],
-    env_steps: Annotated[int, typer.Option(min=1, help="Env steps of SAC.")] = 200_000,
+    env_steps: Annotated[int, typer.Option(min=1, help="Env steps of SAC.")] = 100_000,
     every: Annotated[int, typer.Option(min=1, help="Env steps between the policies that are kept.")] = 20_000,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes by which a policy is measured, sampled.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the learning.")] = 0,

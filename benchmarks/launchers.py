@@ -135,7 +135,7 @@ class OnRay:
 
     def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":  # noqa: ARG002
         """Run the job as soon as the cluster has room for it. It reads its data itself."""
-        working, done = self._work.remote(job, self._news).future(), Future[str]()
+        working, done = self._work.remote(job, Path.cwd(), self._news).future(), Future[str]()
 
         def ended(working: "Future[str]") -> None:
             if job.label in self._reports:
@@ -169,7 +169,9 @@ def _work(job: Job, cores: set[int], news: Connection) -> None:
     news.send(("ended", _tried(job, lambda kind, told: news.send((kind, told)))))
 
 
-def _work_on_ray(job: Job, news: Any) -> str:
+def _work_on_ray(job: Job, here: Path, news: Any) -> str:
+    """Run a job in this process, from the directory of the sweep's own."""
+    os.chdir(here)
     return _tried(job, lambda kind, told: news.put((job.label, kind, told)))
 
 

@@ -144,7 +144,7 @@ def text(numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> pd.DataFra
             here += f" {marks[_kind(number)]}"
         row[str(number["agent"])] = f"{here} {_sign(number)} {_spread(number['published'], number['published std'])}"
     table = pd.DataFrame(list(rows.values()))
-    return table.mask(table == f"{DASH} | {DASH}", DASH)
+    return table.mask(table == f"{DASH} / {DASH}", DASH)
 
 
 def legend(paper: Paper, numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> str:
@@ -159,7 +159,7 @@ def legend(paper: Paper, numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str
         f"{paper.note} Normalized scores at the last evaluation, mean ± population standard deviation over seeds: "
         "ours, then the published figure, which is of the original data and those authors' settings. "
         f"< and >: ours is lower or higher (Welch's t test, two-sided, {ALPHA:.0%}, not corrected for the number of "
-        "tests); ≈: not told apart; |: not tested, for want of seeds or of a deviation.",
+        "tests); ≈: not told apart; /: not tested, for want of seeds or of a deviation.",
         f"Ours: {'; '.join(kinds)}." if kinds else "Ours: none has been run.",
         "Recipe and embedded data was regenerated here and is not D4RL's or V-D4RL's: a difference may be the data's.",
         f"Published: {'; '.join(published)}." if published else "",
@@ -188,7 +188,7 @@ def write(name: str, results: Path) -> list[Path]:
     pages = [f"## {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n" for title, table in tables]
     files[0].write_text("\n".join(pages) + f"\n{told}\n")
     numbers.to_csv(files[1], index=False, float_format="%.4f")
-    signs = {"±": r"$\pm$", "≈": r"$\approx$", "<": "$<$", ">": "$>$", "|": r"$\mid$", "_": r"\_"}
+    signs = {"±": r"$\pm$", "≈": r"$\approx$", "<": "$<$", ">": "$>$", "_": r"\_"}
     escaped = [(title, table.map(_escaper(signs)).rename(columns=_escaper(signs))) for title, table in tables]
     files[2].write_text(
         "\n".join(f"% {title}\n{table.to_latex(index=False, escape=False)}" for title, table in escaped)
@@ -227,10 +227,9 @@ def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.Dat
     found = ours[(ours["task"] == task) & (ours["agent"] == agent) & (ours["protocol"] == protocol)]
     if found.empty:
         return found
-    spent = found.groupby("result").agg(
-        spent=("updates", "first"), steps=("env_steps", "first"), seeds=("seed", "count")
-    )
-    return found[found["result"] == spent.sort_values(["spent", "steps", "seeds"]).index[-1]]
+    seeds = found.groupby("result")["seed"].transform("size")
+    largest = found.assign(seeds=seeds).sort_values(["updates", "env_steps", "seeds"]).iloc[-1]
+    return found[found["result"] == largest["result"]]
 
 
 def _welch(mean: float, std: float, seeds: int, known: Published | None) -> float:
@@ -246,7 +245,7 @@ def _welch(mean: float, std: float, seeds: int, known: Published | None) -> floa
 
 def _sign(number: dict[Any, Any]) -> str:
     if np.isnan(number["p"]):
-        return "|"
+        return "/"
     if number["p"] >= ALPHA:
         return "≈"
     return "<" if number["mean"] < number["published"] else ">"

@@ -85,8 +85,10 @@ def sweep(
             raise
 
     def said(label: str, ended: "Future[str]") -> None:
-        progress(f"{label}: failed: {ended.result()}" if ended.result() else f"{label}: done")
+        if not ended.cancelled():
+            progress(f"{label}: failed: {ended.result()}" if ended.result() else f"{label}: done")
 
+    directory = directory.absolute()  # another process may be elsewhere
     launcher = launcher or InTurn(display)
     progress = display.sweep(len(cells))
     without: dict[tuple[str, str], str] = {}

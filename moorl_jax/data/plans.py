@@ -145,15 +145,15 @@ def _required(task: Task, policies: Path | None) -> Path:
 def _filmed(task: Task, policies: Path | None) -> list[Part]:
     """Plan V-D4RL's sets, of the policies that SAC had on its way, learning from the state.
 
-    As there, `medium` is the first that is half as good as the best, and a medium replay is what the learner saw until
-    then; here the policies up to it, each for an equal share of the steps.
+    As there, `medium` is about half as good as the best, and a medium replay is what the learner saw until then; here
+    the policies up to it, each for an equal share of the steps.
     """
     folder = EMBEDDED / task.subject
     rows = [line.split(",") for line in (folder / RETURNS).read_text().splitlines()[1:]]
     returns = [float(row[1]) for row in rows]
     learned = [Actor("actor", folder / f"{int(row[0]):06d}.npz", "relu", squash=True) for row in rows]
     best = int(np.argmax(returns))
-    half = next(place for place, value in enumerate(returns) if value >= returns[best] / 2)
+    half = int(np.argmin(np.abs(np.array(returns) - returns[best] / 2)))
     if task.level == "medium_replay":
         actors = learned[: half + 1]
     elif task.level == "expert":
