@@ -12,8 +12,6 @@ from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError
 
-BOARD = ["protocol", "source", "updates", "env_steps"]  #: what runs have in common that may be compared
-
 
 def find_results(places: list[Path]) -> list[Result]:
     """Return the finished results in directories and all below them, in the order of their names.

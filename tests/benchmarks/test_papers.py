@@ -16,9 +16,15 @@ TASK = "hopper-medium-v2"
 
 def runs_of(agent, scores, **changes):
     row = {
-        "result": 0, "task": TASK, "agent": agent, "protocol": "offline", "source": "recipe",
-        "updates": 1_000, "env_steps": 0, "episodes": 10,
-    }  # fmt: skip
+        "result": 0,
+        "task": TASK,
+        "agent": agent,
+        "protocol": "offline",
+        "source": "recipe",
+        "updates": 1_000,
+        "env_steps": 0,
+        "episodes": 10,
+    }
     rows = [row | {"seed": seed, "last": score, "best": score} for seed, score in enumerate(scores)]
     return pd.DataFrame(rows).assign(**changes)
 

@@ -46,7 +46,9 @@ def test_without_results_it_says_so(tmp_path):
     assert "no cell has finished" in run.stderr
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="it opens the page in Chromium, which is not installed here (Debian: apt install chromium)"
+)
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser_it_fits_and_sorts(results, width):
     """A click on an agent's column puts its highest score first, a second click its lowest."""
