@@ -13,7 +13,7 @@ from benchmarks.runner import finished, sweep
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.engine.devices import use_all_cores
-from moorl_jax.errors import UnknownNameError
+from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings import suits
 from moorl_jax.tasks import expand
@@ -85,6 +85,8 @@ def bench(
         if len(tasks) > 1:  # some of them may be images
             chosen = [agent for agent in chosen if suits(agent, each)]
         cells += plan((each,), chosen, source, policies, seeds or spend.seeds, spend, protocol)
+    if not cells:
+        raise MoorlError(f"none of these agents can learn any of these tasks: {agents}")
     console = terminal()
     if dry_run:
         forecast.show(cells, results / "cells", policies, parallel, console)

@@ -32,7 +32,7 @@ BUDGET = ["protocol", "updates", "env_steps"]  #: what runs in one table have in
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """A figure in a table, and what it is sorted by."""
 
     text: str
@@ -45,7 +45,7 @@ class Grid:
     """A table that can be sorted by any of its columns."""
 
     columns: list[str]
-    rows: list[list[Cell]]
+    rows: list[list[Entry]]
 
 
 @dataclass(frozen=True)
@@ -114,21 +114,20 @@ def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
     """Return a row a task and source, a column an agent: last score, and the best one in brackets."""
     rows = []
     for task, of_task in table.groupby("task"):
-        without = of_task[of_task["source"] == NO_SOURCE]  # stands beside every source
         for source in sorted(set(of_task["source"]) - {NO_SOURCE}) or [NO_SOURCE]:
-            row = [Cell(str(task), str(task)), Cell(DASH if source == NO_SOURCE else source, source)]
-            here = pd.concat([of_task[of_task["source"] == source], without])
+            row = [Entry(str(task), str(task)), Entry(DASH if source == NO_SOURCE else source, source)]
+            here = of_task[of_task["source"].isin([source, NO_SOURCE])]  # runs without data stand beside every source
             rows.append(row + [_score(here[here["agent"] == agent]) for agent in agents])
     return Grid(["task", "data", *agents], rows)
 
 
-def _score(of_agent: pd.DataFrame) -> Cell:
+def _score(of_agent: pd.DataFrame) -> Entry:
     if of_agent.empty:
-        return Cell(DASH, -np.inf)
+        return Entry(DASH, -np.inf)
     one = of_agent[of_agent["result"] == of_agent["result"].iloc[-1]]
     spread = f" ± {one['last'].std(ddof=0):.1f}" if len(one) > 1 else ""
     text = f"{one['last'].mean():.1f}{spread} ({one['best'].mean():.1f})"
-    return Cell(text, float(one["last"].mean()), int(one["result"].iloc[0]))
+    return Entry(text, float(one["last"].mean()), int(one["result"].iloc[0]))
 
 
 def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
@@ -138,7 +137,7 @@ def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
         last = {name: aggregate(name, scores(table)) for name in AGGREGATES}
         best = aggregate("IQM", scores(table, "best"))
         found = [*last.values(), best]
-        rows.append([Cell(agent, agent), *(Cell(_interval(each), each.value) for each in found)])
+        rows.append([Entry(agent, agent), *(Entry(_interval(each), each.value) for each in found)])
     return Grid(["agent", *AGGREGATES, "IQM of best scores"], rows)
 
 
@@ -147,7 +146,7 @@ def _improvements(shared: dict[str, pd.DataFrame]) -> Grid:
     rows = []
     for one, other in itertools.combinations(shared, 2):
         found = improvement(list(zip(scores(shared[one]), scores(shared[other]), strict=True)))
-        rows.append([Cell(f"{one} above {other}", f"{one} {other}"), Cell(str(found), found.value)])
+        rows.append([Entry(f"{one} above {other}", f"{one} {other}"), Entry(str(found), found.value)])
     return Grid(["pair", "probability of improvement"], rows)
 
 

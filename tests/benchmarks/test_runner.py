@@ -240,6 +240,9 @@ class TestCommand:
         result = bench("--task", "hopper-medium-v2,vd4rl-cheetah_run-random", "--agents", "bc,pixel_bc", "--dry-run")
         assert result.exit_code == 0, result.output
         assert "2 cells, 2 to run" in " ".join(result.output.split())
+        nobody = bench("--task", "hopper-medium-v2,walker2d-medium-v2", "--agents", "pixel_bc", "--dry-run")
+        assert nobody.exit_code == 2
+        assert "none of these agents" in nobody.stderr
 
     def test_a_failed_cell_fails_the_command(self, bench, monkeypatch):
         monkeypatch.setattr(runner, "train", lambda *_, **__: 1 / 0)
