@@ -96,7 +96,7 @@ _REPLAY_STEPS = {"halfcheetah": 202_000, "hopper": 402_000, "walker2d": 302_000}
 _STEPS = 1_000_000
 _HAND_EPISODES = 5_000
 
-_FILMED_STEPS = 20_000  #: a fifth of V-D4RL's
+_FILMED_STEPS = 10_000  #: a tenth of V-D4RL's
 
 _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
 

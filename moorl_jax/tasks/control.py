@@ -25,6 +25,7 @@ EGL_PACKAGES = "libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0 libgbm1"
 
 try:
     from dm_control import suite
+    from dm_control.mujoco import Camera
 except (AttributeError, ImportError, RuntimeError) as error:
     if isinstance(error, ModuleNotFoundError):
         raise
@@ -113,7 +114,7 @@ class Pixels(Control):
         # The buffer it renders into need not be larger than what is read of it; the pixels are the same.
         self._physics.model.vis.global_.offwidth = self._physics.model.vis.global_.offheight = size
         self.observation_space = Box(0, 255, (size, size, 3 * STACK), np.uint8)
-        self._size = size
+        self._camera = _DRAWING.submit(Camera, self._physics, size, size, CAMERA).result()
         self._frames = np.zeros((STACK, size, size, 3), np.uint8)
 
     def extra_state(self) -> dict[str, np.ndarray]:
@@ -136,5 +137,5 @@ class Pixels(Control):
         return np.concatenate(list(self._frames), axis=-1)
 
     def _rendered(self) -> np.ndarray:
-        image: np.ndarray = _DRAWING.submit(self._physics.render, self._size, self._size, CAMERA).result()
+        image: np.ndarray = _DRAWING.submit(self._camera.render).result()
         return image

@@ -163,8 +163,8 @@ def test_levels_are_filmed_of_the_policies_that_the_learner_had(monkeypatch, tmp
         if level != "random"
     }
     assert learned == {
-        "medium_replay": [("000100", 10_000), ("000200", 10_000)],
-        "medium": [("000200", 20_000)],
-        "medium_expert": [("000200", 10_000), ("000300", 10_000)],
-        "expert": [("000300", 20_000)],
+        "medium_replay": [("000100", 5_000), ("000200", 5_000)],
+        "medium": [("000200", 10_000)],
+        "medium_expert": [("000200", 5_000), ("000300", 5_000)],
+        "expert": [("000300", 10_000)],
     }
