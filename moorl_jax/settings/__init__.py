@@ -50,7 +50,7 @@ def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
         return Settings(find_agent(agent)(), Preparation())
     kind, page = AGENTS[agent], FAMILIES[task.family]
     if not suits(agent, task):
-        those = ", ".join(name for name in AGENTS if hasattr(page, name))
+        those = ", ".join(name for name in AGENTS if suits(name, task))
         shows = "shows images" if task.pixels else "shows no images"
         raise MoorlError(f"{agent} cannot learn {task.name}, which {shows}; its agents are {those}")
     if issubclass(kind, Subroutine):
