@@ -38,7 +38,7 @@ class Budget:
 # The papers train offline for a million updates and learn online for 250k (RLPD), 300k (OPT) or a million env steps.
 # `short` before and online is what two seeds of RLPD or Cal-QL, the costliest, take 25 minutes for on two CPU cores.
 BUDGETS = {
-    "quick": Budget("quick", 4_000, 2_000, 500, 1_000, 2_000, seeds=2, evaluations=8, episodes=10),
+    "quick": Budget("quick", 4_000, 2_000, 100, 1_000, 1_000, seeds=2, evaluations=8, episodes=10),
     "short": Budget("short", 100_000, 8_000, 8_000, 3_000, 100_000, seeds=3, evaluations=20, episodes=20),
     "paper": Budget(
         "paper", 1_000_000, 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100

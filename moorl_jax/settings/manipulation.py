@@ -1,11 +1,13 @@
 """D4RL Adroit (-v1) and Kitchen (-v0): what differs from the agents' defaults, every value with its source.
 
 Rewards are taken as they are stored unless said otherwise. Where authors ran only one of the two families, or neither,
-the other is set likewise, which is ours and said so. So is Meta-World's Sawyer, as Adroit, which no author here ran.
+the other is set likewise, which is ours and said so. So is Meta-World's Sawyer, which no author here ran: as Adroit,
+but by CQL and Cal-QL as locomotion, whose smaller networks suit what an online learner has gathered.
 """
 
 from moorl_jax import agents
 from moorl_jax.data.preparation import Preparation
+from moorl_jax.settings import locomotion
 from moorl_jax.settings.proportions import first_steps, iql_decay, opt_fields
 from moorl_jax.tasks import Task
 
@@ -63,11 +65,13 @@ def pex(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prepara
     return agent, Preparation()
 
 
-def cql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
+def cql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:
     """Return CQL's settings: Adroit of corl-team/CORL `configs/offline/cql/`, Kitchen of zhouzypaul/wsrl.
 
     There Kitchen's rewards are lowered by 4, the most that a step pays.
     """
+    if task.family == "sawyer":
+        return locomotion.cql(task, updates, env_steps)
     if task.family == "kitchen":
         agent = agents.CQL(hidden=(512,) * 3, importance_sampling=False, penalty_weight=5.0)
         return agent, Preparation(reward_shift=-4.0, action_limit=0.999)
@@ -75,12 +79,14 @@ def cql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prepara
     return agent, Preparation(normalize_observations=True, action_limit=0.999)
 
 
-def cal_ql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
+def cal_ql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:
     """Return Cal-QL's settings.
 
     Adroit has the networks and the weight of nakamotoo/Cal-QL `scripts/run_adroit.sh`, whose tasks have binary rewards;
     on dense ones they are ours. Kitchen, which the authors describe but do not publish, is set as rl-garden's preset.
     """
+    if task.family == "sawyer":
+        return locomotion.cal_ql(task, updates, env_steps)
     if task.family == "kitchen":
         agent = agents.CalQL(
             hidden=(512,) * 3,

@@ -172,7 +172,7 @@ class TestSubroutines:
         assert list(tables.text_frame(outcomes)["task"]) == ["hopper", "sawyer-push"]
 
     def test_the_caption_says_what_was_spent(self, outcomes):
-        assert "after 2,000 env steps in all, and 500 updates for each offline training" in tables.caption(outcomes)
+        assert "after 1,000 env steps in all, and 100 updates for each offline training" in tables.caption(outcomes)
 
     def test_a_picture_of_two_evaluations_at_one_moment(self, outcomes, tmp_path):
         curves = outcomes[0].result.curves

@@ -41,7 +41,9 @@ def test_every_agent_of_images_is_set(agent):
 
 
 @pytest.mark.parametrize("agent", OF_STATES)
-@pytest.mark.parametrize("name", ["antmaze-large-diverse-v2", "pen-cloned-v1", "kitchen-mixed-v0", "sawyer-push"])
+@pytest.mark.parametrize(
+    "name", ["antmaze-large-diverse-v2", "pen-cloned-v1", "kitchen-mixed-v0", "sawyer-push", "ant", "walker-walk"]
+)
 def test_every_agent_is_set_for_every_family(agent, name):
     chosen = settings(agent, find(name), 1000, 1200)
     assert type(chosen.agent) is AGENTS[agent]
