@@ -1,9 +1,13 @@
 """Where seeds run: lanes of seeds, one a device."""
 
+import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+
+from moorl_jax.errors import MoorlError
 
 
 def use_all_cores() -> None:
@@ -52,6 +56,15 @@ def lanes(seeds: int, shared: bool = False) -> tuple[Lane, ...]:
         Lane(device, tuple((position,) for position in positions) if alone else (positions,))
         for device, positions in zip(used, dealt, strict=True)
     )
+
+
+def require_room(data: Any, device: jax.Device) -> None:
+    """Raise MoorlError where data is larger than what an accelerator has free; a CPU's device need not copy it."""
+    known = device.memory_stats() or {}
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+    free = known.get("bytes_limit", math.inf) - known.get("bytes_in_use", 0)
+    if size > free:
+        raise MoorlError(f"the data takes {size / 1e9:.1f} GB, of {device}'s memory {free / 1e9:.1f} GB are free")
 
 
 def evaluation_device() -> jax.Device:

@@ -16,7 +16,7 @@ from flax import struct
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State, Update
 from moorl_jax.data import Normalizer, Prepared
-from moorl_jax.engine.devices import Lane, lanes
+from moorl_jax.engine.devices import Lane, lanes, require_room
 from moorl_jax.engine.simulators import Simulators
 from moorl_jax.errors import MoorlError
 from moorl_jax.footage import Footage
@@ -112,6 +112,7 @@ class Trainer:
         states = [first.init(jax.random.fold_in(key, INITIAL), self._example) for key in self._keys]
         self._groups: list[list[Group]] = []
         for lane in self._lanes:
+            require_room(prepared.transitions, lane.device)
             data = jax.device_put(prepared.transitions, lane.device)
             self._groups.append([])
             for positions in lane.groups:

@@ -1,9 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 
 from moorl_jax.data import frames, plans, vd4rl
@@ -168,3 +170,9 @@ def test_levels_are_filmed_of_the_policies_that_the_learner_had(monkeypatch, tmp
         "medium_expert": [("000200", 5_000), ("000300", 5_000)],
         "expert": [("000300", 10_000)],
     }
+
+
+def test_frames_that_do_not_fit_are_not_read(monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2_000_000_000))
+    with pytest.raises(DatasetError, match=r"100,200 frames take 2\.1 GB, 2\.0 GB of memory are free"):
+        frames.room((100_200, 84, 84, 3))
