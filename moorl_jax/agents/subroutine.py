@@ -59,6 +59,7 @@ class Subroutine(Agent):
     validation: str = static("online")  #: by episodes, or "offline" by fitted values
     validation_share: float = static(0.1)  #: of all env steps, for the episodes of a pause's candidates together
     validation_updates: int = static(20_000)  #: of each candidate's fitted values
+    normalize_returns: bool = static(False)  #: scale rewards for the offline algorithm so that returns span 1000 (IQL)
 
     def init(self, key: Array, example: Transitions) -> State:
         """Return the learner's state, in a dictionary to which pauses add."""
@@ -75,6 +76,8 @@ class Subroutine(Agent):
         learning = self._learning(learner.agent)
         phases: list[Phase] = [Collect(learning, self.first_steps, random=True)]
         taken = self.first_steps
+        if taken > env_steps:
+            raise MoorlError(f"{taken:,} random env steps come first, and the budget is {env_steps:,}")
         for number, share in enumerate(self.pauses):
             ends = round(share * env_steps)
             fresh = round(self.fresh_share * ends) if FRESH in self._datasets else 0
@@ -127,6 +130,14 @@ class Subroutine(Agent):
         return (self.learner, *trained) if "policy" in self.validated and not self.tunes else trained
 
     @property
+    def _preference(self) -> tuple[int, ...]:
+        """All candidates: what would be recommended without validation first, the learner last."""
+        trained = len(self._datasets) * self._checkpoints
+        learner = len(self._candidates) - trained
+        ends = range(learner + self._checkpoints - 1, learner + trained, self._checkpoints)
+        return (*(end - back for end in ends for back in range(self._checkpoints)), *range(learner))
+
+    @property
     def _offline(self) -> Offline:
         first = self.offline.phases(1, 1)[0]
         if not isinstance(first, Offline) or not first.judged:
@@ -139,6 +150,8 @@ class Subroutine(Agent):
         part = Part(agent=offline, name="offline", batch_size=offline.batch_size)
         learner_too = len(candidates) > len(self._datasets) * self._checkpoints
         phases: list[Phase] = [Switch(partial(_begin, candidates=len(candidates), learner=learner_too))]
+        if self.normalize_returns:
+            phases.append(Review(_scale))
         for dataset in self._datasets:
             history = History(dataset=dataset, share=self.share)
             if dataset == FRESH:
@@ -155,7 +168,7 @@ class Subroutine(Agent):
                 values = FittedValue(candidate=candidate)
                 fitting = Pretrain(values, self.validation_updates, History(), judged=False)
                 phases += [Switch(values.begin), fitting, Review(values.score)]
-        return [*phases, Switch(_choose)]
+        return [*phases, Switch(partial(_choose, preference=self._preference))]
 
     def _tuning(self, updates: int, env_steps: int) -> list[Phase]:
         """Return what the offline algorithm's own recipe has after its offline phase, all history for its dataset."""
@@ -283,6 +296,9 @@ class _PartialUpdate:
     name: str
 
     def __call__(self, state: State, batch: Batch, draws: Draws) -> tuple[State, Metrics]:
+        if "reward_scale" in state:  # from a pause on; the learner learns before and from rewards as they are
+            to_go = None if batch.mc_returns is None else batch.mc_returns * state["reward_scale"]
+            batch = batch.replace(rewards=batch.rewards * state["reward_scale"], mc_returns=to_go)
         part, metrics = self.update(state[self.name], batch, draws)
         return state | {self.name: part}, metrics
 
@@ -366,7 +382,16 @@ class FittedValue(Agent):
 def _begin(state: State, key: Array, example: Transitions, *, candidates: int, learner: bool) -> State:  # noqa: ARG001
     """Begin a pause, with no candidates yet but the learner, where it is one."""
     trained = (state["learner"],) if learner else ()
-    return {"learner": state["learner"], "trained": trained, "scores": jnp.zeros(candidates)}
+    scores, scale = jnp.zeros(candidates), jnp.ones(())
+    return {"learner": state["learner"], "trained": trained, "scores": scores, "reward_scale": scale}
+
+
+def _scale(state: State, key: Array, experience: Experience) -> State:  # noqa: ARG001
+    """Note 1000 / (largest - smallest return) over the episodes so far; IQL's rule, from here on kept as it is."""
+    assert experience.ends is not None
+    returns = np.bincount(episode_numbers(experience.ends), experience.online.rows.rewards[: len(experience.ends)])
+    span = np.ptp(returns)
+    return state | {"reward_scale": jnp.asarray(1000.0 / span if span > 0 else 1.0, jnp.float32)}
 
 
 def _add(state: State, key: Array, example: Transitions, *, agent: Agent) -> State:
@@ -380,27 +405,27 @@ def _keep(state: State, key: Array, example: Transitions) -> State:  # noqa: ARG
 
 
 def _score_episodes(state: State, key: Array, experience: Experience, *, number: int, env_steps: int) -> State:  # noqa: ARG001
-    """Note a candidate's mean return over the latest env steps, which were its own.
+    """Note a candidate's return an episode over the latest env steps, which were its own.
 
-    An episode that their end cut short counts only where there is no other.
+    All rewards, divided by how many episodes ended: where they are cut short by the end of validation, as those of a
+    policy that does not fall will be, their rewards count all the same.
     """
     assert experience.ends is not None
     window = slice(len(experience.ends) - env_steps, len(experience.ends))
-    ends = experience.ends[window]
-    episode = episode_numbers(ends)
-    returns = np.bincount(episode, experience.online.rows.rewards[window])
-    whole = np.bincount(episode, ends == ENDED) > 0
-    return _noted(state, number, returns[whole].mean() if whole.any() else returns.mean())
+    ended = int(np.count_nonzero(experience.ends[window] == ENDED))
+    return _noted(state, number, experience.online.rows.rewards[window].sum() / max(1, ended))
 
 
 def _noted(state: State, number: int, score: Array) -> State:
     return state | {"scores": state["scores"].at[number].set(score)}
 
 
-def _choose(state: State, key: Array, example: Transitions) -> State:  # noqa: ARG001
-    """Choose the candidate of the highest score; the only one, where there is but one."""
-    kept = {name: state[name] for name in ("learner", "trained", "scores")}
-    return kept | {"choice": jnp.argmax(state["scores"])}
+def _choose(state: State, key: Array, example: Transitions, *, preference: tuple[int, ...]) -> State:  # noqa: ARG001
+    """Choose the candidate of the highest score, of equals the one that is preferred; what diverged has none."""
+    scores = jnp.where(jnp.isfinite(state["scores"]), state["scores"], -jnp.inf)
+    order = jnp.array(preference)
+    kept = {name: state[name] for name in ("learner", "trained", "scores", "reward_scale")}
+    return kept | {"choice": order[jnp.argmax(scores[order])]}
 
 
 def _forget(state: State, key: Array, example: Transitions) -> State:  # noqa: ARG001
@@ -410,11 +435,12 @@ def _forget(state: State, key: Array, example: Transitions) -> State:  # noqa: A
 
 def _take_over(state: State, key: Array, example: Transitions) -> State:  # noqa: ARG001
     """Go on with the chosen candidate."""
-    return {"tuned": jax.tree.map(lambda *leaves: jnp.stack(leaves)[state["choice"]], *state["trained"])}
+    chosen = jax.tree.map(lambda *leaves: jnp.stack(leaves)[state["choice"]], *state["trained"])
+    return {"tuned": chosen, "reward_scale": state["reward_scale"]}
 
 
 def _change_tuned(state: State, key: Array, example: Transitions, *, change: Callable[..., State]) -> State:
-    return {"tuned": change(state["tuned"], key, example)}
+    return state | {"tuned": change(state["tuned"], key, example)}
 
 
 def _of_history(sampling: Sampling) -> Sampling:

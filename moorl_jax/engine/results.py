@@ -56,18 +56,18 @@ class Result:
 
     def last_scores(self) -> np.ndarray:
         """Return the normalized score of each seed at the last evaluation."""
-        return self.curves.groupby("seed", sort=False)["score"].last().to_numpy()
+        return self.curves.groupby("seed", sort=False)["score"].last(skipna=False).to_numpy()
 
     def last_successes(self) -> np.ndarray:
         """Return the rate of success of each seed at the last evaluation; none where the environment does not tell."""
         if "success" not in self.curves:
             return np.array([])
-        return self.curves.groupby("seed", sort=False)["success"].last().to_numpy()
+        return self.curves.groupby("seed", sort=False)["success"].last(skipna=False).to_numpy()
 
     def offline_scores(self) -> np.ndarray:
         """Return the normalized score of each seed at the end of its offline phase; none if it had no such phase."""
         offline = self.curves[self.curves["env_steps"] == 0]
-        return offline.groupby("seed", sort=False)["score"].last().to_numpy()
+        return offline.groupby("seed", sort=False)["score"].last(skipna=False).to_numpy()
 
 
 def running(directory: Path) -> Path:

@@ -1,7 +1,8 @@
 """Offline RL as a subroutine (arXiv 2512.00383): our values, for the paper's are not known to us.
 
-The learner is SAC and the offline algorithm itself, both as the task's page sets them; rewards and observations are
-taken as they are, for what they would be scaled by is not known before they are seen.
+The learner is SAC and the offline algorithm itself, both as the task's page sets them. Where that page scales rewards
+to the span of a dataset's returns, the history's are so scaled at each pause. All else is taken as it is: what
+observations would be normalized by is not known before they are seen.
 """
 
 from types import ModuleType
@@ -20,7 +21,7 @@ def subroutine(kind: type[Subroutine], page: ModuleType, task: Task, updates: in
     tuned = env_steps - round(plain.pauses[-1] * env_steps)
     name = next(name for name, known in AGENTS.items() if known is type(plain.offline))
     learner, _ = page.sac(task, 0, env_steps)
-    offline, _ = getattr(page, name)(task, updates, tuned)
+    offline, preparation = getattr(page, name)(task, updates, tuned)
     return kind(
         learner=learner,
         offline=offline,
@@ -30,4 +31,5 @@ def subroutine(kind: type[Subroutine], page: ModuleType, task: Task, updates: in
         checkpoints=2,
         validation_share=0.1,
         validation_updates=max(1, updates),
+        normalize_returns=preparation.normalize_returns,
     )

@@ -21,11 +21,21 @@ from moorl_jax.agents import (
     TunePEX,
 )
 from moorl_jax.agents.contract import Agent
-from moorl_jax.agents.subroutine import Candidate, FittedValue, Recommended, _choose, _score_episodes
+from moorl_jax.agents.subroutine import (
+    Candidate,
+    FittedValue,
+    Recommended,
+    _choose,
+    _PartialUpdate,
+    _scale,
+    _score_episodes,
+)
 from moorl_jax.errors import MoorlError
-from moorl_jax.phases import Collect, Judge, Offline, Online, Pretrain, Switch
+from moorl_jax.phases import Collect, Judge, Offline, Online, Pretrain, Review, Switch
 from moorl_jax.replay import Buffer, Experience, FromBuffer, History
 from moorl_jax.replay.buffer import CUT, ENDED
+from moorl_jax.settings import settings
+from moorl_jax.tasks import find
 from tests.agents import probes
 
 COST = {"first_steps": 100, "datasets": ("all", "best", "fresh"), "validation_share": 0.1, "share": 0.25}
@@ -139,6 +149,7 @@ def test_without_pauses_it_is_the_learner_alone():
         ({"pauses": (), "tunes": True}, "leaves env steps to it"),
         ({"validated": ("policy",), "validation_share": 0.99}, "costs 3,960: no env step is left"),
         ({"offline": SPOT()}, "SPOT does not begin with"),
+        ({"first_steps": 5_000, "pauses": ()}, "5,000 random env steps come first, and the budget is 4,000"),
     ],
 )
 def test_what_cannot_be_is_named(fields, message):
@@ -151,6 +162,7 @@ def candidates(*actions):
         "learner": jnp.zeros(1),
         "trained": tuple(jnp.full(1, action) for action in actions),
         "scores": jnp.zeros(len(actions)),
+        "reward_scale": jnp.ones(()),
     }
 
 
@@ -172,14 +184,59 @@ def test_by_episodes_the_better_candidate_is_chosen(better, scores):
         ends += [0, 0, ENDED, 0, 0, ENDED]
         state = _score_episodes(state, None, seen(rewards, ends), number=number, env_steps=6)
     assert state["scores"].tolist() == list(scores)
-    assert _choose(state, None, None)["choice"] == better
+    assert _choose(state, None, None, preference=(0, 1))["choice"] == better
 
 
-def test_an_episode_cut_short_counts_only_where_there_is_no_other():
-    state = candidates(0.0)
-    whole = seen([4.0, 0.0, 1.0], [0, ENDED, CUT])
-    assert _score_episodes(state, None, whole, number=0, env_steps=3)["scores"].tolist() == [4.0]
-    assert _score_episodes(state, None, seen([4.0, 1.0], [0, CUT]), number=0, env_steps=2)["scores"].tolist() == [5.0]
+def test_who_stands_until_validation_is_over_is_better_than_who_falls():
+    """Of eight env steps, each of which pays 1."""
+    stands, falls = [0, ENDED, 0, 0, 0, 0, 0, CUT], [0, ENDED] * 4
+    scores = [
+        float(_score_episodes(candidates(0.0), None, seen([1.0] * 8, ends), number=0, env_steps=8)["scores"][0])
+        for ends in (stands, falls, [*[0] * 7, CUT])
+    ]
+    assert scores == [8.0, 2.0, 8.0]
+
+
+def test_of_equals_what_would_be_recommended_without_validation_is_chosen():
+    """The learner, then two checkpoints of each of two datasets; one that diverged is never chosen."""
+    agent = Subroutine(datasets=("all", "best"), checkpoints=2, validated=("dataset", "policy"))
+    state, preference = candidates(*range(5)), agent._preference
+    assert preference == (2, 1, 4, 3, 0)
+    chosen = [
+        int(_choose(state | {"scores": jnp.array(scores)}, None, None, preference=preference)["choice"])
+        for scores in ([0.0] * 5, [0.0, 0.0, jnp.nan, 0.0, 0.0], [jnp.inf, 0.0, 0.0, 1.0, 1.0], [1.0, 0, 0, 0, 0])
+    ]
+    assert chosen == [2, 1, 4, 0]
+    assert agent.replace(tunes=True, pauses=(0.5,))._preference == (1, 0, 3, 2)
+
+
+def test_rewards_are_scaled_to_the_span_of_returns_for_the_offline_algorithm_alone():
+    """Returns of the history are 6 and 1; what is seen later is scaled likewise, and so are returns to go."""
+    state = _scale(candidates(0.0), None, seen([4.0, 2.0, 1.0], [0, ENDED, CUT]))
+    assert state["reward_scale"] == 200.0
+    equal = seen([1.0, 1.0], [ENDED, ENDED])
+    assert _scale(candidates(0.0), None, equal)["reward_scale"] == 1.0
+
+    def update(state, batch, draws):
+        return batch.rewards, batch.mc_returns
+
+    batch = probes.bandit(np.random.default_rng(0), 2).replace(mc_returns=np.ones(2))
+    for name, scale in (("offline", {"reward_scale": 200.0}), ("learner", {})):
+        after, to_go = _PartialUpdate(update, name)({name: None} | scale, batch, None)
+        factor = scale.get("reward_scale", 1.0)
+        np.testing.assert_allclose(after[name], factor * batch.rewards)
+        np.testing.assert_allclose(to_go, factor)
+
+
+def test_the_scale_is_measured_at_each_pause_where_the_settings_ask_for_it():
+    def measured(agent):
+        return sum(isinstance(phase, Review) and phase.change is _scale for phase in agent.phases(30, 4_000))
+
+    twice = RecommendIQL(**COST, pauses=(0.5, 1.0))
+    assert measured(twice) == 0
+    assert measured(twice.replace(normalize_returns=True)) == 2
+    assert settings("tune_pex", find("hopper"), 100, 1_000).agent.normalize_returns
+    assert not settings("tune_cal_ql", find("hopper"), 100, 1_000).agent.normalize_returns
 
 
 @pytest.mark.parametrize(("better", "actions"), [(0, (0.4, -0.8)), (1, (-0.8, 0.4))])
@@ -200,7 +257,7 @@ def test_by_fitted_values_the_better_candidate_is_chosen(better, actions, rng):
         state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(2), 500))
         state = agent.score(state, None, experience)
     np.testing.assert_allclose(state["scores"], [1.0 - (action - 0.5) ** 2 for action in actions], atol=0.1)
-    assert _choose(state, None, None)["choice"] == better
+    assert _choose(state, None, None, preference=(0, 1))["choice"] == better
 
 
 def test_values_to_come_are_the_candidates_own(rng):
@@ -222,7 +279,8 @@ def test_values_to_come_are_the_candidates_own(rng):
 
 def test_each_seed_acts_by_its_own_choice():
     agent = Recommended(candidates=(Constant(), Constant()))
-    state = _choose(candidates(0.25, 0.75) | {"scores": jnp.array([1.0, 0.0])}, None, None)
+    scored = candidates(0.25, 0.75) | {"scores": jnp.array([1.0, 0.0])}
+    state = _choose(scored, None, None, preference=(0, 1))
     other = state | {"choice": jnp.asarray(1)}
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), state, other)
     actions = jax.vmap(lambda state: agent.greedy(agent.policy(state), jnp.zeros((3, 2))))(both)

@@ -120,3 +120,9 @@ def test_a_missing_checkpoint_is_named(saved):
     shutil.rmtree(saved / results.CHECKPOINT)
     with pytest.raises(MoorlError, match="checkpoint cannot be read"):
         results.load_states(results.read(saved))
+
+
+def test_what_ended_in_no_number_is_not_what_it_was_before(saved):
+    result = results.read(saved)
+    result.curves.loc[result.curves.index[-1], "score"] = np.nan
+    assert np.isnan(result.last_scores()).tolist() == [False] * (len(result.last_scores()) - 1) + [True]

@@ -82,6 +82,7 @@ SUBROUTINES = {
         validated=("policy",),
         validation="offline",
         validation_updates=10,
+        normalize_returns=True,
     ).phases(20, 40),
 }
 CALL = 7  #: updates or env steps; it cuts every phase of every recipe
