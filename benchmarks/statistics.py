@@ -74,21 +74,25 @@ def profile(scores: Scores, thresholds: np.ndarray) -> list[Estimate]:
     return [_bootstrapped(above(threshold), scores) for threshold in thresholds]
 
 
-def improvement(pairs: list[Pair]) -> Estimate:
+def improvement(pairs: list[Pair], together: list[str] | None = None) -> Estimate:
     """Return the probability of improvement: that a run of the first kind scores above one of the second.
 
-    Equal scores count half; the mean over pairs. 0.5 means no difference.
+    Equal scores count half; the mean over pairs. 0.5 means no difference. `together` names a group for each pair: runs
+    of a group have the same seeds, which share more than their number and are drawn once for all of them.
     """
-    return _of_pairs(_probability, pairs)
+    return _of_pairs(_probability, pairs, together)
 
 
-def difference(pairs: list[Pair], others: list[Pair]) -> Estimate:
-    """Return how much larger the probability of improvement is in `pairs` than in `others`."""
+def difference(pairs: list[Pair], others: list[Pair], together: list[str] | None = None) -> Estimate:
+    """Return how much larger the probability of improvement is in `pairs` than in `others`.
+
+    `together` names the groups of both, one after the other.
+    """
 
     def statistic(drawn: list[Pair]) -> Any:
         return _probability(drawn[: len(pairs)]) - _probability(drawn[len(pairs) :])
 
-    return _of_pairs(statistic, [*pairs, *others])
+    return _of_pairs(statistic, [*pairs, *others], together)
 
 
 def _probability(pairs: list[Pair]) -> Any:
@@ -100,13 +104,19 @@ def _probability(pairs: list[Pair]) -> Any:
     return np.mean(of_pairs, axis=0)
 
 
-def _of_pairs(statistic: Callable[[list[Pair]], Any], pairs: list[Pair]) -> Estimate:
-    """Estimate a statistic of pairs; a run that is one and the same array in several is drawn once for all of them."""
-    runs = {id(scores): scores for pair in pairs for scores in pair}
-    places = {identity: place for place, identity in enumerate(runs)}
-    return _bootstrapped(
-        lambda drawn: statistic([(drawn[places[id(x)]], drawn[places[id(y)]]) for x, y in pairs]), list(runs.values())
-    )
+def _of_pairs(statistic: Callable[[list[Pair]], Any], pairs: list[Pair], together: list[str] | None) -> Estimate:
+    """Estimate a statistic of pairs by drawing seeds, once for each run, or for each group of runs with as many."""
+    groups = [(name, name) for name in together] if together else [(id(x), id(y)) for x, y in pairs]
+    keys = [((one, len(x)), (other, len(y))) for (one, other), (x, y) in zip(groups, pairs, strict=True)]
+    seeds = {key: np.arange(key[1]) for both in keys for key in both}
+    places = {key: place for place, key in enumerate(seeds)}
+
+    def of_seeds(drawn: Scores) -> Any:
+        return statistic(
+            [(x[drawn[places[one]]], y[drawn[places[other]]]) for (one, other), (x, y) in zip(keys, pairs, strict=True)]
+        )
+
+    return _bootstrapped(of_seeds, list(seeds.values()))
 
 
 def _bootstrapped(statistic: Callable[[Scores], Any], samples: Scores) -> Estimate:

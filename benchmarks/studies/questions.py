@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.runner import Outcome
-from benchmarks.statistics import Estimate, Pair, difference, improvement
+from benchmarks.statistics import Estimate, difference, improvement
 from benchmarks.studies.study import Section
 from benchmarks.tables import DASH
 from moorl_jax.agents import Subroutine
@@ -26,7 +26,8 @@ def sections(outcomes: list[Outcome]) -> list[Section]:
     runs = [_Run.of(outcome) for outcome in outcomes if outcome.result]
     if len({run.alone for run in runs}) < 2:
         return []
-    return [_winners(runs), _learners(runs), _answers(runs)]
+    never = [name for name, here in _by_task(runs) if here[0].sparse and not any(run.finals.any() for run in here)]
+    return [_winners(runs), _learners(runs), _answers([run for run in runs if run.task.name not in never], never)]
 
 
 def areas(curves: pd.DataFrame) -> np.ndarray:
@@ -48,7 +49,7 @@ class _Run:
     agent: str
     how: tuple[tuple[str, ...], str] | None  #: what is validated and by what; None without validation
     alone: bool  #: whether it is the online learner alone
-    finals: np.ndarray  #: (seeds,), rates of success where there are any, else scores
+    finals: np.ndarray  #: (seeds,), rates of success where success alone is paid for, else scores
     result: Result
 
     @property
@@ -62,8 +63,13 @@ class _Run:
         agent, successes = outcome.cell.settings.agent, outcome.result.last_successes()
         alone = not isinstance(agent, Subroutine)
         how = (agent.validated, agent.validation) if isinstance(agent, Subroutine) and agent.validated else None
-        finals = successes if len(successes) else outcome.result.last_scores()
+        sparse = outcome.cell.task.rewards in SPARSE and len(successes) > 0
+        finals = successes if sparse else outcome.result.last_scores()
         return cls(outcome.cell.task, outcome.cell.label, outcome.cell.agent, how, alone, finals, outcome.result)
+
+
+_Pair = tuple[_Run, _Run]
+"""Two runs on one task."""
 
 
 def _winners(runs: list[_Run]) -> Section:
@@ -80,16 +86,16 @@ def _winners(runs: list[_Run]) -> Section:
                 "best at the end": best.variant,
                 "it ends with": _shown(best),
                 "online only": _shown(alone),
-                "beats online only": str(improvement([(best.finals, alone.finals)])),
+                "beats online only": str(_improvement([(best, alone)])),
                 "largest area": largest.variant,
             }
         )
     return Section(
         "Who wins where",
         pd.DataFrame(rows),
-        "Rates of success in per cent where a task has them, else scores. Beats: the probability that a seed of the "
-        "one ends above a seed of the other, with its 95 % bootstrap interval. The best of many variants looks better "
-        "than it is.",
+        "Rates of success in per cent where success alone is paid for, else scores. Beats: the probability that a seed "
+        "of the one ends above a seed of the other, with its 95 % bootstrap interval. The best of many variants looks "
+        "better than it is.",
     )
 
 
@@ -104,7 +110,7 @@ def _learners(runs: list[_Run]) -> Section:
                     "reward": "sparse" if alone[0].sparse else "dense",
                     "online only": _shown(alone[0]),
                     "instability": f"{_instability(alone[0]):.2f}",
-                    "subroutines beat it": str(improvement(pairs)),
+                    "subroutines beat it": str(_improvement(pairs)),
                 }
             )
     return Section(
@@ -115,15 +121,15 @@ def _learners(runs: list[_Run]) -> Section:
     )
 
 
-def _answers(runs: list[_Run]) -> Section:
-    """Return the paper's three findings as questions, and what these runs answer."""
+def _answers(runs: list[_Run], never: list[str]) -> Section:
+    """Return the paper's three findings as questions, and what these runs answer; in `never` nobody succeeded."""
     rows: list[dict[str, str]] = []
 
-    certain = min(len(run.finals) for run in runs) >= FEWEST_SEEDS
+    certain = min((len(run.finals) for run in runs), default=0) >= FEWEST_SEEDS
 
-    def ask(question: str, comparison: str, pairs: list[Pair]) -> None:
+    def ask(question: str, comparison: str, pairs: list[_Pair]) -> None:
         if pairs:
-            found = improvement(pairs)
+            found = _improvement(pairs)
             rows.append(_answer(question, comparison, len(pairs), found, nothing=0.5, certain=certain))
 
     used = [run for run in runs if not run.alone]
@@ -136,13 +142,13 @@ def _answers(runs: list[_Run]) -> Section:
         ask(more, f"subroutines above online only, {name} reward", _against_alone(here))
     sparse, dense = (_against_alone(here) for here in kinds.values())
     if sparse and dense:
-        found = difference(sparse, dense)
+        found = difference(_finals(sparse), _finals(dense), _tasks([*sparse, *dense]))
         both = len(sparse) + len(dense)
         rows.append(_answer(more, "the first less the second", both, found, nothing=0.0, certain=certain))
-    rows.append(_with_instability(runs))
+    rows.append(_with_instability(runs, certain))
     for how in dict.fromkeys(run.how for run in used if run.how):
         pairs = [
-            (run.finals, plain.finals)
+            (run, plain)
             for run in used
             for plain in used
             if run.how == how and plain.how is None and (run.task, run.agent) == (plain.task, plain.agent)
@@ -156,7 +162,7 @@ def _answers(runs: list[_Run]) -> Section:
         ask(question, f"{agent} above online only", _against_alone(here))
     for agent, recommended in TUNED_FROM.items():
         pairs = [
-            (run.finals, other.finals)
+            (run, other)
             for run in used
             for other in used
             if (run.agent, other.agent) == (agent, recommended) and (run.task, run.how) == (other.task, other.how)
@@ -167,19 +173,20 @@ def _answers(runs: list[_Run]) -> Section:
         pd.DataFrame(rows),
         "Probability of improvement, that a seed of the one ends above a seed of the other, mean over the pairs of "
         "runs, with its 95 % stratified bootstrap interval over seeds; 0.5 is no difference. With few seeds intervals "
-        f"are narrower than they should be; with fewer than {FEWEST_SEEDS} the answer is open. Runs: pairs that were "
-        "compared, or tasks of a rank correlation, whose interval is Fisher's and which takes "
-        f"{FEWEST_TASKS} tasks that differ.",
+        f"are narrower than they should be; with fewer than {FEWEST_SEEDS} the answer is open. Seeds are drawn once "
+        "for all runs on a task. Runs: pairs that were compared, or tasks of a rank correlation, whose interval is "
+        f"Fisher's and which takes {FEWEST_TASKS} tasks that differ."
+        + (f" Left out, for no run ever succeeded: {', '.join(never)}." if never else ""),
     )
 
 
-def _with_instability(runs: list[_Run]) -> dict[str, str]:
+def _with_instability(runs: list[_Run], certain: bool) -> dict[str, str]:
     """Return the rank correlation over tasks of the learner's instability and the gain."""
     instabilities, gains = [], []
     for _, here in _by_task(runs):
         if (alone := [run for run in here if run.alone]) and (pairs := _against_alone(here)):
             instabilities.append(_instability(alone[0]))
-            gains.append(improvement(pairs).value)
+            gains.append(_improvement(pairs).value)
     found = Estimate(np.nan, np.nan, np.nan)
     # With fewer tasks Fisher's interval of a correlation is nearly all there is.
     if len(gains) >= FEWEST_TASKS and min(np.ptp(instabilities), np.ptp(gains)) > 0:
@@ -191,13 +198,14 @@ def _with_instability(runs: list[_Run]) -> dict[str, str]:
         len(gains),
         found,
         nothing=0.0,
+        certain=certain,
     )
 
 
 def _answer(
-    question: str, comparison: str, runs: int, found: Estimate, nothing: float, certain: bool = True
+    question: str, comparison: str, runs: int, found: Estimate, nothing: float, certain: bool
 ) -> dict[str, str]:
-    """Return a row; `nothing` is the figure that means no difference."""
+    """Return a row; `nothing` is the figure that means no difference, and the answer is open unless `certain`."""
     answer = "yes" if found.low > nothing else "no, the reverse" if found.high < nothing else "open"
     return {
         "question": question,
@@ -213,14 +221,23 @@ def _by_task(runs: list[_Run]) -> list[tuple[str, list[_Run]]]:
     return [(name, [run for run in runs if run.task.name == name]) for name in names]
 
 
-def _against_alone(runs: list[_Run]) -> list[Pair]:
-    """Return every subroutine's final results beside those of the online learner alone on its task."""
+def _improvement(pairs: list[_Pair]) -> Estimate:
+    """Return the probability of improvement. Until they pause, a task's runs of one seed are one and the same run."""
+    return improvement(_finals(pairs), _tasks(pairs))
+
+
+def _finals(pairs: list[_Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(run.finals, other.finals) for run, other in pairs]
+
+
+def _tasks(pairs: list[_Pair]) -> list[str]:
+    return [run.task.name for run, _ in pairs]
+
+
+def _against_alone(runs: list[_Run]) -> list[_Pair]:
+    """Return every subroutine's run beside that of the online learner alone on its task."""
     return [
-        (run.finals, alone.finals)
-        for _, here in _by_task(runs)
-        for run in here
-        for alone in here
-        if alone.alone and not run.alone
+        (run, alone) for _, here in _by_task(runs) for run in here for alone in here if alone.alone and not run.alone
     ]
 
 

@@ -48,6 +48,7 @@ class Task:
 DENSE = "dense, as the environment gives it"
 SPARSE_GOAL = "1 at the goal, else 0"
 STAGES = "number of the four sub-tasks complete at this step"
+ONCE = "1 for each of the four sub-tasks, when it is first complete"
 FINISHED = "1 for all four sub-tasks, when the last one is complete"
 STAGED = "Meta-World's, in [0, 10] a step"
 SUCCESSFUL = "1 at every step that Meta-World counts as a success, else 0"
@@ -219,7 +220,7 @@ TASKS: dict[str, Task] = {
         *(_minari_adroit(hand, level) for hand in ADROIT for level in HAND_LEVELS),
         *(_minari_kitchen(level) for level in KITCHEN),
         *(_walker(robot) for robot in WALKERS),
-        _franka_kitchen("franka-kitchen", 4.0, STAGES),
+        _franka_kitchen("franka-kitchen", 4.0, ONCE),
         _franka_kitchen("franka-kitchen-sparse", 1.0, FINISHED),
         *(_sawyer(f"sawyer-{subject}", subject, 10.0, STAGED) for subject in SAWYER),
         *(_sawyer(f"sawyer-{subject}-sparse", subject, 1.0, SUCCESSFUL) for subject in SAWYER),

@@ -66,6 +66,16 @@ def test_a_run_in_several_pairs_is_drawn_once_for_all_of_them():
     assert shared.high - shared.low > 2 * (apart.high - apart.low)
 
 
+def test_runs_that_share_a_history_are_no_more_certain_than_one_of_them():
+    rng = np.random.default_rng(3)
+    run, alone = rng.normal(size=4), rng.normal(size=4)  # sixteenths, so that means are exact
+    copies = [(run.copy(), alone.copy()) for _ in range(30)]
+    assert improvement(copies, ["hopper"] * 30) == improvement([(run, alone)], ["hopper"])
+    apart = improvement(copies)
+    together = improvement(copies, ["hopper"] * 30)
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
 def test_an_interval_covers_what_it_says():
     """Of the 95 % intervals of 200 experiments without any difference nearly all contain a half."""
     rng = np.random.default_rng(1)

@@ -96,8 +96,36 @@ def test_a_gain_that_grows_with_instability_is_found():
 
 
 def test_two_seeds_answer_nothing():
-    outcomes = [outcome("hopper", "sac", (1.0, 2.0)), outcome("hopper", "recommend_iql", (11.0, 12.0))]
+    outcomes = []
+    for gained, task in enumerate(("hopper", "walker2d", "halfcheetah", "ant", "humanoid")):
+        learner = outcome(task, "sac", (1.0, 2.0))
+        learner.result.curves.loc[learner.result.curves["env_steps"] == 30_000, "score"] -= float(gained)
+        outcomes += [learner, outcome(task, "recommend_iql", (gained / 2, gained / 2))]
     assert set(answers(outcomes).values()) == {"open"}
+
+
+def test_where_nobody_ever_succeeds_nothing_is_answered():
+    nobody = (0.0, 0.0, 0.0)
+    outcomes = [
+        outcome("hopper", "sac", (11.0, 12.0, 13.0)),
+        outcome("hopper", "recommend_iql", (1.0, 2.0, 3.0)),
+        outcome("sawyer-push-sparse", "sac", nobody, successes=nobody),
+        outcome("sawyer-push-sparse", "recommend_iql", nobody, successes=nobody),
+    ]
+    found = answers(outcomes)
+    assert "subroutines above online only, sparse reward" not in found
+    assert "the first less the second" not in found
+    assert found["recommend_iql above online only"] == "no, the reverse"
+    assert "no run ever succeeded: sawyer-push-sparse." in questions.sections(outcomes)[2].caption
+
+
+def test_where_success_is_not_all_that_is_paid_for_scores_decide():
+    nobody = (0.0, 0.0, 0.0)
+    outcomes = [
+        outcome("sawyer-push", "sac", (1.0, 2.0, 3.0), successes=nobody),
+        outcome("sawyer-push", "recommend_iql", (11.0, 12.0, 13.0), successes=nobody),
+    ]
+    assert answers(outcomes)["recommend_iql above online only"] == "yes"
 
 
 def test_scores_after_the_switch():
