@@ -1,6 +1,7 @@
 """The studies by name."""
 
 from benchmarks.studies.study import Study, Variant
+from moorl_jax.tasks.catalogue import SAWYER
 
 FIXED = "kappa_steps=0.0"  #: kappa keeps its start
 OLD_ALONE = ("kappa_start=0.0", FIXED)
@@ -103,7 +104,7 @@ STUDIES = {
     ),
     "subroutines": Study(
         question="Where does offline RL as a subroutine help online RL, and with which validation?",
-        tasks="subroutines-12",
+        tasks="subroutines-12," + ",".join(f"sawyer-{subject}-sparse" for subject in SAWYER),
         protocol="subroutine",
         variants=(
             ONLINE_ONLY,

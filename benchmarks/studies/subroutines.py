@@ -85,7 +85,8 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
 def drop_frame(outcomes: list[Outcome]) -> pd.DataFrame | None:
     """Return a row per task and variant that tunes: mean scores at its switch and some env steps after.
 
-    `learner` is the online learner's last score before the pause. None where no variant tunes.
+    `learner` is the online learner's last score before the pause; `back after`, when it was again what it was at the
+    switch. None where no variant tunes.
     """
     rows = []
     for outcome in outcomes:
@@ -97,22 +98,34 @@ def drop_frame(outcomes: list[Outcome]) -> pd.DataFrame | None:
         begin = curves.loc[curves["phase"] == "judge", "env_steps"].max()
         before = scores["online"].loc[:begin]
         after = curves[curves["env_steps"] > begin].groupby("env_steps")["score"].mean()
+        after.index -= begin
         row: dict[str, object] = {"task": outcome.cell.task.name, "variant": outcome.cell.label}
         row["learner"] = before.iloc[-1] if len(before) else np.nan
         row["0"] = scores["judge"][begin]
-        row |= {f"{steps:,}": after.get(begin + steps, np.nan) for steps in AFTER[1:]}
+        row |= {f"{steps:,}": after.get(steps, np.nan) for steps in AFTER[1:]}
         row["end"] = after.iloc[-1]
+        row["lowest"] = after.min()
+        row["back after"] = _back_after(after, scores["judge"][begin])
         rows.append(row)
     return pd.DataFrame(rows) if rows else None
+
+
+def _back_after(after: pd.Series, made: float) -> float:
+    """Return the env steps after which scores that fell below `made` are there again: 0 if they never fell, or NaN."""
+    fallen = after[np.maximum.accumulate(after.to_numpy() < made)]
+    back = fallen.index[fallen >= made]
+    return 0.0 if fallen.empty else float(back[0]) if len(back) else np.nan
 
 
 def _drop_section(drops: pd.DataFrame) -> Section:
     shown = drops.copy()
     for name in drops.columns[2:]:
         shown[name] = drops[name].map(figure)
+    shown["back after"] = drops["back after"].map(lambda steps: DASH if np.isnan(steps) else f"{steps:,.0f}")
     return Section(
         "After the switch to fine-tuning",
         shown,
-        "Mean score by env steps after the switch: at 0 what the offline algorithm made, before it the learner's last. "
-        f"{DASH}: no evaluation there.",
+        "Mean score by env steps after the switch: at 0 what the offline algorithm made, before it the learner's last; "
+        "then the end, the lowest, and the env steps after which it was again what it was at 0, which is 0 where it "
+        f"never fell. {DASH}: no evaluation there, or never.",
     )

@@ -172,15 +172,15 @@ class Subroutine(Agent):
 
     def _tuning(self, updates: int, env_steps: int) -> list[Phase]:
         """Return what the offline algorithm's own recipe has after its offline phase, all history for its dataset."""
-        phases: list[Phase] = [Switch(_take_over)]
+        offline = self._offline.agent
+        made = Part(agent=offline, name="tuned", batch_size=offline.batch_size)
+        phases: list[Phase] = [Switch(_take_over), Judge(made)]  # where fine-tuning sets out from
         for phase in self.offline.phases(updates, env_steps)[1:]:
             if isinstance(phase, Switch):
                 phases.append(Switch(partial(_change_tuned, change=phase.change)))
                 continue
             assert isinstance(phase, Collect | Online)
             part = Part(agent=phase.agent, name="tuned", batch_size=phase.agent.batch_size)
-            if not any(isinstance(before, Judge) for before in phases):
-                phases.append(Judge(part))  # where fine-tuning sets out from
             if isinstance(phase, Collect):
                 phases.append(Collect(part, phase.env_steps))
             else:

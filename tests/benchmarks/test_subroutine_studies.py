@@ -134,6 +134,15 @@ def test_scores_after_the_switch():
     row = drops.iloc[0]
     assert (row["learner"], row["0"], row["20,000"], row["end"]) == pytest.approx((3.0, 0.6, 6.0, 6.0))
     assert np.isnan(row["1,000"])
+    assert (row["lowest"], row["back after"]) == pytest.approx((4.5, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("scores", "steps"), [((3.0, 1.0, 1.5, 4.0), 40), ((1.0, 1.5, 0.0, 1.9), np.nan), ((2.0, 2.0, 3.0, 2.0), 0)]
+)
+def test_when_a_score_that_fell_is_back(scores, steps):
+    after = pd.Series(scores, index=[10, 20, 30, 40])
+    np.testing.assert_equal(subroutines._back_after(after, 2.0), steps)
 
 
 def test_a_study_is_written_with_a_picture_for_each_agent(tmp_path):
