@@ -37,7 +37,7 @@ def test_data_and_experience_take_memory(tmp_path):
     assert offline.memory == 5_000 * row
     assert both.memory == (5_000 + 3_600) * row
     images = forecast.forecast([cell("drq_bc", task="vd4rl-cheetah_run-random")], tmp_path, None, "cpu cpu")[0]
-    assert images.memory == 20_000 * 84 * 84 * 3
+    assert images.memory == 10_000 * 84 * 84 * 3
 
 
 def test_the_plan_is_printed(tmp_path):
