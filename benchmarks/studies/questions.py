@@ -63,8 +63,7 @@ class _Run:
         agent, successes = outcome.cell.settings.agent, outcome.result.last_successes()
         alone = not isinstance(agent, Subroutine)
         how = (agent.validated, agent.validation) if isinstance(agent, Subroutine) and agent.validated else None
-        sparse = outcome.cell.task.rewards in SPARSE and len(successes) > 0
-        finals = successes if sparse else outcome.result.last_scores()
+        finals = successes if outcome.cell.task.rewards in SPARSE else outcome.result.last_scores()
         return cls(outcome.cell.task, outcome.cell.label, outcome.cell.agent, how, alone, finals, outcome.result)
 
 
@@ -133,10 +132,7 @@ def _answers(runs: list[_Run], never: list[str]) -> Section:
             rows.append(_answer(question, comparison, len(pairs), found, nothing=0.5, certain=certain))
 
     used = [run for run in runs if not run.alone]
-    kinds = {
-        name: [run for run in runs if (run.task.rewards in SPARSE) == (name == "sparse")]
-        for name in ("sparse", "dense")
-    }
+    kinds = {name: [run for run in runs if run.sparse == (name == "sparse")] for name in ("sparse", "dense")}
     more = "Does the gain grow where reward is sparse?"
     for name, here in kinds.items():
         ask(more, f"subroutines above online only, {name} reward", _against_alone(here))
@@ -254,6 +250,6 @@ def _instability(run: _Run) -> float:
 
 
 def _shown(run: _Run) -> str:
-    if len(run.result.last_successes()):
+    if run.sparse:
         return f"{100 * run.finals.mean():.0f} %"
     return f"{run.finals.mean():.1f} ± {run.finals.std():.1f}"

@@ -126,6 +126,7 @@ def test_where_success_is_not_all_that_is_paid_for_scores_decide():
         outcome("sawyer-push", "recommend_iql", (11.0, 12.0, 13.0), successes=nobody),
     ]
     assert answers(outcomes)["recommend_iql above online only"] == "yes"
+    assert questions.sections(outcomes)[0].table["it ends with"].tolist() == ["12.0 ± 0.8"]
 
 
 def test_scores_after_the_switch():
