@@ -42,6 +42,14 @@ def test_a_drop_alarms_and_a_rise_does_not():
     assert compare(baseline, measured(rng, SEEDS, q=40.0)).set_index("figure")["alarm"]["critic's values"].all()
 
 
+def test_a_drop_alarms_though_the_seeds_are_far_apart():
+    """The committed scores of IQL and MOORL spread widely; a mean of them hides a learner that has stopped learning."""
+    baseline = pd.read_csv(BASELINE)
+    broken = baseline[baseline["seed"] < SEEDS].assign(score=-1.0)
+    found = compare(baseline, broken)
+    assert found.loc[found["figure"] == "score", "alarm"].all()
+
+
 def test_what_is_not_a_number_alarms():
     rng = np.random.default_rng(2)
     found = compare(measured(rng, BASELINE_SEEDS), measured(rng, SEEDS).assign(q=np.nan))
