@@ -12,17 +12,22 @@ from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError
 
+UNFINISHED = (".partial", ".running")  #: how directories end whose training goes on, or was killed
+BUDGET = ["protocol", "updates", "env_steps"]  #: what runs that are compared have in common
+
 
 def find_results(places: list[Path]) -> list[Result]:
     """Return the finished results in directories and all below them, in the order of their names.
 
-    What is damaged or still running is passed over. Raises MoorlError for a directory that is not there.
+    What is damaged or unfinished is passed over. Raises MoorlError for a directory that is not there.
     """
     found: dict[Path, Result] = {}
     for place in places:
         if not place.is_dir():
             raise MoorlError(f"{place}: there is no such directory of results")
         for config in sorted(place.rglob(results.FILES[0])):
+            if config.parent.suffix in UNFINISHED:
+                continue
             try:
                 found[config.parent] = results.read(config.parent)
             except MoorlError:
@@ -34,12 +39,12 @@ def runs(found: list[Result]) -> pd.DataFrame:
     """Return a row per run, that is per seed of each result.
 
     `agent` carries in brackets what of its settings was changed by hand. `last` and `best` are normalized scores, of
-    the last evaluation and of the best one.
+    the last evaluation, NaN where that is what a run ended in, and of the best one.
     """
     rows = []
     for number, result in enumerate(found):
         scores = result.curves.groupby("seed", sort=False)["score"]
-        for seed, last, best in zip(result.config["seeds"], scores.last(), scores.max(), strict=True):
+        for seed, last, best in zip(result.config["seeds"], result.last_scores(), scores.max(), strict=True):
             rows.append(
                 {
                     "result": number,
@@ -47,9 +52,11 @@ def runs(found: list[Result]) -> pd.DataFrame:
                     "agent": label(result),
                     "protocol": protocol_of(result),
                     "source": result.config["source"],
+                    "images": result.task.pixels,
                     "updates": result.plan.updates,
                     "env_steps": result.plan.env_steps,
                     "episodes": result.plan.episodes,
+                    "finished": result.provenance["finished"],
                     "seed": seed,
                     "last": last,
                     "best": best,
@@ -58,12 +65,22 @@ def runs(found: list[Result]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def one_each(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of one result for each task, agent, source and budget: of those with most seeds the newest."""
+    seeds = table.groupby("result")["seed"].transform("size")
+    order = table.assign(seeds=seeds).sort_values(["seeds", "finished"])
+    chosen = order.groupby(["task", "agent", "source", *BUDGET])["result"].last()
+    return table[table["result"].isin(chosen)]
+
+
 def protocol_of(result: Result) -> str:
     """Return the protocol that a result followed."""
     plan = result.plan
     if not plan.env_steps:
         return "offline"
-    if issubclass(find_agent(result.config["agent"]), Subroutine):
+    # The online learner alone, beside subroutines, is given their updates and passes over them.
+    alone = bool(plan.updates) and not result.task.datasets
+    if alone or issubclass(find_agent(result.config["agent"]), Subroutine):
         return "subroutine"
     return "offline-to-online" if plan.updates else "online"
 

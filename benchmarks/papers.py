@@ -19,6 +19,8 @@ from moorl_jax.progress import terminal
 from moorl_jax.tasks import SUITES
 
 ALPHA = 0.05  #: of the test that tells ours from theirs
+#: what LaTeX would not print as it stands
+LATEX = {"±": r"$\pm$", "≈": r"$\approx$", "<": "$<$", ">": "$>$", "–": "--"} | {s: rf"\{s}" for s in "_%&#$"}
 
 
 @dataclass(frozen=True)
@@ -188,13 +190,19 @@ def write(name: str, results: Path) -> list[Path]:
     pages = [f"## {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n" for title, table in tables]
     files[0].write_text("\n".join(pages) + f"\n{told}\n")
     numbers.to_csv(files[1], index=False, float_format="%.4f")
-    signs = {"±": r"$\pm$", "≈": r"$\approx$", "<": "$<$", ">": "$>$", "_": r"\_"}
-    escaped = [(title, table.map(_escaper(signs)).rename(columns=_escaper(signs))) for title, table in tables]
-    files[2].write_text(
-        "\n".join(f"% {title}\n{table.to_latex(index=False, escape=False)}" for title, table in escaped)
-        + "".join(f"% {line}\n" for line in told.splitlines() if line)
-    )
+    files[2].write_text(_latex(tables, told))
     return files
+
+
+def _latex(tables: list[tuple[str, pd.DataFrame]], told: str) -> str:
+    """Return the tables with their legend below, as a file to be read by \\input; it needs the package booktabs."""
+    parts = [
+        f"\\subsection*{{{_escaped(title)}}}\n"
+        + table.map(_escaped).rename(columns=_escaped).to_latex(index=False, escape=False)
+        for title, table in tables
+    ]
+    lines = [f"{{\\footnotesize {_escaped(line)}\\par}}\n" for line in told.splitlines() if line]
+    return "\n".join([*parts, *lines])
 
 
 app = typer.Typer(add_completion=False)
@@ -221,14 +229,14 @@ def tables(
 
 
 def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.DataFrame:
-    """Return the runs of one result: the one with the most updates and env steps, then the most seeds."""
+    """Return the runs of one result: that of the most env steps, then updates, then seeds, of equals the newest."""
     if ours.empty:
         return ours
     found = ours[(ours["task"] == task) & (ours["agent"] == agent) & (ours["protocol"] == protocol)]
     if found.empty:
         return found
     seeds = found.groupby("result")["seed"].transform("size")
-    largest = found.assign(seeds=seeds).sort_values(["updates", "env_steps", "seeds"]).iloc[-1]
+    largest = found.assign(seeds=seeds).sort_values(["env_steps", "updates", "seeds", "finished"]).iloc[-1]
     return found[found["result"] == largest["result"]]
 
 
@@ -266,8 +274,8 @@ def _spread(value: float, std: float) -> str:
     return f"{value:.1f}" + ("" if np.isnan(std) else f" ± {std:.1f}")
 
 
-def _escaper(signs: dict[str, str]) -> Any:
-    return lambda words: "".join(signs.get(letter, letter) for letter in words)
+def _escaped(words: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in words)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """`python -m benchmarks.report`: all finished results on one page that needs no server and no network.
 
-Runs of one protocol and budget stand in one table, whatever their task; what was run with settings of one's own belongs
-to a study and is left to its tables. `make report` calls it.
+Runs of one protocol and budget, on data of one source, stand in one table, those from images in one of their own; of
+equal ones the latest. What was run with settings of one's own belongs to a study and is left to its tables. `make
+report` calls it.
 """
 
 import base64
 import itertools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,15 +21,16 @@ import typer
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks import papers, plots
-from benchmarks.collection import find_results, runs, scores
+from benchmarks.collection import BUDGET, find_results, one_each, runs, scores
 from benchmarks.statistics import AGGREGATES, aggregate, improvement
 from benchmarks.tables import DASH
 from moorl_jax.cli import guarded
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import terminal
+from moorl_jax.tasks import find
 
-BUDGET = ["protocol", "updates", "env_steps"]  #: what runs in one table have in common
+MISSING = "-Infinity"  #: what a cell without a score is sorted by, as the page's script reads it
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Board:
-    """All runs of one protocol and budget."""
+    """All runs of one protocol and budget, on data of one source."""
 
     title: str
     scores: Grid
@@ -68,8 +70,8 @@ def render(results: Path) -> str:
     table = table[~table["agent"].str.contains("(", regex=False)] if len(table) else table
     if table.empty:
         raise MoorlError(f"{results}: no cell has finished there yet; `make bench` runs some")
-    spent = table["updates"] + table["env_steps"]
-    groups = sorted((group for _, group in table.groupby(BUDGET)), key=lambda g: spent[g.index].sum(), reverse=True)
+    table = one_each(table)
+    groups = sorted(_groups(table), key=lambda group: (group["updates"] + group["env_steps"]).sum(), reverse=True)
     paper_tables = {
         name: (sections, told.split("\n\n"))
         for name, (sections, _, told) in ((name, papers.make(paper, results)) for name, paper in papers.PAPERS.items())
@@ -87,20 +89,34 @@ def render(results: Path) -> str:
     )
 
 
+def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the runs of each board. Those without data stand beside every source."""
+    for _, group in table.groupby([*BUDGET, "images"]):
+        for source in sorted(set(group["source"]) - {NO_SOURCE}) or [NO_SOURCE]:
+            yield group[group["source"].isin([source, NO_SOURCE])]
+
+
 def _board(table: pd.DataFrame, found: list[Result]) -> Board:
     protocol, updates, env_steps = table.iloc[0][BUDGET]
-    spent = [f"{count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count]
+    told = [f"{count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count]
+    told += ["from images"] * bool(table["images"].any())
+    told += [f"{source} data" for source in set(table["source"]) - {NO_SOURCE}]
     agents = list(dict.fromkeys(table["agent"]))
-    per_agent = table.groupby("agent")["task"].agg(set)
-    common = sorted(set.intersection(*per_agent)) if len(agents) > 1 else []
-    shared = {agent: table[(table["agent"] == agent) & table["task"].isin(common)] for agent in agents}
-    several = len(common) > 1
+    tasks = table.groupby("agent")["task"].agg(set)
+    # One that has run but a few would leave the others nothing in common.
+    compared = [agent for agent in agents if 2 * len(tasks[agent]) > table["task"].nunique()]
+    left_out = [agent for agent in agents if agent not in compared]
+    common = sorted(set.intersection(*tasks[compared])) if len(compared) > 1 else []
+    shared = {agent: table[(table["agent"] == agent) & table["task"].isin(common)] for agent in compared}
+    # Tasks without datasets have scores on several scales.
+    several = len(common) > 1 and all(find(task).datasets for task in common)
     return Board(
-        title=f"{protocol}: {', '.join(spent)}",
+        title=f"{protocol}: {', '.join(told)}",
         scores=_score_grid(table, agents),
         statistics=_statistics(shared) if several else None,
         improvements=_improvements(shared) if several else None,
-        common=f"Over the {len(common)} tasks that all of them have run: {', '.join(common)}.",
+        common=f"Over the {len(common)} tasks that all of them have run: {', '.join(common)}."
+        + (f" Left out, for they have run half of the tasks or fewer: {', '.join(left_out)}." if left_out else ""),
         profile=_picture(partial(plots.profiles, {agent: scores(table) for agent, table in shared.items()}))
         if several
         else "",
@@ -111,23 +127,22 @@ def _board(table: pd.DataFrame, found: list[Result]) -> Board:
 
 
 def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
-    """Return a row a task and source, a column an agent: last score, and the best one in brackets."""
-    rows = []
-    for task, of_task in table.groupby("task"):
-        for source in sorted(set(of_task["source"]) - {NO_SOURCE}) or [NO_SOURCE]:
-            row = [Entry(str(task), str(task)), Entry(DASH if source == NO_SOURCE else source, source)]
-            here = of_task[of_task["source"].isin([source, NO_SOURCE])]  # runs without data stand beside every source
-            rows.append(row + [_score(here[here["agent"] == agent]) for agent in agents])
-    return Grid(["task", "data", *agents], rows)
+    """Return a row a task, a column an agent: last score, and the best one in brackets."""
+    rows = [
+        [Entry(str(task), str(task)), *(_score(here[here["agent"] == agent]) for agent in agents)]
+        for task, here in table.groupby("task")
+    ]
+    return Grid(["task", *agents], rows)
 
 
-def _score(of_agent: pd.DataFrame) -> Entry:
-    if of_agent.empty:
-        return Entry(DASH, -np.inf)
-    one = of_agent[of_agent["result"] == of_agent["result"].iloc[-1]]
-    spread = f" ± {one['last'].std(ddof=0):.1f}" if len(one) > 1 else ""
-    text = f"{one['last'].mean():.1f}{spread} ({one['best'].mean():.1f})"
-    return Entry(text, float(one["last"].mean()), int(one["result"].iloc[0]))
+def _score(runs: pd.DataFrame) -> Entry:
+    if runs.empty:
+        return Entry(DASH, MISSING)
+    last = runs["last"].to_numpy()
+    if np.isnan(last).any():
+        return Entry("diverged", MISSING, int(runs["result"].iloc[0]))
+    spread = f" ± {last.std():.1f}" if len(last) > 1 else ""
+    return Entry(f"{last.mean():.1f}{spread} ({runs['best'].mean():.1f})", last.mean(), int(runs["result"].iloc[0]))
 
 
 def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
@@ -155,8 +170,8 @@ def _interval(estimate: Any) -> str:
 
 
 def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Result]]:
-    last = table.groupby("agent", sort=False)["result"].last()
-    return [(str(agent), found[number]) for agent, number in last.items()]
+    numbers = table.groupby("agent", sort=False)["result"].first()
+    return [(str(agent), found[number]) for agent, number in numbers.items()]
 
 
 def _facts(result: Result) -> dict[str, str]:
@@ -164,6 +179,8 @@ def _facts(result: Result) -> dict[str, str]:
     made = result.provenance
     precision = f", products in {made['matmul_precision']}" if "matmul_precision" in made else ""  # not told before
     data = DASH if made["source"] == NO_SOURCE else f"{made['source']}, sha256 {made['dataset_sha256'][:16]}…"
+    # Which directory that was is of no use elsewhere.
+    data += ", made from the policies in MOORL_POLICIES where its recipe takes any" * (made["source"] == "recipe")
     return {
         "result": f"{result.config['task']}, {result.config['agent']}, {len(result.config['seeds'])} seeds",
         "command": result.config["command"],

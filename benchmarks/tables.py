@@ -53,11 +53,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return the scores as a person reads them: `mean ± std (published)`, a mean row under several tasks."""
     numbers = score_frame(outcomes)
     agents = list(dict.fromkeys(outcome.cell.agent for outcome in outcomes))
-    failed = {
-        (outcome.cell.task.name, outcome.cell.agent): "no data" if outcome.no_data else "failed"
-        for outcome in outcomes
-        if outcome.fault
-    }
+    failed = {(o.cell.task.name, o.cell.agent): word for o in outcomes if (word := _failure(o))}
     several_seeds, protocol = len(outcomes[0].cell.seeds) > 1, outcomes[0].cell.protocol
     rows = []
     for number in numbers.to_dict("records"):
@@ -69,10 +65,11 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
             ours += _succeeding(number.get(f"{agent} success", np.nan))
             row[agent] = failed.get((number["task"], agent), ours) + _in_brackets(number[f"{agent} published"])
         rows.append(row)
-    if len(rows) > 1 and not any(_without_dataset(outcome) for outcome in outcomes):
-        mean = {"task": "mean", "source": "", "dataset mean": _figure(numbers["dataset"].mean())}
+    one_scale = len({outcome.cell.task.pixels for outcome in outcomes}) == 1
+    if len(rows) > 1 and one_scale and not any(_without_dataset(outcome) for outcome in outcomes):
+        # A mean over some of the tasks would not compare with a mean over all.
+        mean = {"task": "mean", "source": "", "dataset mean": _figure(numbers["dataset"].mean(skipna=False))}
         for agent in agents:
-            # A mean over some of the tasks would not compare with a mean over all.
             published = numbers[f"{agent} published"].mean(skipna=False)
             mean[agent] = _figure(numbers[agent].mean(skipna=False)) + _in_brackets(published)
             if protocol == "offline-to-online":
@@ -179,6 +176,13 @@ def _with_spread(number: dict[Hashable, Any], column: str, several_seeds: bool) 
 
 def _figure(value: float) -> str:
     return DASH if np.isnan(value) else f"{value:.1f}"
+
+
+def _failure(outcome: Outcome) -> str:
+    """Return a word for why there is no score, nothing if there is one."""
+    if outcome.result is not None:
+        return "diverged" if np.isnan(outcome.result.last_scores()).any() else ""
+    return "no data" if outcome.no_data else "failed"
 
 
 def _without_dataset(outcome: Outcome) -> bool:

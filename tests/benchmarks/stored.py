@@ -13,6 +13,8 @@ def store(
     updates=1_000,
     env_steps=0,
     command="the command",
+    source="recipe",
+    finished="2026-11-21T12:00:00+00:00",
 ):
     """Write a finished result: each seed's score is half its last one halfway."""
     moments = [(done, 0) for done in (updates // 2, updates)] if updates else []
@@ -38,17 +40,17 @@ def store(
         "agent": agent,
         "agent_config": {},
         "preparation": {},
-        "source": "recipe",
+        "source": source,
         "seeds": list(range(len(scores))),
         "plan": plan,
         "command": command,
     }
     made_by = {
-        "source": "recipe",
+        "source": source,
         "dataset_sha256": "0" * 64,
         "dataset_mean_return": 1000.0,
         "transitions": 5_000,
-        "finished": "2026-11-21T12:00:00+00:00",
+        "finished": finished,
         "seconds": {"total": updates / 100 + env_steps / 10},
         "versions": {"jax": "0.10.2"},
         "devices": ["cpu cpu"],

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.collection import find_results, runs, scores
+from benchmarks.collection import find_results, one_each, runs, scores
 from moorl_jax.errors import MoorlError
 from tests.benchmarks.stored import store
 
@@ -27,8 +27,27 @@ def test_the_best_score_is_of_any_evaluation(tmp_path):
     assert runs(find_results([tmp_path]))["best"].tolist() == [-3.0, 20.0]
 
 
-def test_what_is_damaged_is_passed_over(tmp_path):
+def test_the_learner_alone_belongs_to_its_subroutines(tmp_path):
+    store(tmp_path / "one", agent="sac", task="hopper", updates=50, env_steps=500)
+    assert runs(find_results([tmp_path]))["protocol"].tolist() == ["subroutine"] * 2
+
+
+def test_a_run_that_ends_in_nan_has_no_last_score(tmp_path):
+    store(tmp_path / "one", scores=(10.0, np.nan))
+    np.testing.assert_array_equal(runs(find_results([tmp_path]))["last"], [10.0, np.nan])
+
+
+def test_of_equal_results_the_newest_of_those_with_most_seeds_counts(tmp_path):
+    store(tmp_path / "few", scores=(1.0,), finished="2026-12-01T12:00:00+00:00")
+    store(tmp_path / "new", scores=(3.0, 4.0), finished="2026-11-22T12:00:00+00:00")
+    store(tmp_path / "old", scores=(5.0, 6.0))
+    store(tmp_path / "other", scores=(7.0,), source="d4rl")
+    assert sorted(one_each(runs(find_results([tmp_path])))["last"]) == [3.0, 4.0, 7.0]
+
+
+def test_what_is_damaged_or_unfinished_is_passed_over(tmp_path):
     store(tmp_path / "good")
+    store(tmp_path / "killed.partial")
     (store(tmp_path / "bad") / "curves.csv").write_text("broken")
     assert [result.directory.name for result in find_results([tmp_path])] == ["good"]
     with pytest.raises(MoorlError, match="no such directory"):

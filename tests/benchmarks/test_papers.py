@@ -24,6 +24,7 @@ def runs_of(agent, scores, **changes):
         "updates": 1_000,
         "env_steps": 0,
         "episodes": 10,
+        "finished": "2026-11-21T12:00:00+00:00",
     }
     rows = [row | {"seed": seed, "last": score, "best": score} for seed, score in enumerate(scores)]
     return pd.DataFrame(rows).assign(**changes)
@@ -60,6 +61,8 @@ def test_of_several_results_the_largest_counts():
         for number, (scores, updates) in enumerate([([1.0, 2.0, 3.0], 10), ([5.0, 7.0], 20), ([9.0], 20)])
     )
     assert papers.frame(section, pd.concat([few, short, long_])).loc[0, "mean"] == 6.0
+    newest = runs_of("iql", [0.0, 1.0], result=5, updates=20, finished="2026-11-22T12:00:00+00:00")
+    assert papers.frame(section, pd.concat([newest, long_])).loc[0, "mean"] == 0.5
     online = runs_of("iql", [8.0], result=4, updates=99, protocol="offline-to-online")
     assert papers.frame(section, pd.concat([long_, online])).loc[0, "mean"] == 6.0
 
@@ -74,6 +77,8 @@ def test_the_command_writes_three_forms(tmp_path):
     assert "none has been run" in (tmp_path / "papers/opt.md").read_text()
     latex = (tmp_path / "papers/opt.tex").read_text()
     assert r"td3\_bc" in latex
-    assert "– / 94.6" in latex
+    assert "-- / 94.6" in latex
+    assert r"{\footnotesize Ours: none has been run.\par}" in latex
+    assert not any(line.startswith("%") for line in latex.splitlines())
     assert len(pd.read_csv(tmp_path / "papers/opt.csv")) == 9 * 4 + 10 * 3
     assert "did you mean" in CliRunner().invoke(papers.app, ["optt", "--results", str(tmp_path)]).stderr

@@ -1,3 +1,5 @@
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -20,6 +22,8 @@ def results(tmp_path):
             store(tmp_path / f"cells/{task}/{agent}", agent, task, scores, command=f"moorl-jax train --agent {agent}")
     store(tmp_path / "cells/hopper/rlpd", "rlpd", updates=50, env_steps=500)
     store(tmp_path / "cells/hopper/study", command="moorl-jax train --set expectile=0.9", scores=(1.0, 2.0))
+    store(tmp_path / "cells/hopper/earlier", "iql", TASKS[0], (1.0, 2.0), finished="2026-11-20T12:00:00+00:00")
+    store(tmp_path / "cells/hopper/d4rl", "iql", TASKS[0], (30.0, 31.0), source="d4rl")
     return tmp_path
 
 
@@ -27,16 +31,43 @@ def test_the_page_holds_tables_statistics_pictures_and_provenance(results):
     run = CliRunner().invoke(report.app, ["--results", str(results)])
     assert run.exit_code == 0, run.output
     page = (results / "report.html").read_text()
-    assert "5 finished results, 10 runs" in page  # the study's are left to it
+    assert "6 finished results, 12 runs" in page  # the study's are left to it, and the earlier one to the latest
     assert "60.0 ± 10.0 (60.0)" in page
     assert "60.0 [50.0, 70.0]" in page  # mean and interval over both tasks
     assert "0.00 [0.00, 0.00]" in page  # BC above IQL
-    assert page.count("data:image/png;base64,") == 1 + 2 + 1  # a profile, and the curves of three tables' tasks
+    assert page.count("data:image/png;base64,") == 1 + 2 + 1 + 1  # a profile, and the curves of three tables' tasks
+    assert "offline: 1,000 updates, d4rl data" in page  # never in one table with what was made here
     assert "moorl-jax train --agent bc" in page
     assert "Beside the paper: corl" in page
     assert not re.search(r"(src|href)=.(?!data:|#)", page)  # nothing from elsewhere
     for link in re.findall(r'href="#([^"]+)"', page):
         assert f'id="{link}"' in page
+
+
+def test_one_that_ran_little_is_left_out_of_the_statistics(results):
+    for number in range(3):
+        task = f"halfcheetah-{('medium', 'expert', 'random')[number]}-v2"
+        store(results / f"cells/{task}/iql", "iql", task)
+        store(results / f"cells/{task}/bc", "bc", task)
+    store(results / "cells/few/cql", "cql", TASKS[0])
+    page = report.render(results)
+    assert "Over the 5 tasks that all of them have run" in page
+    assert "they have run half of the tasks or fewer: cql" in page
+
+
+def test_a_run_that_diverged_is_called_so(results):
+    store(results / "cells/hopper/cql", "cql", TASKS[0], (10.0, float("nan")))
+    assert "diverged" in report.render(results)
+
+
+def test_tasks_on_different_scales_have_no_statistics(results):
+    shutil.rmtree(results / "cells")
+    for task in ("hopper", "humanoid"):
+        for agent in ("sac", "tune_iql"):
+            store(results / f"cells/{task}/{agent}", agent, task, updates=50, env_steps=500, source="none")
+    page = report.render(results)
+    assert page.count("<h2>subroutine") == 1  # the learner alone among them
+    assert "Over tasks" not in page
 
 
 def test_without_results_it_says_so(tmp_path):
@@ -53,18 +84,25 @@ def test_without_results_it_says_so(tmp_path):
 def test_in_a_browser_it_fits_and_sorts(results, width):
     """A click on an agent's column puts its highest score first, a second click its lowest."""
     store(results / "cells/other/iql", "iql", "halfcheetah-medium-v2", (90.0, 95.0))
+    store(results / "cells/other/bc", "bc", "ant-medium-v2", (90.0, 95.0))  # IQL has no score there
     probe = """<script>
-        const button = document.querySelectorAll("#board-1 thead button")[3];
+        const button = document.querySelectorAll("#board-1 thead button")[2];
         const tasks = () => [...document.querySelectorAll("#board-1 tbody")[0].rows].map(row => row.cells[0].innerText);
         button.click(); const falling = tasks(); button.click(); const rising = tasks();
-        document.title = JSON.stringify({falling, rising, fits: document.documentElement.scrollWidth <= innerWidth});
+        const fits = document.documentElement.scrollWidth <= innerWidth;
+        parent.document.title = JSON.stringify({falling, rising, fits, width: innerWidth});
     </script>"""
+    # In a frame, for Chromium's own window is never narrower than 500 pixels.
+    inner = html.escape(report.render(results) + probe)
     page = results / "page.html"
-    page.write_text(report.render(results) + probe)
-    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom", page.as_uri()]
+    page.write_text(f'<title></title><iframe width={width} height=900 frameborder=0 srcdoc="{inner}"></iframe>')
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
     dumped = subprocess.run([CHROMIUM, *words], capture_output=True, text=True, timeout=120, check=True).stdout
     said = re.search(r"<title>(.*?)</title>", dumped)[1]
-    # The columns are task, data, bc, iql.
-    assert '"falling":["halfcheetah-medium-v2",' in said
-    assert said.index('"rising":') < said.index('"halfcheetah-medium-v2"],"fits"')
-    assert '"fits":true' in said
+    # The columns are task, bc, iql.
+    told = json.loads(html.unescape(said))
+    assert told["falling"][0] == "halfcheetah-medium-v2"
+    assert told["rising"][-1] == "halfcheetah-medium-v2"
+    assert told["falling"][-1] == told["rising"][0] == "ant-medium-v2"
+    assert told["fits"]
+    assert told["width"] == width
