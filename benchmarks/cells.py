@@ -122,7 +122,7 @@ def plan(
     cells = [
         Cell(task, agent, results.NO_SOURCE, tuple(range(seeds)), budget, protocol)
         for task in tasks
-        for agent in agents
+        for agent in dict.fromkeys(agents)
     ]
     return [sourced(cell, source, policies) for cell in cells]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cells import Cell
-from benchmarks.collection import find_results
+from benchmarks.collection import find_results, label
 from benchmarks.tables import DASH
 from moorl_jax.data import plans
 from moorl_jax.engine import results
@@ -36,29 +36,33 @@ class Forecast:
     cell: Cell
     finished: bool
     device_hours: float  #: of all seeds together
-    memory: float  #: bytes of the data that a device holds, experience to come included
+    memory: float  #: bytes of the data on all devices of its process, experience to come included
     disk: float  #: bytes of the data's file and of the checkpoints while it runs
 
 
-def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: str) -> list[Forecast]:
-    """Return what each cell would cost on devices of a kind (`cpu cpu`), by the results finished on such ones."""
+def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: str, devices: int) -> list[Forecast]:
+    """Return what each cell would cost on so many devices of a kind (`cpu cpu`), by results finished on such ones."""
     before = find_results([directory]) if directory.is_dir() else []
-    measured = [result for result in before if kind in result.provenance["devices"]]
-    known = {(r.config["task"], r.config["source"]): r.provenance.get("transitions") for r in measured}
+    # What was run with settings changed by hand may be far slower or faster.
+    plain = [result for result in before if label(result) == result.config["agent"]]
+    measured = [result for result in plain if kind in result.provenance["devices"]]
+    known = {(r.config["task"], r.config["source"]): r.provenance.get("transitions") for r in before}
     forecasts = []
     for cell in cells:
         updates, env_steps = cell.spend
         speed = _speed(cell, measured)
         seconds = sum(count * cost for count, cost in ((updates, speed.update), (env_steps, speed.env_step)) if count)
         rows = _rows(cell, known.get((cell.task.name, cell.source)), policies)
-        row = _row_bytes(cell)
+        row, seeds = _row_bytes(cell), len(cell.seeds)
+        # The seeds on a device share its copy of the data; images' seeds all share one device of a CPU.
+        copies = 1 if cell.task.pixels and kind.startswith("cpu") else min(seeds, devices)
         forecasts.append(
             Forecast(
                 cell,
                 (directory / cell.name / results.CHECKPOINT).exists(),
-                len(cell.seeds) * seconds / 3600,
-                (rows + env_steps) * row,
-                rows * row + CHECKPOINTS * len(cell.seeds) * env_steps * row,
+                seeds * seconds / 3600,
+                (copies * rows + seeds * env_steps) * row,
+                rows * row + CHECKPOINTS * seeds * env_steps * row,
             )
         )
     return forecasts
@@ -67,7 +71,9 @@ def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: st
 def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: int, console: Console) -> None:
     """Print what would run and what it would cost here."""
     device = jax.local_devices()[0]
-    forecasts = forecast(cells, directory, policies, f"{device.platform} {device.device_kind}")
+    devices = usable_cores() if device.platform == "cpu" else jax.local_device_count()
+    kind, each_has = f"{device.platform} {device.device_kind}", max(1, devices // parallel)
+    forecasts = forecast(cells, directory, policies, kind, each_has)
     table = Table("task", "agent", "source", "seeds", "", "device hours", "data in memory", "disk")
     for each in forecasts:
         cell = each.cell
@@ -78,12 +84,12 @@ def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: in
     waiting = [each for each in forecasts if not each.finished]
     unknown = sorted({each.cell.agent for each in waiting if np.isnan(each.device_hours)})
     hours = np.nansum([each.device_hours for each in waiting])
-    devices = usable_cores() if device.platform == "cpu" else jax.local_device_count()
+    unsized = sorted({each.cell.task.name for each in waiting if np.isnan(each.memory)})
     files = {(each.cell.task.name, each.cell.source): each.disk for each in waiting}
-    at_once = sorted((each.memory for each in waiting), reverse=True)[:parallel]
+    at_once = sorted((each.memory for each in waiting if each.memory >= 0), reverse=True)[:parallel]
     console.print(
         f"{len(forecasts)} cells, {len(waiting)} to run: about {hours / devices:.1f} hours on {devices} devices "
-        f"({device.device_kind}), {_size(np.nansum(at_once) * devices / parallel)} of memory for data, "
+        f"({device.device_kind}), {_size(np.nansum(at_once))} of memory for data, "
         f"{_size(np.nansum(list(files.values())))} of disk.",
         highlight=False,
     )
@@ -92,6 +98,8 @@ def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: in
             f"Without an estimate: {', '.join(unknown)}, of which no finished cell below {directory} tells the speed.",
             highlight=False,
         )
+    if unsized:
+        console.print(f"Without a size, and not counted: {', '.join(unsized)}.", highlight=False)
 
 
 def _speed(cell: Cell, measured: list[Result]) -> Speed:

@@ -81,11 +81,11 @@ class InProcesses:
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(job, share, theirs), daemon=True)
         report = self._display.training(job.label)
-        process.start()
-        self._running.add(process)
-        theirs.close()  # so that the pipe ends when the process does
         fault = None
         try:
+            process.start()
+            self._running.add(process)
+            theirs.close()  # so that the pipe ends when the process does
             while fault is None:
                 kind, news = ours.recv()
                 if kind == "report":
@@ -94,7 +94,9 @@ class InProcesses:
                     self._display.warn(news)
                 else:
                     fault = news
-        except EOFError:
+        except (EOFError, OSError) as error:  # it ended, perhaps within a message; or there was no room for it
+            if process.pid is None:
+                return f"no process could be started for it: {error}"
             process.join()
             fault = f"its process was lost, exit status {process.exitcode}"
         finally:
@@ -118,13 +120,15 @@ class OnRay:
             raise NotAvailableError(f"this needs Ray, the extra 'ray': pip install -e '.[ray]' ({error})") from error
         self._ray, self._display = ray, display
         try:
-            environment = {"env_vars": {"PYTHONPATH": str(HERE)} | SHARING}
+            environment = {"env_vars": {"PYTHONPATH": str(HERE), "XLA_FLAGS": _one_core()} | SHARING}
             ray.init(address="auto", runtime_env=environment, log_to_driver=False, configure_logging=False)
         except ConnectionError as error:
             raise NotAvailableError("no Ray cluster is running here; `ray start --head` starts one") from error
         self._work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_work_on_ray)
         self._news = Queue()
         self._reports: dict[str, Any] = {}
+        self._ended: set[str] = set()
+        self._talking = threading.Lock()  # news may come after its job has ended
         threading.Thread(target=self._listen, daemon=True).start()
 
     def __enter__(self) -> "OnRay":
@@ -138,8 +142,10 @@ class OnRay:
         working, done = self._work.remote(job, Path.cwd(), self._news).future(), Future[str]()
 
         def ended(working: "Future[str]") -> None:
-            if job.label in self._reports:
-                self._display.clear(job.label)
+            with self._talking:
+                self._ended.add(job.label)
+                if job.label in self._reports:
+                    self._display.clear(job.label)
             error = working.exception()
             done.set_result(f"its worker was lost: {error}" if error else working.result())
 
@@ -155,9 +161,17 @@ class OnRay:
             if kind == "warning":
                 self._display.warn(news)
                 continue
-            if label not in self._reports:
-                self._reports[label] = self._display.training(label)
-            self._reports[label](news)
+            with self._talking:
+                if label in self._ended:
+                    continue
+                if label not in self._reports:
+                    self._reports[label] = self._display.training(label)
+                self._reports[label](news)
+
+
+def _one_core() -> str:
+    """Return XLA's flags for a job that has been given one core of a node; without them each would use all of them."""
+    return f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
 
 
 def _work(job: Job, cores: set[int], news: Connection) -> None:

@@ -97,14 +97,14 @@ def sweep(
     for number, cell in enumerate(cells):
         label = f"[{number + 1}/{len(cells)}] {cell.task.name} {cell.label}"
         needed = (cell.task.name, cell.source)
-        if needed in without:
-            progress("")
-            continue
         job = Job(cell, directory / cell.name, policies, label)
         try:
             if result := _finished(cell, job.directory, data, display):
                 kept[number] = result
                 progress(f"{label}: finished before, kept")
+                continue
+            if needed in without:
+                progress("")
                 continue
             dataset = data(*needed) if cell.source != results.NO_SOURCE else None
         except MoorlError as error:
@@ -114,9 +114,13 @@ def sweep(
         running[number].add_done_callback(functools.partial(said, label))
     outcomes = []
     for number, cell in enumerate(cells):
-        fault = running[number].result() if number in running else without.get((cell.task.name, cell.source), "")
-        result = None if fault else kept.get(number) or results.read(directory / cell.name)
-        outcomes.append(Outcome(cell, result, fault, no_data=number not in running and bool(fault)))
+        if number in kept:
+            outcomes.append(Outcome(cell, kept[number]))
+        elif number in running:
+            fault = running[number].result()
+            outcomes.append(Outcome(cell, None if fault else results.read(directory / cell.name), fault))
+        else:
+            outcomes.append(Outcome(cell, None, without[cell.task.name, cell.source], no_data=True))
     return outcomes
 
 
@@ -135,8 +139,13 @@ def _run(job: Job, dataset: Dataset | None, report: Callable[[Report], None], wa
     """Train a cell and write its result.
 
     It goes on from its last checkpoint, but where that was written by other code, with other packages or on another
-    kind of device.
+    kind of device. Raises MoorlError where another process is at it.
     """
+    with results.claimed(job.directory):
+        _train(job, dataset, report, warn)
+
+
+def _train(job: Job, dataset: Dataset | None, report: Callable[[Report], None], warn: Callable[[str], None]) -> None:
     cell = job.cell
     (updates, env_steps), (every, every_steps) = cell.spend, cell.intervals
     start = functools.partial(

@@ -220,7 +220,7 @@ def train_command(
     trained = override(setting.agent, overrides or [])
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
     dataset = None
-    with Display(console) as display:
+    with Display(console) as display, results.claimed(directory):
         if needs_data(trained.phases(updates, env_steps)):
             source = sources.choose(chosen, source, policies)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name))
@@ -240,7 +240,7 @@ def train_command(
             report=display.training(f"{chosen.name} {agent}"),
             warn=display.warn,
         )
-    results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]))
+        results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]))
     result = results.read(directory)
     data = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]

@@ -10,6 +10,8 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
@@ -73,6 +76,17 @@ class Result:
 def running(directory: Path) -> Path:
     """Return where the checkpoints of a training lie whose result is to be `directory`."""
     return directory.with_name(directory.name + ".running")
+
+
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Keep other processes from training what is to be the result `directory`; raise MoorlError where one is at it."""
+    running(directory).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(running(directory) / "lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise MoorlError(f"{directory}: another process is training it") from error
 
 
 def save(run: Run, directory: Path, command: str) -> None:

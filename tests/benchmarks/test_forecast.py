@@ -22,28 +22,31 @@ def test_time_is_measured_on_finished_cells(tmp_path):
     """Two seeds on one device took 10 s for 1,000 updates: 5 ms each; 50 s for 500 env steps: 50 ms each."""
     store(tmp_path / "one", env_steps=500)
     store(tmp_path / "elsewhere", agent="bc")
+    store(tmp_path / "study", command="moorl-jax train --set batch_size=4096", updates=9)
     cells = [cell("iql"), cell("iql", "offline-to-online"), cell("cql")]
-    offline, both, unknown = forecast.forecast(cells, tmp_path, None, "cpu cpu")
+    offline, both, unknown = forecast.forecast(cells, tmp_path, None, "cpu cpu", 2)
     assert offline.device_hours == pytest.approx(3 * 36_000 * 0.005 / 3600)
     assert both.device_hours == pytest.approx(3 * (36_000 * 0.005 + 3_600 * 0.05) / 3600)
     assert np.isnan(unknown.device_hours)
-    assert np.isnan(forecast.forecast(cells, tmp_path, None, "gpu NVIDIA H200")[0].device_hours)
+    assert np.isnan(forecast.forecast(cells, tmp_path, None, "gpu NVIDIA H200", 1)[0].device_hours)
 
 
 def test_data_and_experience_take_memory(tmp_path):
     store(tmp_path / "one")  # of 5,000 transitions
-    offline, both = forecast.forecast([cell("iql"), cell("iql", "offline-to-online")], tmp_path, None, "cpu cpu")
+    offline, both = forecast.forecast([cell("iql"), cell("iql", "offline-to-online")], tmp_path, None, "cpu cpu", 2)
     row = 4 * (2 * 11 + 3 + 2)
-    assert offline.memory == 5_000 * row
-    assert both.memory == (5_000 + 3_600) * row
-    images = forecast.forecast([cell("drq_bc", task="vd4rl-cheetah_run-random")], tmp_path, None, "cpu cpu")[0]
-    assert images.memory == 10_000 * 84 * 84 * 3
+    assert offline.memory == 2 * 5_000 * row  # a copy on each of two devices
+    assert both.memory == (2 * 5_000 + 3 * 3_600) * row  # and each seed's experience
+    images = forecast.forecast([cell("drq_bc", task="vd4rl-cheetah_run-random")], tmp_path, None, "cpu cpu", 2)[0]
+    assert images.memory == 10_000 * 84 * 84 * 3  # once, on a CPU
 
 
 def test_the_plan_is_printed(tmp_path):
     store(tmp_path / "one")
     console = Console(file=io.StringIO(), width=140)
-    forecast.show([cell("iql"), cell("cql")], tmp_path, None, 1, console)
+    cells = [cell("iql"), cell("cql"), cell("iql", task="relocate-cloned-v1")]
+    forecast.show(cells, tmp_path, None, 1, console)
     said = " ".join(console.file.getvalue().split())
-    assert "2 cells, 2 to run" in said
+    assert "3 cells, 3 to run" in said
+    assert "Without a size, and not counted: relocate-cloned-v1" in said
     assert "Without an estimate: cql" in said

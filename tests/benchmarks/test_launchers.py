@@ -1,4 +1,5 @@
 import dataclasses
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -46,6 +47,23 @@ def test_cells_run_side_by_side_and_a_lost_process_loses_its_own_alone(cells, tm
     said = capsys.readouterr().out
     assert "offline: [1/3] hopper-medium-v2 bc 6 of 6 updates" in said
     assert "(3 of 3 cells)" in said
+
+
+def test_a_process_that_cannot_be_started_loses_its_cell_alone(cells, tmp_path, monkeypatch):
+    started = multiprocessing.context.SpawnProcess.start
+    refused = iter([True, False])
+
+    def start(process):
+        if next(refused):
+            raise OSError("cannot allocate memory")
+        started(process)
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start)
+    display = Display(terminal())
+    with InProcesses(1, display) as launcher:
+        bad, good = sweep([cells[0], cells[2]], tmp_path / "cells", None, display, launcher)
+    assert "cannot allocate memory" in bad.fault
+    assert good.result is not None
 
 
 def test_an_unknown_launcher_gets_a_suggestion():

@@ -143,6 +143,33 @@ def test_data_that_cannot_be_had_is_named_once_for_all_agents(cells, run_sweep, 
     assert tables.text_frame(outcomes).loc[0, "bc"].startswith("no data")
 
 
+def test_what_is_finished_is_kept_though_its_data_is_gone(cells, run_sweep, monkeypatch):
+    run_sweep(cells[:1])
+
+    def gone(*_):
+        raise MoorlError("cannot be downloaded")
+
+    monkeypatch.setattr(runner, "load", gone)
+    monkeypatch.setattr(runner, "at_hand", lambda *_: False)
+    for order in (cells, cells[::-1]):
+        outcomes = {outcome.cell.agent: outcome for outcome in run_sweep(order)}
+        assert outcomes["bc"].result is not None
+        assert not outcomes["bc"].fault
+        assert outcomes["iql"].no_data
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(cells, run_sweep, tmp_path):
+    with results.claimed(tmp_path / cells[0].name):
+        bad, good = run_sweep(cells)
+    assert "another process is training it" in bad.fault
+    assert good.result is not None
+    assert not run_sweep(cells)[0].fault
+
+
+def test_an_agent_named_twice_runs_once(hopper):
+    assert len(plan((hopper,), ["bc", "bc"], "embedded", None, 1, TINY, "offline")) == 1
+
+
 def test_names_differ_with_all_that_decides_a_result(hopper):
     base = Cell(hopper, "iql", "recipe", (0, 1), BUDGETS["short"], "offline")
     others = [
