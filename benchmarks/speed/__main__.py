@@ -29,7 +29,7 @@ PARTS = ("offline", "online", "simulators")
 def speed(
     parts: Annotated[str, typer.Option(help=f"What to measure, of {', '.join(PARTS)}.")] = "offline,online",
     agents: Annotated[str, typer.Option(help="Agents, separated by commas; all by default.")] = "",
-    seeds: Annotated[str, typer.Option(help="Numbers of seeds; 1,4,8 on a CPU, 1,4,10,16,64 elsewhere.")] = "",
+    seeds: Annotated[str, typer.Option(help="Numbers of seeds; 1,2,4,8 on a CPU, 1,4,10,16,64 elsewhere.")] = "",
     env_steps: Annotated[
         int, typer.Option(min=10, help="Env steps measured per seed online; fewer for costly agents.")
     ] = 1000,
@@ -42,7 +42,7 @@ def speed(
     for agent in chosen:
         if agent not in {*offline.AGENTS_MEASURED, *online.ONLINE_AGENTS}:
             raise UnknownNameError("agent", agent, [*offline.AGENTS_MEASURED, *online.ONLINE_AGENTS])
-    counts = [int(c) for c in (seeds or ("1,4,8" if jax.default_backend() == "cpu" else "1,4,10,16,64")).split(",")]
+    counts = [int(c) for c in (seeds or ("1,2,4,8" if jax.default_backend() == "cpu" else "1,4,10,16,64")).split(",")]
     kind = jax.local_devices()[0].device_kind.lower().replace(" ", "-")
     for part in parts.split(","):
         if part not in PARTS:
@@ -61,26 +61,34 @@ def _rows(part: str, agents: list[str], counts: list[int], env_steps: int, conso
         row: dict[str, object] = {"agent": agent}
         if part == "offline":
             prepared = offline.data(agent)
-            for count in counts:
-                of_updates = offline.measure(agent, count, prepared)
-                row[f"updates/s, {count}"] = of_updates.updates_per_second
-                row[f"of roofline, {count}"] = of_updates.share
-            loop = offline.measure_loop(agent, prepared)
-            row["GFLOP an update"] = of_updates.gigaflops
-            row["compile, s"] = of_updates.compile_seconds
-            row["plain loop, updates/s"] = loop
-            row[f"ratio at {counts[0]}"] = row[f"updates/s, {counts[0]}"] / loop  # type: ignore[operator]
+            measured = {count: offline.measure(agent, count, prepared) for count in counts}
+            for count, here in measured.items():
+                row[f"updates/s, {count}"] = here.updates_per_second
+                row[f"of roofline, {count}"] = here.share
+            row["GFLOP an update"] = measured[counts[0]].gigaflops
+            row["evaluate"] = measured[counts[0]].evaluating
+            rates = {count: here.updates_per_second for count, here in measured.items()}
+            row |= _compared(rates, measured[counts[0]].loop, measured[counts[0]].compile_seconds)
         else:
-            for count in counts:
-                of_loop = online.measure(agent, count, env_steps)
-                row[f"env steps/s, {count}"] = of_loop.env_steps_per_second
-                row[f"updates/s, {count}"] = of_loop.updates_per_second
-                row[f"of roofline, {count}"] = of_loop.roofline
-            row |= of_loop.shares
+            in_loop = {count: online.measure(agent, count, env_steps) for count in counts}
+            for count, each in in_loop.items():
+                row[f"env steps/s, {count}"] = each.env_steps_per_second
+                row[f"updates/s, {count}"] = each.updates_per_second
+                row[f"of roofline, {count}"] = each.roofline
+            row |= in_loop[counts[-1]].shares
+            rates = {count: each.updates_per_second for count, each in in_loop.items()}
+            row |= _compared(rates, in_loop[counts[0]].loop, in_loop[counts[0]].compile_seconds)
         rows.append(row)
         if not console.is_terminal:
             console.print(", ".join(f"{k} {v if isinstance(v, str) else f'{v:.3g}'}" for k, v in row.items()))
     return rows
+
+
+def _compared(rates: dict[int, float], loop: float, compiling: float) -> dict[str, object]:
+    """Return what several seeds cost in terms of one, by updates a second, and how a plain loop compares."""
+    (one, alone), *more = rates.items()
+    costs = {f"cost of {count}": count / one * alone / rate for count, rate in more}
+    return {**costs, "plain loop, updates/s": loop, f"ratio at {one}": alone / loop, "compile, s": compiling}
 
 
 def _write(part: str, table: pd.DataFrame, folder: Path, console: Console) -> None:
@@ -88,17 +96,20 @@ def _write(part: str, table: pd.DataFrame, folder: Path, console: Console) -> No
     table.to_csv(folder / f"{part}.csv", index=False, float_format="%.4g")
     device = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}, jax {jax.__version__}"
     what = {
-        "offline": f"Updates on a dataset, in the sizes of {find(offline.TASK).environment}: all seeds together. Plain "
-        "loop: the same update, one jitted call after another from Python, batches drawn in NumPy, one seed.",
-        "online": f"The online loop on {find(online.TASK).environment}: all seeds together. With the "
-        "most seeds, shares of the wall-clock: training, and one evaluation (one episode a seed) per 5,000 env steps.",
+        "offline": f"Updates on a dataset, in the sizes of {find(offline.TASK).environment}: all seeds together. "
+        f"Evaluate: share of the wall-clock, with the fewest seeds, of {offline.EPISODES} episodes of 1,000 steps "
+        f"after every {offline.EVERY:,} updates.",
+        "online": f"The online loop on {find(online.TASK).environment}: all seeds together, evaluations left out. With "
+        "the most seeds, shares of the wall-clock.",
     }[part]
     told = (
         f"{what} {ROWS:,} random transitions; {device}. Roofline: products of square float32 matrices on all devices, "
         f"measured in the same run, {roofline():,.0f} GFLOP/s at its end; an update's arithmetic is what XLA counts. "
-        "Compilation is left out."
+        "Cost: wall-clock of so many seeds, in those of the fewest. Plain loop: the same update, one jitted call after "
+        "another from Python, batches drawn in NumPy, one seed; the ratio is ours to it. Compile: all programs of an "
+        "agent; left out of all else."
     )
-    formats = [".1%" if "roofline" in column or column in ONLINE_SHARES else ".3g" for column in table.columns]
+    formats = [".1%" if "roofline" in column or column in SHARES else ".3g" for column in table.columns]
     shown = table.copy()
     for column, form in zip(table.columns[1:], formats[1:], strict=True):
         shown[column] = [f"{value:{form}}" if form == ".1%" else f"{value:,.3g}" for value in table[column]]
@@ -108,7 +119,7 @@ def _write(part: str, table: pd.DataFrame, folder: Path, console: Console) -> No
     console.print(f"\n{told}\nwritten: {folder}", highlight=False)
 
 
-ONLINE_SHARES = ("simulate", "update", "evaluate", "other")
+SHARES = ("simulate", "update", "evaluate", "other")
 
 if __name__ == "__main__":
     app()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from benchmarks.speed.roofline import gigaflops, random_data, roofline
+from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
 from moorl_jax.agents import AGENTS, OPT, Agent, Subroutine
-from moorl_jax.data import Prepared
+from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.trainer import Trainer, returns_rule
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.phases import Offline, Online
@@ -20,8 +21,11 @@ TASK = "walker2d-medium-v2"  #: 17 observations, 6 actions
 AGENTS_MEASURED = tuple(
     name for name, agent in AGENTS.items() if suits(name, find(TASK)) and not issubclass(agent, OPT | Subroutine)
 )
-UPDATES = 4_000  #: of each seed in a measured window
+UPDATES = 1_500  #: of each seed in a measured window
+WINDOWS = 3  #: of which the median counts
 COSTLY = {"cql": 20, "cal_ql": 20, "rlpd": 8, "spot": 2, "moorl": 2}  #: agents measured over as many times fewer
+# Of the same sizes, and in it no episode ends before its 1,000 steps: evaluations cost the most that they can.
+EVALUATED, EPISODES, EVERY = "halfcheetah-medium-v2", 10, 5_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class OfflineSpeed:
     share: float  #: of the roofline measured right before and after
     gigaflops: float  #: of an update
     compile_seconds: float
+    evaluating: float  #: share of the wall-clock, ten whole episodes after every 5,000 updates
+    loop: float  #: updates a second of the same update in a plain Python loop, of one seed
 
 
 def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
@@ -39,42 +45,40 @@ def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
     agent, updates = _updating(name), UPDATES // COSTLY.get(name, 1)
     trainer = Trainer((Offline(agent, 10 * UPDATES),), find(TASK), prepared, tuple(range(count)))
     trainer.start(updates)()  # compiles
-    before = roofline()
-    started = time.perf_counter()
-    trainer.start(updates)()
-    rate = count * updates / (time.perf_counter() - started)
-    roof = (before + roofline()) / 2
+    rates, roofs = [], [roofline()]
+    for _ in range(WINDOWS):
+        started = time.perf_counter()
+        trainer.start(updates)()
+        rates.append(count * updates / (time.perf_counter() - started))
+        roofs.append(roofline())
+    rate = float(np.median(rates))
+    per_roof = float(np.median(rates / np.convolve(roofs, [0.5, 0.5], mode="valid")))
     state = jax.tree.map(lambda leaf: leaf[0], trainer.states())
     compiling = trainer.clocks[0].compile
+    evaluating = _evaluation(trainer, count)
     trainer.close()
     cost = gigaflops(agent, state, prepared)
-    return OfflineSpeed(rate, rate * cost / roof, cost, compiling)
+    return OfflineSpeed(
+        rate,
+        cost * per_roof,
+        cost,
+        compiling,
+        evaluating / (evaluating + count * EVERY / rate),
+        plain_loop(agent, state, prepared, updates // 2),
+    )
 
 
-def measure_loop(name: str, prepared: Prepared) -> float:
-    """Return the updates a second of the same update in a plain Python loop: one seed, one jitted call after another.
-
-    Batches are drawn in NumPy and handed over, as in most published code.
-    """
-    agent, updates = _updating(name), UPDATES // COSTLY.get(name, 1) // 2
-    data, rng = jax.tree.map(np.asarray, prepared.transitions), np.random.default_rng(0)
-    first = jax.tree.map(lambda leaf: leaf[:1], data)
-    state = agent.init(jax.random.key(0), first)
-    steps = [jax.jit(lambda s, b, k, update=update: update(s, b, agent.draw(k, b))) for update in agent.cycle()]
-    key = jax.random.key(1)
-
-    def run(count: int) -> None:
-        nonlocal state, key
-        for number in range(count):
-            key, own = jax.random.split(key)
-            batch = jax.tree.map(lambda leaf: leaf[rng.integers(len(data.rewards), size=agent.batch_size)], data)
-            state, _ = steps[number % len(steps)](state, batch, own)
-        jax.block_until_ready(state)
-
-    run(len(steps))  # compiles
+def _evaluation(trainer: Trainer, count: int) -> float:
+    """Return the seconds of an evaluation of all seeds."""
+    task = find(EVALUATED)
+    evaluator = Evaluator(task, Normalizer.identity(task.observation_shape), tuple(range(count)), EPISODES)
+    policies = evaluator.snapshot(trainer.policies())
+    evaluator.evaluate(trainer.agent, policies, 0)  # compiles
     started = time.perf_counter()
-    run(updates)
-    return updates / (time.perf_counter() - started)
+    evaluator.evaluate(trainer.agent, policies, 1)
+    seconds = time.perf_counter() - started
+    evaluator.close()
+    return seconds
 
 
 def data(name: str) -> Prepared:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from benchmarks.speed.roofline import gigaflops, random_data, roofline
+from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
 from moorl_jax.agents import AGENTS, BC, Subroutine
-from moorl_jax.data import Normalizer
-from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.trainer import Trainer, length, returns_rule
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.nets import Learner
@@ -35,9 +33,11 @@ class Speed:
 
     env_steps_per_second: float
     updates_per_second: float
-    shares: dict[str, float]  #: of the wall-clock: simulate, update, evaluate, other
+    shares: dict[str, float]  #: of the wall-clock: simulate, update, other
     roofline: float  #: share of it while updates run
     parameters: int  #: of one seed, those that Adam moves
+    compile_seconds: float  #: of all programs that the agent goes through, those before its online phase among them
+    loop: float  #: updates a second of the same update in a plain Python loop, of one seed and without env steps
 
 
 def measure(name: str, count: int, env_steps: int) -> Speed:
@@ -65,29 +65,24 @@ def measure(name: str, count: int, env_steps: int) -> Speed:
     started = time.perf_counter()
     trainer.start(env_steps)()
     seconds = time.perf_counter() - started
-    evaluator = Evaluator(task, Normalizer.identity(task.observation_shape), tuple(range(count)), 1)
-    policies = evaluator.snapshot(trainer.policies())
-    evaluator.evaluate(trainer.agent, policies, 0)  # compiles
-    started = time.perf_counter()
-    evaluator.evaluate(trainer.agent, policies, 1)
-    evaluating = (time.perf_counter() - started) * env_steps / 5_000
-    evaluator.close()
     changed = trainer.carries()
     trainer.close()
     simulate, update = (
         float(np.mean([getattr(clock, use) - old[use] for clock, old in zip(trainer.clocks, before, strict=True)]))
         for use in ("simulate", "update")
     )
-    spent = {"simulate": simulate, "update": update, "evaluate": evaluating, "other": seconds - simulate - update}
+    spent = {"simulate": simulate, "update": update, "other": seconds - simulate - update}
     learners = jax.tree.leaves(changed, is_leaf=lambda part: isinstance(part, Learner))
     parameters = sum(
         leaf.size for part in learners if isinstance(part, Learner) for leaf in jax.tree.leaves(part.params)
     )
     rate = count * env_steps / seconds
-    shares = {use: value / (seconds + evaluating) for use, value in spent.items()}
+    shares = {use: value / seconds for use, value in spent.items()}
     state = jax.tree.map(lambda leaf: leaf[0], changed.state)
     done = count * env_steps * learning.utd * gigaflops(trainer.agent, state, prepared) / update
-    return Speed(rate, rate * learning.utd, shares, done / roof, parameters // count)
+    compiling = trainer.clocks[0].compile
+    loop = plain_loop(trainer.agent, state, prepared, env_steps * learning.utd // 2)
+    return Speed(rate, rate * learning.utd, shares, done / roof, parameters // count, compiling, loop)
 
 
 def _shortened(phase: Collect | Offline | Pretrain, count: int) -> Phase:

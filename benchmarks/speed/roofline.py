@@ -20,7 +20,7 @@ SIZES = {"cpu": 256}  #: of the square matrices multiplied, the width of the age
 def roofline(seconds: float = 0.4) -> float:
     """Return the GFLOP/s of products of square float32 matrices on all devices at once, over about so many seconds."""
     size = SIZES.get(jax.default_backend(), 4096)
-    left, right = jnp.full((size, size), 0.5 / size), jnp.full((size, size), 0.5)
+    left, right = jnp.full((size, size), 1.0 / size), jnp.full((size, size), 0.5)  # whose product is 0.5 again
 
     @jax.jit
     def products(left: jax.Array, right: jax.Array) -> jax.Array:
@@ -44,6 +44,29 @@ def roofline(seconds: float = 0.4) -> float:
         while (spent := run(rounds)) < seconds:
             rounds = max(rounds + 1, int(1.2 * rounds * seconds / spent))
     return 2 * size**3 * 200 * rounds * len(devices) / spent / 1e9
+
+
+def plain_loop(agent: Agent, state: Any, prepared: Prepared, updates: int) -> float:
+    """Return the updates a second of an agent in a plain Python loop: one seed, one jitted call after another.
+
+    Batches are drawn in NumPy and handed over, as in most published code.
+    """
+    data, rng = jax.tree.map(np.asarray, prepared.transitions), np.random.default_rng(0)
+    steps = [jax.jit(lambda s, b, k, update=update: update(s, b, agent.draw(k, b))) for update in agent.cycle()]
+    key = jax.random.key(1)
+
+    def run(count: int) -> None:
+        nonlocal state, key
+        for number in range(count):
+            key, own = jax.random.split(key)
+            batch = jax.tree.map(lambda leaf: leaf[rng.integers(len(data.rewards), size=agent.batch_size)], data)
+            state, _ = steps[number % len(steps)](state, batch, own)
+        jax.block_until_ready(state)
+
+    run(len(steps))  # compiles
+    started = time.perf_counter()
+    run(updates)
+    return updates / (time.perf_counter() - started)
 
 
 def gigaflops(agent: Agent, state: Any, prepared: Prepared) -> float:
