@@ -35,7 +35,7 @@ app.add_typer(data_app, name="data")
 console = terminal()
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name; `moorl-jax tasks` lists them.")]
-SourceOption = Annotated[str, typer.Option(help="auto, d4rl, recipe, embedded or minari.")]
+SourceOption = Annotated[str, typer.Option(help=f"auto, {', '.join(sources.SOURCES)}.")]
 PoliciesOption = Annotated[
     Path | None,
     typer.Option(envvar="MOORL_POLICIES", help="Directory of the behaviour policies that recipes roll out."),

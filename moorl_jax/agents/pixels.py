@@ -13,7 +13,8 @@ from moorl_jax.agents.common import SquashedGaussian
 from moorl_jax.agents.contract import State, static
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.moorl import MOORL
-from moorl_jax.agents.sac import RLPD, SAC
+from moorl_jax.agents.sac import RLPD, SAC, SACState
+from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Encoder, Learner, Trunk, drawn_shifts, encode, init_mlp, mlp, random_shift, trunk
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
@@ -91,12 +92,20 @@ class PixelRLPD(PixelSAC, RLPD):
 
 
 class PixelMOORL(MOORL, PixelSAC):
-    """MOORL from images; the encoder is interpolated as a part of the critics."""
+    """MOORL from images; the encoder is interpolated as a part of the critics.
+
+    The meta policy acts: the one adapted in the latest epoch would see by another encoder than its own.
+    """
 
     def policy(self, state: State) -> Params:
         """Return the policies that are judged and that act, each with the meta critics' encoder."""
         encoder = state.meta["critic"]["encoder"]
         return {name: {"encoder": encoder, "actor": actor} for name, actor in super().policy(state).items()}
+
+    def _parts(self, state: SACState) -> dict[str, Params]:
+        if self.acting != "meta":
+            raise MoorlError(f"MOORL from images: the meta policy acts, not '{self.acting}'")
+        return super()._parts(state)
 
 
 class PixelCQL(FromImages, CQL):

@@ -17,6 +17,7 @@ from moorl_jax.types import NStep, Transitions
 
 SOURCES = ("d4rl", "recipe", "embedded", "minari", "vd4rl")
 Progress = Callable[[int, int], None]
+_OR_MADE = "or make it from trained policies: --policies DIR"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
     """Return the source to use: the one named, or for `auto` the first that can serve.
 
     That is the data as it was published, a recipe's file, a recipe whose policies are at hand; else `d4rl`, which will
-    be downloaded, or `vd4rl`, which will not.
+    be downloaded, or `vd4rl`, which will not, and after which comes a recipe that needs no policies.
     Minari's tasks have Minari alone. `embedded` is never chosen silently. Raises UnknownNameError or NotAvailableError.
     """
     task.require()
@@ -87,7 +88,8 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
         own = published(task)
         if own == "minari" or at_hand(task, own):
             return own
-        return "recipe" if "recipe" in task.datasets and (at_hand(task, "recipe") or policies) else own
+        carried = own == "vd4rl" and _is_carried(task)
+        return "recipe" if "recipe" in task.datasets and (at_hand(task, "recipe") or policies or carried) else own
     if source not in SOURCES:
         raise UnknownNameError("source", source, ["auto", *SOURCES])
     if source not in task.datasets:
@@ -124,7 +126,7 @@ def load(task: Task, source: str, policies: Path | None = None, progress: Progre
         elif source == "vd4rl":
             raise DatasetError(
                 f"{task.name}: there are no files in {vd4rl.folder_of(task)}; get vd4rl/{task.datasets[source]} from "
-                f"{vd4rl.MIRROR} and put its files there, or name V-D4RL's directory in VD4RL_DATASET_DIR"
+                f"{vd4rl.MIRROR} and put its files there, or name V-D4RL's directory in VD4RL_DATASET_DIR, {_OR_MADE}"
             )
         else:
             make(task, source, policies, progress=progress)
@@ -155,9 +157,17 @@ def _download(task: Task, progress: Progress | None) -> None:
     try:
         d4rl.download(task, progress)
     except DatasetError as error:
-        made = "or make it from trained policies: --policies DIR"
-        hint = made if "recipe" in task.datasets else task.no_recipe
+        hint = _OR_MADE if "recipe" in task.datasets else task.no_recipe
         raise DatasetError("; ".join(filter(None, (str(error), hint)))) from error
+
+
+def _is_carried(task: Task) -> bool:
+    """Tell whether the package itself has the policies of the task's recipe."""
+    try:
+        plans.plan(task, None, "recipe")
+    except NotAvailableError:
+        return False
+    return True
 
 
 def _outdated(task: Task, source: str) -> bool:

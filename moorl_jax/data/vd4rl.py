@@ -54,6 +54,8 @@ def read(folder: Path, progress: Progress | None = None) -> Frames:
         for begin, images in _images(path):
             if frames is None:
                 frames = room((len(joined["rewards"]), *images.shape[1:]))
+            if images.dtype != np.uint8:
+                raise DatasetError(f"{path}: its frames are {images.dtype}, not bytes; this is not V-D4RL's layout")
             if images.shape[1:] != frames.shape[1:] or begin + len(images) > count:
                 raise DatasetError(
                     f"{path}: frames have shape {images.shape} where {frames.shape[1:]} came before and there are "
@@ -80,12 +82,14 @@ def _columns(path: Path) -> dict[str, np.ndarray]:
         else:
             columns["firsts"] = _array(file, "step_type", path) == FIRST
     columns = {name: value if name == "actions" else value.reshape(-1) for name, value in columns.items()}
-    # What leads to an episode's first frame is nothing; some files hold NaN there.
-    columns["discounts"][columns["firsts"]] = 1.0
-    columns["rewards"][columns["firsts"]] = 0.0
     counts = {len(value) for value in columns.values()}
     if len(counts) > 1:
         raise DatasetError(f"{path}: the columns have different lengths, {sorted(counts)}; fetch the file again")
+    if not columns["firsts"][:1].all():
+        raise DatasetError(f"{path}: its first row does not begin an episode; fetch the file again")
+    # Nothing led to an episode's first frame, whatever a file holds there; dm_control itself has no reward then.
+    for name, nothing in (("actions", 0.0), ("rewards", 0.0), ("discounts", 1.0)):
+        columns[name][columns["firsts"]] = nothing
     return columns
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
+import psutil
 
 from moorl_jax.errors import MoorlError
 
@@ -58,13 +60,18 @@ def lanes(seeds: int, shared: bool = False) -> tuple[Lane, ...]:
     )
 
 
-def require_room(data: Any, device: jax.Device) -> None:
-    """Raise MoorlError where data is larger than what an accelerator has free; a CPU's device need not copy it."""
+def require_room(arrays: Any, device: jax.Device, what: str, held: bool = False) -> None:
+    """Raise MoorlError where arrays, or what is to have their shapes, are larger than what a device has free.
+
+    `held`, they are in the machine's memory already, and a CPU's device need not copy them.
+    """
+    size = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(arrays))
     known = device.memory_stats() or {}
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
     free = known.get("bytes_limit", math.inf) - known.get("bytes_in_use", 0)
+    if device.platform == "cpu":
+        free = math.inf if held else psutil.virtual_memory().available
     if size > free:
-        raise MoorlError(f"the data takes {size / 1e9:.1f} GB, of {device}'s memory {free / 1e9:.1f} GB are free")
+        raise MoorlError(f"{what} takes {size / 1e9:.1f} GB, of {device}'s memory {free / 1e9:.1f} GB are free")
 
 
 def evaluation_device() -> jax.Device:

@@ -112,7 +112,7 @@ class Trainer:
         states = [first.init(jax.random.fold_in(key, INITIAL), self._example) for key in self._keys]
         self._groups: list[list[Group]] = []
         for lane in self._lanes:
-            require_room(prepared.transitions, lane.device)
+            require_room(prepared.transitions, lane.device, "the data", held=True)
             data = jax.device_put(prepared.transitions, lane.device)
             self._groups.append([])
             for positions in lane.groups:
@@ -126,8 +126,8 @@ class Trainer:
                     action_key=jnp.stack([jax.random.fold_in(self._keys[p], ACTIONS) for p in positions]),
                 )
                 simulators = Simulators(task, prepared, group_seeds, self._returns, env_steps) if env_steps else None
-                buffer = _stack([self._buffer(env_steps, task)] * len(positions)) if env_steps else None
-                carry, buffer, inputs = jax.device_put((carry, buffer, inputs), lane.device)
+                carry, inputs = jax.device_put((carry, inputs), lane.device)
+                buffer = self._buffers(env_steps, task, lane.device, len(positions)) if env_steps else None
                 self._groups[-1].append(Group(positions, carry, buffer, inputs, simulators))
         self._enter()
 
@@ -251,6 +251,17 @@ class Trainer:
         for group in self._all_groups():
             if group.simulators:
                 group.simulators.close()
+
+    def _buffers(self, env_steps: int, task: Task, device: jax.Device, seeds: int) -> Any:
+        """Return the empty buffers of so many seeds, made on the device; raise MoorlError where it has no room."""
+
+        def buffers() -> Any:
+            one = self._buffer(env_steps, task)
+            return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (seeds, *leaf.shape)), one)
+
+        require_room(jax.eval_shape(buffers), device, "experience to come")
+        with jax.default_device(device):
+            return jax.device_put(jax.jit(buffers)(), device)  # compiled, no buffer is made only to be copied
 
     def _buffer(self, env_steps: int, task: Task) -> Buffer:
         """Return a seed's empty buffer."""

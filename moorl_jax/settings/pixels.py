@@ -11,12 +11,15 @@ from moorl_jax.data.preparation import Preparation
 from moorl_jax.settings.proportions import first_steps
 from moorl_jax.tasks import Task
 
-PAPER_STEPS = 1_100_000  #: of DrQ's loop; offline every second one is an update
-NOISE_STEPS = 250_000  #: of those, the ones in which its noise falls
+# The authors' loop runs for 1.1 million frames. Online an env step takes two of them; offline each is a turn of the
+# loop, of which every second one makes an update. The noise falls over the first 250,000 env steps or turns.
+PAPER_STEPS = 550_000  #: env steps online, updates offline
+NOISE_STEPS = 250_000  #: env steps online
+NOISE_UPDATES = 125_000  #: updates offline
 
 
 def drq(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Preparation]:  # noqa: ARG001
-    """Return DrQ-v2's settings, of conglu1997/v-d4rl `drqbc/config.yaml`; one update an env step, not half: ours.
+    """Return DrQ-v2's settings, of conglu1997/v-d4rl `drqbc/cfgs/`; one update an env step, not half: ours.
 
     It starts with 2,000 random env steps (`num_seed_frames` 4000), or a tenth of the budget where that is less.
     """
@@ -29,7 +32,7 @@ def drq_bc(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prep
 
     The authors did not fine-tune.
     """
-    networks = _networks(3e-4, NOISE_STEPS // 2, 2 * (updates + env_steps) / PAPER_STEPS)
+    networks = _networks(3e-4, NOISE_UPDATES, (updates + env_steps) / PAPER_STEPS)
     return agents.DrQBC(**networks, alpha=2.5), Preparation()
 
 

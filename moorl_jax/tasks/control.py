@@ -31,7 +31,8 @@ except (AttributeError, ImportError, RuntimeError) as error:
         raise
     raise NotAvailableError(
         f"dm_control cannot render here, MUJOCO_GL is '{os.environ.get('MUJOCO_GL', '')}' ({error}); EGL needs no "
-        f"display, and on Debian and Ubuntu the packages {EGL_PACKAGES}"
+        f"display, and on Debian and Ubuntu the packages {EGL_PACKAGES}; tasks by their state run with "
+        "MUJOCO_GL=disable"
     ) from error
 
 # A context of OpenGL belongs to the thread that made it, and simulators are reset, stepped and closed by several.

@@ -35,6 +35,10 @@ class TestChoose:
     def test_a_task_of_minaris_has_minari_alone(self, tmp_path):
         assert sources.choose(find("minari-pen-human-v2"), policies=tmp_path) == "minari"
 
+    def test_of_images_what_can_be_made_here_comes_before_what_cannot_be_fetched(self):
+        assert sources.choose(find("vd4rl-walker_walk-medium")) == "recipe"
+        assert sources.choose(find("vd4rl-cheetah_run-medium")) == "vd4rl"  # its policy is not carried
+
     def test_a_source_by_name(self, hopper, d4rl_file):
         assert sources.choose(hopper, "embedded") == "embedded"
 

@@ -23,14 +23,14 @@ LENGTHS = (4, 2)  #: env steps of the episodes made here
 def episodes(lengths=LENGTHS, size=2, seed=0):
     """Random episodes, each a reset row and its env steps; images channels last."""
     rng = np.random.default_rng(seed)
-    for length in lengths:
+    for ended, length in enumerate(lengths):  # the second one really ends
         rows = length + 1
         first = np.arange(rows) == 0
         yield {
             "image": rng.integers(0, 256, (rows, size, size, 3), np.uint8),
             "action": np.where(first[:, None], 0.0, rng.uniform(-1, 1, (rows, 6))).astype(np.float32),
             "reward": np.where(first, 0.0, rng.uniform(size=rows)).astype(np.float32),
-            "discount": np.ones(rows, np.float32),
+            "discount": (1 - ended * (np.arange(rows) == length)).astype(np.float32),
             "is_first": first,
             "is_last": np.arange(rows) == length,
             "is_terminal": np.zeros(rows, bool),
@@ -60,11 +60,22 @@ def test_both_layouts_are_read_byte_by_byte(write, tmp_path):
     write(tmp_path)
     made = list(episodes())
     rows = vd4rl.read(tmp_path)
-    for ours, theirs in (("frames", "image"), ("actions", "action"), ("rewards", "reward"), ("firsts", "is_first")):
+    names = {"frames": "image", "actions": "action", "rewards": "reward", "discounts": "discount", "firsts": "is_first"}
+    for ours, theirs in names.items():
         np.testing.assert_array_equal(getattr(rows, ours), np.concatenate([each[theirs] for each in made]))
     returns, lengths = rows.episode_returns()
     assert lengths.tolist() == list(LENGTHS)
     assert returns == pytest.approx([each["reward"].sum() for each in made])
+
+
+def test_what_a_first_row_holds_beside_its_frame_is_of_no_account(tmp_path):
+    write_npz(tmp_path)
+    clean = vd4rl.read(tmp_path)
+    for file, episode in zip(vd4rl.files(tmp_path), episodes(), strict=True):
+        for name in ("action", "reward", "discount"):
+            episode[name][0] = np.nan
+        np.savez_compressed(file, **episode)
+    assert vd4rl.read(tmp_path).fingerprint() == clean.fingerprint()
 
 
 def test_frames_are_in_memory_but_once(tmp_path):
@@ -101,6 +112,12 @@ def test_other_faults_are_named(tmp_path):
     few = next(episodes())
     np.savez_compressed(tmp_path / "3.npz", **few | {"image": few["image"][:-1]})
     with pytest.raises(DatasetError, match="4 frames for 5 rows"):
+        vd4rl.read(tmp_path)
+    np.savez_compressed(tmp_path / "3.npz", **{name: value[1:] for name, value in few.items()})
+    with pytest.raises(DatasetError, match=r"3\.npz.*does not begin an episode"):
+        vd4rl.read(tmp_path)
+    np.savez_compressed(tmp_path / "3.npz", **few | {"image": few["image"] / 255})
+    with pytest.raises(DatasetError, match="float64, not bytes"):
         vd4rl.read(tmp_path)
     np.savez_compressed(tmp_path / "3.npz", **next(episodes(size=3)))
     with pytest.raises(DatasetError, match="not of one dataset"):
