@@ -7,11 +7,12 @@ import typer
 
 from benchmarks import forecast, plots, tables
 from benchmarks.budgets import BUDGETS, PROTOCOLS, EnvStepsOption, UpdatesOption, find_budget
-from benchmarks.cells import able, plan
+from benchmarks.cells import able, by_default, plan
 from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, launching
 from benchmarks.runner import finished, sweep
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.data.sources import SOURCES
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
@@ -21,6 +22,7 @@ from moorl_jax.tasks import expand
 app = typer.Typer(add_completion=False)
 
 DEFAULT_AGENTS = {
+    "": "bc,td3_bc,iql,cql",
     "offline": "bc,td3_bc,iql,cql",
     "offline-to-online": "td3_bc,spot,iql,pex,cal_ql,rlpd",
     "online": "sac,rlpd",
@@ -28,6 +30,7 @@ DEFAULT_AGENTS = {
 }
 
 IMAGE_AGENTS = DEFAULT_AGENTS | {
+    "": "pixel_bc,drq_bc,pixel_cql,drq,pixel_rlpd,pixel_moorl",
     "offline": "pixel_bc,drq_bc,pixel_cql",
     "offline-to-online": "drq_bc,pixel_rlpd,pixel_moorl",
     "online": "drq,pixel_rlpd,pixel_moorl",
@@ -49,11 +52,13 @@ def bench(
     updates: UpdatesOption = None,
     env_steps: EnvStepsOption = None,
     protocol: Annotated[
-        str, typer.Option(help=f"{', '.join(PROTOCOLS)}; by default offline, subroutine for tasks without datasets.")
+        str,
+        typer.Option(
+            help=f"{', '.join(PROTOCOLS)}; by default subroutine for tasks without datasets, else offline, "
+            "offline-to-online for agents that cannot learn offline alone."
+        ),
     ] = "",
-    source: Annotated[
-        str, typer.Option(help="auto, d4rl, recipe, embedded or minari; the suite `quick` uses embedded.")
-    ] = "auto",
+    source: Annotated[str, typer.Option(help=f"auto, {', '.join(SOURCES)}; the suite `quick` uses embedded.")] = "auto",
     policies: PoliciesOption = None,
     parallel: ParallelOption = 1,
     launcher: LauncherOption = "local",
@@ -70,9 +75,7 @@ def bench(
     """Train agents on tasks and print their normalized scores. Finished cells are kept, unfinished ones run."""
     whole = find_budget(budget, updates, env_steps).name
     tasks = expand(task)
-    own = "offline" if any(each.datasets for each in tasks) else "subroutine"
-    protocol = protocol or own
-    if protocol not in PROTOCOLS:
+    if protocol and protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     use_all_cores()
     if task == "quick" and source == "auto":
@@ -80,11 +83,14 @@ def bench(
     cells = []
     for each in tasks:
         spend = find_budget(budget, updates, env_steps, of_images=each.pixels)
-        named = agents or (IMAGE_AGENTS if each.pixels else DEFAULT_AGENTS)[protocol]
-        chosen = able(each, spend, protocol) if agents == "all" else [agent.strip() for agent in named.split(",")]
+        of_all = protocol or ("" if each.datasets else "subroutine")
+        named = agents or (IMAGE_AGENTS if each.pixels else DEFAULT_AGENTS)[of_all]
+        chosen = able(each, spend, of_all) if agents == "all" else [agent.strip() for agent in named.split(",")]
         if len(tasks) > 1:  # some of them may be images
             chosen = [agent for agent in chosen if suits(agent, each)]
-        cells += plan((each,), chosen, source, policies, seeds or spend.seeds, spend, protocol)
+        for agent in dict.fromkeys(chosen):
+            how = of_all or by_default(each, agent, spend)
+            cells += plan((each,), [agent], source, policies, seeds or spend.seeds, spend, how)
     if not cells:
         raise MoorlError(f"none of these agents can learn any of these tasks: {agents}")
     console = terminal()
@@ -94,7 +100,7 @@ def bench(
     with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
         outcomes = sweep(cells, results / "cells", policies, display, where)
     place = task.replace(",", "+")
-    place += ("" if protocol == own else f"-{protocol}") + ("" if whole == "quick" else f"-{whole}")
+    place += (f"-{protocol}" if protocol else "") + ("" if whole == "quick" else f"-{whole}")
     directory = results / (name or place)
     tables.write(outcomes, directory)
     plots.curves(finished(outcomes), directory / "curves.png")

@@ -44,8 +44,11 @@ BUDGETS = {
         "paper", 1_000_000, 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100
     ),
 }
-# On a CPU an update from images of 84 pixels takes one or two seconds.
-BUDGETS_OF_IMAGES = BUDGETS | {"quick": Budget("quick", 100, 50, 50, 40, 80, seeds=2, evaluations=2, episodes=2)}
+# On a CPU an update from images of 84 pixels takes one or two seconds. V-D4RL's authors make 550,000.
+BUDGETS_OF_IMAGES = BUDGETS | {
+    "quick": Budget("quick", 20, 20, 20, 20, 20, seeds=2, evaluations=2, episodes=1),
+    "paper": Budget("paper", 550_000, 550_000, 550_000, 300_000, 550_000, seeds=4, evaluations=55, episodes=10),
+}
 
 UpdatesOption = Annotated[int | None, typer.Option(min=0, help="Offline updates in place of the budget's.")]
 EnvStepsOption = Annotated[int | None, typer.Option(min=0, help="Env steps in place of the budget's.")]

@@ -122,22 +122,38 @@ def plan(
     cells = [
         Cell(task, agent, results.NO_SOURCE, tuple(range(seeds)), budget, protocol)
         for task in tasks
-        for agent in dict.fromkeys(agents)
+        for agent in agents
     ]
     return [sourced(cell, source, policies) for cell in cells]
 
 
 def able(task: Task, budget: Budget, protocol: str) -> list[str]:
-    """Return all agents that can follow the protocol on the task, subroutines where it is theirs."""
+    """Return all agents that can follow the protocol on the task, subroutines where it is theirs.
+
+    Without a protocol, those that can follow the one that is theirs by default.
+    """
     found = []
     for agent, kind in AGENTS.items():
         if suits(agent, task) and (protocol == "subroutine" or not issubclass(kind, Subroutine)):
-            try:
-                _ = Cell(task, agent, results.NO_SOURCE, (0,), budget, protocol).phases
-            except MoorlError:
-                continue
-            found.append(agent)
+            how = protocol or by_default(task, agent, budget)
+            if _follows(Cell(task, agent, results.NO_SOURCE, (0,), budget, how)):
+                found.append(agent)
     return found
+
+
+def by_default(task: Task, agent: str, budget: Budget) -> str:
+    """Return the protocol of an agent that is told none: offline, or offline-to-online if it cannot learn offline."""
+    cells = {how: Cell(task, agent, results.NO_SOURCE, (0,), budget, how) for how in ("offline", "offline-to-online")}
+    return next((how for how, cell in cells.items() if _follows(cell)), "offline")
+
+
+def _follows(cell: Cell) -> bool:
+    """Tell whether the agent can follow the protocol on the task."""
+    try:
+        _ = cell.phases
+    except MoorlError:
+        return False
+    return True
 
 
 def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:

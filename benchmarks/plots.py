@@ -18,26 +18,26 @@ OFFLINE_SHARE = 0.5  #: width of the offline phase in a picture of both, in widt
 
 
 def curves(finished: list[tuple[str, Result]], path: Path) -> None:
-    """Draw one panel a task: the mean score over seeds of each result against updates or env steps, by its label.
+    """Draw one panel a task and budget: the mean score over seeds against updates or env steps, by each result's label.
 
     A band is one standard deviation. Where there are both, updates and env steps share the axis: updates up to the
     switch, env steps after it. The dashed line is the dataset's own mean score.
     """
-    tasks = list(dict.fromkeys(result.task.name for _, result in finished))
+    panels = list(dict.fromkeys(_panel(result) for _, result in finished))
     labels = list(dict.fromkeys(label for label, _ in finished))
-    if not tasks:
+    if not panels:
         return
     colours = plt.get_cmap("tab10" if len(labels) <= 10 else "tab20").colors  # type: ignore[attr-defined]
-    columns = min(3, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
     legend_rows = math.ceil((len(labels) + 1) / (2 * columns))
     size = (4.6 * columns, 3.4 * rows + 0.25 * legend_rows)  # in inches
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat[len(tasks) :]:
+    for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    for axis, task in zip(axes.flat, tasks, strict=False):
-        here = [(label, result) for label, result in finished if result.task.name == task]
-        updates, env_steps = here[0][1].plan.updates, here[0][1].plan.env_steps
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        here = [(label, result) for label, result in finished if _panel(result) == panel]
+        task, updates, env_steps = panel
         begins_offline = any((result.curves["env_steps"] == 0).any() for _, result in here)
         offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
         for label, result in here:
@@ -70,6 +70,10 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
     figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=2 * columns, fontsize="small")
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _panel(result: Result) -> tuple[str, int, int]:
+    return result.task.name, result.plan.updates, result.plan.env_steps
 
 
 def profiles(of_agents: dict[str, Scores], path: Path) -> None:

@@ -54,13 +54,15 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     numbers = score_frame(outcomes)
     agents = list(dict.fromkeys(outcome.cell.agent for outcome in outcomes))
     failed = {(o.cell.task.name, o.cell.agent): word for o in outcomes if (word := _failure(o))}
-    several_seeds, protocol = len(outcomes[0].cell.seeds) > 1, outcomes[0].cell.protocol
+    several_seeds = len(outcomes[0].cell.seeds) > 1
+    # By default agents that cannot learn offline alone follow another protocol than the rest.
+    tuned = {outcome.cell.agent for outcome in outcomes if outcome.cell.protocol == "offline-to-online"}
     rows = []
     for number in numbers.to_dict("records"):
         row = {"task": number["task"], "source": number["source"], "dataset mean": _figure(number["dataset"])}
         for agent in agents:
             ours = _with_spread(number, agent, several_seeds)
-            if protocol == "offline-to-online":
+            if agent in tuned:
                 ours = f"{_with_spread(number, f'{agent} offline', several_seeds)} → {ours}"
             ours += _succeeding(number.get(f"{agent} success", np.nan))
             row[agent] = failed.get((number["task"], agent), ours) + _in_brackets(number[f"{agent} published"])
@@ -72,7 +74,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
         for agent in agents:
             published = numbers[f"{agent} published"].mean(skipna=False)
             mean[agent] = _figure(numbers[agent].mean(skipna=False)) + _in_brackets(published)
-            if protocol == "offline-to-online":
+            if agent in tuned:
                 mean[agent] = f"{_figure(numbers[f'{agent} offline'].mean(skipna=False))} → {mean[agent]}"
         rows.append(mean)
     return pd.DataFrame(rows)
@@ -82,9 +84,12 @@ def caption(outcomes: list[Outcome]) -> str:
     """Say what the figures are: metric, step, seeds, spread, data, and what stands beside them."""
     cell = outcomes[0].cell
     episodes = " or ".join(map(str, sorted({outcome.cell.episodes for outcome in outcomes})))
-    moments = {outcome.cell.task.pixels: _moment(outcome.cell) for outcome in outcomes}
-    of_images = set(moments)
-    moment = "; of images ".join(dict.fromkeys(moments[each] for each in sorted(of_images)))
+    moments: dict[str, dict[str, None]] = {}
+    for outcome in outcomes:
+        moments.setdefault(_moment(outcome.cell), {})[outcome.cell.agent] = None
+    several = len(moments) > 1
+    moment = "; ".join(f"{moment} ({', '.join(agents)})" if several else moment for moment, agents in moments.items())
+    of_images = {outcome.cell.task.pixels for outcome in outcomes}
     lines = [
         f"{_scale(of_images)} {moment} (budget {cell.budget.name}): {over_seeds(cell)}, {episodes} episodes each.",
         "Dataset mean: normalized mean return of the data's episodes.",

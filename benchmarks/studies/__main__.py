@@ -11,7 +11,7 @@ from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, lau
 from benchmarks.runner import sweep
 from benchmarks.studies import cost, study, subroutines
 from benchmarks.studies.catalogue import STUDIES
-from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.cli import PoliciesOption, SourceOption, guarded
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
@@ -30,7 +30,7 @@ def run(
     budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
     updates: UpdatesOption = None,
     env_steps: EnvStepsOption = None,
-    source: Annotated[str, typer.Option(help="auto, d4rl, recipe, embedded or minari.")] = "auto",
+    source: SourceOption = "auto",
     policies: PoliciesOption = None,
     parallel: ParallelOption = 1,
     launcher: LauncherOption = "local",

@@ -166,10 +166,6 @@ def test_a_cell_that_another_process_trains_is_left_to_it(cells, run_sweep, tmp_
     assert not run_sweep(cells)[0].fault
 
 
-def test_an_agent_named_twice_runs_once(hopper):
-    assert len(plan((hopper,), ["bc", "bc"], "embedded", None, 1, TINY, "offline")) == 1
-
-
 def test_names_differ_with_all_that_decides_a_result(hopper):
     base = Cell(hopper, "iql", "recipe", (0, 1), BUDGETS["short"], "offline")
     others = [
@@ -271,6 +267,9 @@ class TestCommand:
         assert nobody.exit_code == 2
         assert "none of these agents" in nobody.stderr
 
+    def test_an_agent_named_twice_runs_once(self, bench):
+        assert "1 cells, 1 to run" in " ".join(bench("--agents", "bc,bc", "--dry-run").output.split())
+
     def test_a_failed_cell_fails_the_command(self, bench, monkeypatch):
         monkeypatch.setattr(runner, "train", lambda *_, **__: 1 / 0)
         result = bench()
@@ -299,6 +298,21 @@ def test_tasks_without_datasets_are_for_subroutines_by_default(monkeypatch, tmp_
     assert len(planned) == 12 * 7
     assert {cell.protocol for cell in planned} == {"subroutine"}
     assert all(cell.phases and cell.source == "none" for cell in planned)
+
+
+def test_all_agents_of_images_run_unless_told_otherwise(monkeypatch, tmp_path):
+    planned = []
+    monkeypatch.setattr(main, "use_all_cores", lambda: None)
+    monkeypatch.setattr(main, "sweep", lambda cells, *_: planned.extend(cells) or 1 / 0)
+    CliRunner().invoke(main.app, ["--task", "vd4rl-walker_walk-random", "--results", str(tmp_path)])
+    assert {cell.agent: cell.protocol for cell in planned} == {
+        "pixel_bc": "offline",
+        "drq_bc": "offline",
+        "pixel_cql": "offline",
+        "drq": "offline-to-online",
+        "pixel_rlpd": "offline-to-online",
+        "pixel_moorl": "offline-to-online",
+    }
 
 
 def test_unknown_agents_are_named_before_anything_runs(hopper):

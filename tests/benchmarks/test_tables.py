@@ -96,7 +96,8 @@ def test_the_caption_tells_images_budget_from_the_others(outcomes):
     seen = dataclasses.replace(seen, cell=dataclasses.replace(seen.cell, budget=spend))
     for order in ([seen, *outcomes], [*outcomes, seen]):
         caption = tables.caption(order)
-        assert "after 4,000 updates; of images at the last evaluation, after 100 updates" in caption
+        assert "after 4,000 updates (bc, iql)" in caption
+        assert "after 100 updates (pixel_bc)" in caption
 
 
 class TestOfflineToOnline:
