@@ -77,7 +77,8 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
             if agent in tuned:
                 mean[agent] = f"{_figure(numbers[f'{agent} offline'].mean(skipna=False))} → {mean[agent]}"
         rows.append(mean)
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame if _with_data(outcomes) else frame.drop(columns=["source", "dataset mean"])
 
 
 def caption(outcomes: list[Outcome]) -> str:
@@ -92,8 +93,9 @@ def caption(outcomes: list[Outcome]) -> str:
     of_images = {outcome.cell.task.pixels for outcome in outcomes}
     lines = [
         f"{_scale(of_images)} {moment} (budget {cell.budget.name}): {over_seeds(cell)}, {episodes} episodes each.",
-        "Dataset mean: normalized mean return of the data's episodes.",
     ]
+    if _with_data(outcomes):
+        lines.append("Dataset mean: normalized mean return of the data's episodes.")
     if any(_without_dataset(outcome) for outcome in outcomes):
         lines.append("Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns.")
     if any(outcome.result and len(outcome.result.last_successes()) for outcome in outcomes):
@@ -167,7 +169,7 @@ def _moment(cell: Cell) -> str:
     if cell.protocol == "online":
         return f"at the last evaluation, after {env_steps:,} env steps"
     if cell.protocol == "subroutine":
-        return f"after {env_steps:,} env steps in all, and {updates:,} updates for each offline training among them,"
+        return f"after {env_steps:,} env steps in all, and {updates:,} updates for each offline training among them"
     return (
         f"at the end of the offline phase, {updates:,} updates, → at the end, {env_steps:,} env steps later; agents "
         f"without an offline phase have {DASH} there"
@@ -188,6 +190,10 @@ def _failure(outcome: Outcome) -> str:
     if outcome.result is not None:
         return "diverged" if np.isnan(outcome.result.last_scores()).any() else ""
     return "no data" if outcome.no_data else "failed"
+
+
+def _with_data(outcomes: list[Outcome]) -> bool:
+    return any(outcome.cell.source != NO_SOURCE for outcome in outcomes)
 
 
 def _without_dataset(outcome: Outcome) -> bool:

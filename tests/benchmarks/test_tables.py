@@ -18,7 +18,8 @@ AGENTS = ("bc", "iql")
 
 
 def outcome(task, agent, scores, fault="", protocol="offline"):
-    cell = Cell(find(task), agent, "recipe", tuple(range(len(scores))), BUDGETS["quick"], protocol)
+    source = "none" if protocol == "subroutine" else "recipe"
+    cell = Cell(find(task), agent, source, tuple(range(len(scores))), BUDGETS["quick"], protocol)
     if fault:
         return Outcome(cell, None, fault)
     updates, env_steps = cell.spend
@@ -30,7 +31,7 @@ def outcome(task, agent, scores, fault="", protocol="offline"):
         for seed, score in enumerate(scores)
     ]
     plan = {"updates": updates, "env_steps": env_steps, "evaluate_every": 1, "evaluate_every_steps": 1, "episodes": 10}
-    config = {"task": task, "source": "recipe", "seeds": list(cell.seeds), "plan": plan}
+    config = {"task": task, "source": source, "seeds": list(cell.seeds), "plan": plan}
     return Outcome(cell, Result(None, config, {"dataset_mean_return": 1000.0}, pd.DataFrame(rows)))
 
 
@@ -168,6 +169,8 @@ class TestSubroutines:
         assert frame.loc["sawyer-push", "sac"] == "30.0 ± 10.0, 25 %"
         assert tables.score_frame(outcomes).set_index("task").loc["sawyer-push", "tune_iql success"] == 0.25
         assert "episodes that succeeded" in tables.caption(outcomes)
+        assert list(frame) == ["sac", "tune_iql"]  # there is no data to speak of
+        assert "Dataset mean" not in tables.caption(outcomes)
 
     def test_there_is_no_mean_over_different_scales(self, outcomes):
         assert list(tables.text_frame(outcomes)["task"]) == ["hopper", "sawyer-push"]
