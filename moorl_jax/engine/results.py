@@ -81,12 +81,20 @@ def running(directory: Path) -> Path:
 @contextmanager
 def claimed(directory: Path) -> Iterator[None]:
     """Keep other processes from training what is to be the result `directory`; raise MoorlError where one is at it."""
-    running(directory).mkdir(parents=True, exist_ok=True)
+    place = running(directory)
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / "lock")
     try:
-        with FileLock(running(directory) / "lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise MoorlError(f"{directory}: another process is training it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (place / "lock").unlink(missing_ok=True)
+        if place.exists() and not any(place.iterdir()):  # it ended before its first checkpoint
+            place.rmdir()
 
 
 def save(run: Run, directory: Path, command: str) -> None:

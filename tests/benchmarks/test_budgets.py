@@ -21,9 +21,10 @@ def test_numbers_of_ones_own_become_part_of_the_name():
     assert longer.spend("online") == (0, 30_000)
 
 
-def test_a_quick_look_at_images_is_a_shorter_one():
+def test_images_have_a_shorter_quick_and_their_authors_paper_budget():
     of_images = find_budget("quick", of_images=True)
     assert of_images.name == "quick"
-    assert of_images.spend("offline") == (100, 0)
+    assert of_images.spend("offline") == (20, 0)
     assert find_budget("quick", updates=5_000, of_images=True).spend("offline") == (5_000, 0)
-    assert find_budget("paper", of_images=True) == find_budget("paper")
+    assert find_budget("short", of_images=True) == find_budget("short")
+    assert find_budget("paper", of_images=True).spend("offline") == (550_000, 0)  # V-D4RL's authors'
