@@ -105,7 +105,7 @@ def return_scale(data: Transitions) -> float:
     last = np.flatnonzero(ended)
     totals = np.cumsum(data.rewards, dtype=np.float64)[last]
     returns = np.diff(totals, prepend=0.0)
-    span = float(returns.max() - returns.min())
+    span = float(np.ptp(returns))
     if span == 0.0:
         raise DatasetError("all trajectories have the same return: rewards cannot be scaled to their span")
     return 1000.0 / span

@@ -74,10 +74,11 @@ def versions() -> dict[str, str]:
 
 def backend() -> dict[str, Any]:
     """Return what decides how numbers are rounded: the kind of device, and JAX's precision."""
+    config: Any = jax.config  # whose options are annotated in some releases and not in others
     return {
         "platform": jax.default_backend(),
         "matmul_precision": matmul_precision(),
-        "enable_x64": jax.config.jax_enable_x64,  # type: ignore[attr-defined]
+        "enable_x64": config.jax_enable_x64,
     }
 
 

@@ -1,6 +1,7 @@
 """Multi-layer perceptrons, single and in ensembles, with the initializers of the canonical implementations."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +55,8 @@ def matmul_precision() -> str:
     JAX's own default lets accelerators round the factors to ten bits (GPUs) or seven (TPUs). For their speed set
     JAX_DEFAULT_MATMUL_PRECISION=tensorfloat32, or bfloat16.
     """
-    chosen: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    return chosen or "highest"
+    config: Any = jax.config  # whose options are annotated in some releases and not in others
+    return config.jax_default_matmul_precision or "highest"
 
 
 def symmetric_uniform(bound: float) -> Initializer:
