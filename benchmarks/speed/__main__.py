@@ -66,11 +66,13 @@ def _rows(part: str, agents: list[str], counts: list[int], env_steps: int, conso
                 row[f"updates/s, {count}"] = here.updates_per_second
                 row[f"of roofline, {count}"] = here.share
             row["GFLOP an update"] = measured[counts[0]].gigaflops
-            row["evaluate"] = measured[counts[0]].evaluating
+            seconds = offline.measure_evaluation(agent, prepared)
+            one = measured[counts[0]].updates_per_second / counts[0]
+            row["evaluate"] = seconds / (seconds + offline.EVERY / one)
             rates = {count: here.updates_per_second for count, here in measured.items()}
-            row |= _compared(rates, measured[counts[0]].loop, measured[counts[0]].compile_seconds)
+            row |= _compared(rates, offline.measure_loop(agent, prepared), measured[counts[0]].compile_seconds)
         else:
-            in_loop = {count: online.measure(agent, count, env_steps) for count in counts}
+            in_loop = {c: online.measure(agent, c, env_steps, beside_loop=c == counts[0]) for c in counts}
             for count, each in in_loop.items():
                 row[f"env steps/s, {count}"] = each.env_steps_per_second
                 row[f"updates/s, {count}"] = each.updates_per_second

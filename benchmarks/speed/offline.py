@@ -36,8 +36,6 @@ class OfflineSpeed:
     share: float  #: of the roofline measured right before and after
     gigaflops: float  #: of an update
     compile_seconds: float
-    evaluating: float  #: share of the wall-clock, ten whole episodes after every 5,000 updates
-    loop: float  #: updates a second of the same update in a plain Python loop, of one seed
 
 
 def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
@@ -55,29 +53,30 @@ def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
     per_roof = float(np.median(rates / np.convolve(roofs, [0.5, 0.5], mode="valid")))
     state = jax.tree.map(lambda leaf: leaf[0], trainer.states())
     compiling = trainer.clocks[0].compile
-    evaluating = _evaluation(trainer, count)
     trainer.close()
     cost = gigaflops(agent, state, prepared)
-    return OfflineSpeed(
-        rate,
-        cost * per_roof,
-        cost,
-        compiling,
-        evaluating / (evaluating + count * EVERY / rate),
-        plain_loop(agent, state, prepared, updates // 2),
-    )
+    return OfflineSpeed(rate, cost * per_roof, cost, compiling)
 
 
-def _evaluation(trainer: Trainer, count: int) -> float:
-    """Return the seconds of an evaluation of all seeds."""
+def measure_loop(name: str, prepared: Prepared) -> float:
+    """Return the updates a second of the same update in a plain Python loop, of one seed."""
+    agent, updates = _updating(name), UPDATES // COSTLY.get(name, 1)
+    first = jax.tree.map(lambda leaf: leaf[:1], prepared.transitions)
+    return plain_loop(agent, agent.init(jax.random.key(0), first), prepared, updates)
+
+
+def measure_evaluation(name: str, prepared: Prepared) -> float:
+    """Return the seconds of an evaluation of one seed, by ten whole episodes."""
     task = find(EVALUATED)
-    evaluator = Evaluator(task, Normalizer.identity(task.observation_shape), tuple(range(count)), EPISODES)
+    trainer = Trainer((Offline(_updating(name), 1),), find(TASK), prepared, (0,))
+    evaluator = Evaluator(task, Normalizer.identity(task.observation_shape), (0,), EPISODES)
     policies = evaluator.snapshot(trainer.policies())
     evaluator.evaluate(trainer.agent, policies, 0)  # compiles
     started = time.perf_counter()
     evaluator.evaluate(trainer.agent, policies, 1)
     seconds = time.perf_counter() - started
     evaluator.close()
+    trainer.close()
     return seconds
 
 

@@ -37,10 +37,10 @@ class Speed:
     roofline: float  #: share of it while updates run
     parameters: int  #: of one seed, those that Adam moves
     compile_seconds: float  #: of all programs that the agent goes through, those before its online phase among them
-    loop: float  #: updates a second of the same update in a plain Python loop, of one seed and without env steps
+    loop: float  #: updates a second of the same update in a plain Python loop without env steps, NaN unless asked for
 
 
-def measure(name: str, count: int, env_steps: int) -> Speed:
+def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) -> Speed:
     """Time the online loop of an agent, as set for a long run, over `env_steps` of each seed, fewer if it is costly.
 
     Raises UnknownNameError for an agent without one.
@@ -81,7 +81,7 @@ def measure(name: str, count: int, env_steps: int) -> Speed:
     state = jax.tree.map(lambda leaf: leaf[0], changed.state)
     done = count * env_steps * learning.utd * gigaflops(trainer.agent, state, prepared) / update
     compiling = trainer.clocks[0].compile
-    loop = plain_loop(trainer.agent, state, prepared, env_steps * learning.utd // 2)
+    loop = plain_loop(trainer.agent, state, prepared, env_steps * learning.utd) if beside_loop else np.nan
     return Speed(rate, rate * learning.utd, shares, done / roof, parameters // count, compiling, loop)
 
 
