@@ -99,7 +99,7 @@ def caption(outcomes: list[Outcome]) -> str:
     if any(_without_dataset(outcome) for outcome in outcomes):
         lines.append("Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns.")
     if any(outcome.result and len(outcome.result.last_successes()) for outcome in outcomes):
-        lines.append("In per cent: episodes that succeeded, at the last evaluation.")
+        lines.append("In per cent: episodes that succeeded, in Kitchen finished sub-tasks, at the last evaluation.")
     sources = {outcome.cell.source for outcome in outcomes}
     if sources & MADE_HERE and True in of_images:
         lines.append("Recipe images were filmed here by other policies: they are not V-D4RL's.")

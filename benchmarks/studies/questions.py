@@ -92,9 +92,9 @@ def _winners(runs: list[_Run]) -> Section:
     return Section(
         "Who wins where",
         pd.DataFrame(rows),
-        "Rates of success in per cent where success alone is paid for, else scores. Beats: the probability that a seed "
-        "of the one ends above a seed of the other, with its 95 % bootstrap interval. The best of many variants looks "
-        "better than it is.",
+        "Rates of success in per cent, in Kitchen of sub-tasks, where success alone is paid for, else scores. Beats: "
+        "the probability that a seed of the one ends above a seed of the other, with its 95 % bootstrap interval. The "
+        "best of many variants looks better than it is.",
     )
 
 

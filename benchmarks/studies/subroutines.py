@@ -76,9 +76,9 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
         f"{study.question} Scores, {over_seeds(cell)}, {cell.episodes} "
         f"episodes each, after {env_steps:,} env steps in all and {updates:,} updates for each offline training among "
         "them: D4RL's normalized score of the walkers, Humanoid's return, per cent of the highest return of "
-        "Sawyer and Franka Kitchen. Area: under the score's curve, straight between evaluations, per env step; what is "
-        "recommended at the very end counts from the last evaluation before it. Validation: env steps that it took of "
-        "the same budget. Minutes: wall-clock of all seeds."
+        "Sawyer and Franka Kitchen. Success: of episodes, in Kitchen of its sub-tasks. Area: under the score's curve, "
+        "straight between evaluations, per env step; what is recommended at the very end counts from the last "
+        "evaluation before it. Validation: env steps that it took of the same budget. Minutes: wall-clock of all seeds."
     )
 
 

@@ -20,7 +20,7 @@ class Episodes(NamedTuple):
     """What was played, each (seeds, episodes)."""
 
     returns: np.ndarray  #: raw and undiscounted
-    successes: np.ndarray  #: 1 where any step counted as a success, else 0; NaN where the environment does not tell
+    successes: np.ndarray  #: the most that a step counted as a success, in [0, 1]; NaN where the environment is silent
 
 
 class Evaluator:

@@ -34,9 +34,9 @@ RANDOM_BYTES = 512  #: room for a random generator's state as text
 
 
 class Kitchen(gymnasium.Env):
-    """Reward 1 for each of four sub-tasks when it is first finished; finishing all four ends the episode, a success.
+    """Reward 1 for each of four sub-tasks when it is first finished; finishing all four ends the episode.
 
-    `sparse` pays 1 for that end and nothing before.
+    `sparse` pays 1 for that end and nothing before. With either, success is the share of sub-tasks finished so far.
 
     Observations are the robot's positions (9) and the objects' (21), both noisy, and the positions wanted (30), zero
     where nothing is: (60,). The noisy positions decide whether a sub-task is finished, and they are what the robot's
@@ -77,7 +77,7 @@ class Kitchen(gymnasium.Env):
         self.unfinished = [subtask for subtask in self.unfinished if subtask not in finished]
         done = not self.unfinished
         reward = float(done if self.sparse else len(finished))
-        return observation, reward, done, False, {"success": float(done)}
+        return observation, reward, done, False, {"success": 1.0 - len(self.unfinished) / len(self.subtasks)}
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """Return what an episode goes by besides the simulator's state."""
