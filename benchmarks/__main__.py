@@ -9,7 +9,7 @@ from benchmarks import forecast, plots, tables
 from benchmarks.budgets import BUDGETS, PROTOCOLS, EnvStepsOption, UpdatesOption, find_budget
 from benchmarks.cells import able, by_default, plan
 from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, launching
-from benchmarks.runner import finished, sweep
+from benchmarks.runner import FinishedOption, collect, finished, sweep
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data.sources import SOURCES
@@ -66,6 +66,7 @@ def bench(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would run, with its time, memory and disk.")
     ] = False,
+    as_finished: FinishedOption = False,
     name: Annotated[
         str | None,
         typer.Option(help="Directory of table and picture below --results; by task and budget by default."),
@@ -97,8 +98,11 @@ def bench(
     if dry_run:
         forecast.show(cells, results / "cells", policies, parallel, console)
         return
-    with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
-        outcomes = sweep(cells, results / "cells", policies, display, where)
+    if as_finished:
+        outcomes = collect(cells, results / "cells")
+    else:
+        with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
+            outcomes = sweep(cells, results / "cells", policies, display, where)
     place = task.replace(",", "+")
     place += (f"-{protocol}" if protocol else "") + ("" if whole == "quick" else f"-{whole}")
     directory = results / (name or place)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
+
+import typer
 
 from benchmarks.cells import Cell
 from moorl_jax.data import Dataset, load
@@ -19,10 +21,14 @@ from moorl_jax.errors import MoorlError, OtherTrainingError
 from moorl_jax.progress import Display
 from moorl_jax.tasks import find
 
+FinishedOption = Annotated[
+    bool, typer.Option("--finished", help="Train nothing: show what has finished, here or in the clone's results.")
+]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: a result, or what went wrong."""
+    """What became of a cell: a result, or what went wrong; neither where it was only looked for."""
 
     cell: Cell
     result: Result | None
@@ -124,6 +130,23 @@ def sweep(
     return outcomes
 
 
+def collect(cells: list[Cell], directory: Path) -> list[Outcome]:
+    """Return the results there are of the cells, wherever they were trained, in order; nothing runs.
+
+    A result that is damaged, or of other settings than today's, is a fault.
+    """
+    outcomes = []
+    for cell in cells:
+        result, fault = None, ""
+        if (directory / cell.name).exists():
+            try:
+                result = _as_planned(cell, directory / cell.name)
+            except MoorlError as error:
+                fault = str(error)
+        outcomes.append(Outcome(cell, result, fault))
+    return outcomes
+
+
 def attempt(job: Job, dataset: Dataset | None, report: Callable[[Report], None], warn: Callable[[str], None]) -> str:
     """Run a job; return what went wrong, or nothing."""
     try:
@@ -178,12 +201,7 @@ def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], 
     if not (directory / results.CHECKPOINT).exists():
         return None  # never run here: a clone carries curves, not states
     try:
-        result = results.read(directory)
-        for part, now in cell.written.items():
-            then = result.config[part]
-            changed = [name for name in then if name in now and then[name] != now[name]]
-            if changed:
-                raise MoorlError(f"{changed[0]} was {then[changed[0]]}, it is {now[changed[0]]} now")
+        result = _as_planned(cell, directory)
         if cell.source != results.NO_SOURCE and at_hand(cell.task, cell.source):
             made_from, now = result.provenance["dataset_sha256"], data(cell.task.name, cell.source).fingerprint
             if made_from != now:
@@ -192,4 +210,15 @@ def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], 
         display.say(f"{cell.task.name} {cell.label}: running again, {error}")
         return None
     shutil.rmtree(results.running(directory), ignore_errors=True)  # of a run that was killed as it ended
+    return result
+
+
+def _as_planned(cell: Cell, directory: Path) -> Result:
+    """Read the cell's result; raise MoorlError where it is damaged or was made with other settings than today's."""
+    result = results.read(directory)
+    for part, now in cell.written.items():
+        then = result.config[part]
+        changed = [name for name in then if name in now and then[name] != now[name]]
+        if changed:
+            raise MoorlError(f"{changed[0]} was {then[changed[0]]}, it is {now[changed[0]]} now")
     return result

@@ -10,6 +10,7 @@ import numpy as np
 
 from moorl_jax.agents import CQL, Agent
 from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.engine.devices import evaluation_device
 from moorl_jax.tasks import Task
 from moorl_jax.types import ReturnsToGo, Transitions
 
@@ -75,8 +76,9 @@ def gigaflops(agent: Agent, state: Any, prepared: Prepared) -> float:
     batch = jax.tree.map(lambda leaf: leaf[: agent.batch_size], prepared.transitions)
     if isinstance(agent, CQL):
         agent = agent.replace(blocks=1)  # of a loop XLA counts one turn
-    draws = agent.draw(jax.random.key(0), batch)
-    counted: list[Any] = [jax.jit(update).lower(state, batch, draws).cost_analysis() for update in agent.cycle()]
+    with jax.default_device(evaluation_device()):  # of programs for a GPU nothing is counted before they are compiled
+        draws = agent.draw(jax.random.key(0), batch)
+        counted: list[Any] = [jax.jit(update).lower(state, batch, draws).cost_analysis() for update in agent.cycle()]
     return float(np.mean([costs["flops"] for costs in counted])) / 1e9
 
 

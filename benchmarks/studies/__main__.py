@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.budgets import BUDGETS, EnvStepsOption, UpdatesOption, find_budget
 from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, launching
-from benchmarks.runner import sweep
+from benchmarks.runner import FinishedOption, collect, sweep
 from benchmarks.studies import cost, study, subroutines
 from benchmarks.studies.catalogue import STUDIES
 from moorl_jax.cli import PoliciesOption, SourceOption, guarded
@@ -35,6 +35,7 @@ def run(
     parallel: ParallelOption = 1,
     launcher: LauncherOption = "local",
     gpus: GpusOption = 0.0,
+    as_finished: FinishedOption = False,
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
 ) -> None:
     """Run a study and print its table. Finished cells are kept, unfinished ones run."""
@@ -51,8 +52,11 @@ def run(
         return
     chosen = STUDIES[name].only(agents) if agents else STUDIES[name]
     cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
-    with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
-        outcomes = sweep(cells, results / "cells", policies, display, where)
+    if as_finished:
+        outcomes = collect(cells, results / "cells")
+    else:
+        with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
+            outcomes = sweep(cells, results / "cells", policies, display, where)
     report = subroutines.report if chosen.protocol == "subroutine" else study.report
     for section in report(chosen, outcomes, directory):
         table = Table(

@@ -90,7 +90,7 @@ class Trainer:
         self.env_steps = 0  #: of each seed so far
         self._drawn = 0  # all updates so far; it numbers their randomness
         self._seeds = seeds
-        self._lanes = lanes(len(seeds), shared=task.pixels and jax.default_backend() == "cpu")
+        self._lanes = lanes(len(seeds), images=task.pixels)
         self.clocks = [Clock() for _ in self._lanes]
         self._pool = ThreadPoolExecutor(len(self._lanes))
         self._compiled: dict[Any, list[Any]] = {}

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from benchmarks import __main__ as main
 from benchmarks import runner, tables
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.cells import Cell, able, plan
-from benchmarks.runner import sweep
+from benchmarks.runner import collect, sweep
 from moorl_jax.cli import _seeds
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.engine import provenance, results
@@ -69,6 +70,21 @@ def test_finished_cells_are_kept(cells, run_sweep, monkeypatch, capsys):
     assert "finished before, kept" in capsys.readouterr().out
     for before, after in zip(first, again, strict=True):
         assert before.result.provenance == after.result.provenance
+
+
+def test_tables_can_be_made_of_what_has_finished_elsewhere(cells, run_sweep, tmp_path, monkeypatch):
+    """As a clone has it: curves without states. What is not there is left out, what is damaged is a fault."""
+    trained = run_sweep(cells)
+    for cell in cells:
+        shutil.rmtree(tmp_path / cell.name / results.CHECKPOINT)
+    monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a cell was trained"))
+    longer = dataclasses.replace(cells[0], budget=dataclasses.replace(TINY, updates=8))
+    bc, iql, missing = collect([*cells, longer], tmp_path)
+    assert bc.result.provenance == trained[0].result.provenance
+    assert (missing.result, missing.fault) == (None, "")
+    assert tables.text_frame([missing, iql]).loc[0, "bc"].startswith("–")
+    (tmp_path / cells[0].name / "curves.csv").write_text("")
+    assert "damaged" in collect(cells, tmp_path)[0].fault
 
 
 def test_a_damaged_cell_is_named_and_run_again(cells, run_sweep, tmp_path, capsys):

@@ -229,9 +229,9 @@ def test_resumed_amid_learning_from_images_it_ends_the_same():
     chex.assert_trees_all_equal(walk(resumed), straight)
 
 
-def test_seeds_in_a_group_as_an_accelerator_has_them(monkeypatch):
+def test_seeds_in_a_group(monkeypatch):
     apart = [walk(online((seed,))) for seed in (0, 1)]
-    monkeypatch.setattr(engine, "lanes", lambda seeds, shared: (Lane(jax.local_devices()[0], ((0, 1),)),))
+    monkeypatch.setattr(engine, "lanes", lambda seeds, images: (Lane(jax.local_devices()[0], ((0, 1),)),))
     together = walk(online((0, 1)))
     for position, alone in enumerate(apart):
         mine = jax.tree.map(lambda leaf, position=position: leaf[position : position + 1], together)

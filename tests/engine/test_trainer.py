@@ -333,6 +333,13 @@ def test_seeds_are_dealt_over_devices_evenly():
     assert [lane.positions for lane in lanes(1)] == [(0,)]
     assert [lane.positions for lane in lanes(3)] == [(0, 2), (1,)]
     assert len({lane.device for lane in lanes(3)}) == 2
+    assert [lane.groups for lane in lanes(3, images=True)] == [((0,), (1,), (2,))]
+
+
+def test_an_accelerator_takes_a_lane_as_one_batch_but_images_seed_by_seed(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [lane.groups for lane in lanes(3)] == [((0, 2),), ((1,),)]
+    assert [lane.groups for lane in lanes(3, images=True)] == [((0,), (2,)), ((1,),)]
 
 
 def test_one_device_gives_what_two_give(make, hopper_data, tmp_path):
