@@ -28,7 +28,7 @@ FinishedOption = Annotated[
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: a result, or what went wrong; neither where it was only looked for."""
+    """What became of a cell: a result, or what went wrong."""
 
     cell: Cell
     result: Result | None
@@ -131,19 +131,19 @@ def sweep(
 
 
 def collect(cells: list[Cell], directory: Path) -> list[Outcome]:
-    """Return the results there are of the cells, wherever they were trained, in order; nothing runs.
+    """Return those of the cells that have finished, wherever they were trained, in order; nothing runs.
 
-    A result that is damaged, or of other settings than today's, is a fault.
+    A result that is damaged, or of other settings than today's, is a fault. Raises MoorlError where none has finished.
     """
     outcomes = []
     for cell in cells:
-        result, fault = None, ""
         if (directory / cell.name).exists():
             try:
-                result = _as_planned(cell, directory / cell.name)
+                outcomes.append(Outcome(cell, _as_planned(cell, directory / cell.name)))
             except MoorlError as error:
-                fault = str(error)
-        outcomes.append(Outcome(cell, result, fault))
+                outcomes.append(Outcome(cell, None, str(error)))
+    if not outcomes:
+        raise MoorlError(f"{directory}: none of these {len(cells)} cells has finished there")
     return outcomes
 
 

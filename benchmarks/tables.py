@@ -186,10 +186,10 @@ def _figure(value: float) -> str:
 
 
 def _failure(outcome: Outcome) -> str:
-    """Return a word for why there is no score, nothing if there is one or none was looked for."""
+    """Return a word for why there is no score, nothing if there is one."""
     if outcome.result is not None:
         return "diverged" if np.isnan(outcome.result.last_scores()).any() else ""
-    return "no data" if outcome.no_data else "failed" if outcome.fault else ""
+    return "no data" if outcome.no_data else "failed"
 
 
 def _with_data(outcomes: list[Outcome]) -> bool:

@@ -34,6 +34,7 @@ from moorl_jax.nets import matmul_precision
 from moorl_jax.tasks import Task, find
 
 FILES = ("config.json", "curves.csv", "provenance.json")
+MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats though all of them may be whole
 CHECKPOINT = "checkpoint"
 NO_SOURCE = "none"  #: where an agent learned from its own experience alone
 
@@ -151,7 +152,7 @@ def read(directory: Path) -> Result:
     try:
         config = json.loads((directory / "config.json").read_text())
         made_by = json.loads((directory / "provenance.json").read_text())
-        curves = pd.read_csv(directory / "curves.csv")
+        curves = pd.read_csv(directory / "curves.csv", dtype=dict.fromkeys(MEASURED, float))
         last = curves.groupby("seed", sort=False).last()
         ended = last["env_steps"] if config["plan"]["env_steps"] else last["updates"]
         goal = config["plan"]["env_steps"] or config["plan"]["updates"]

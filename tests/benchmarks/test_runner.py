@@ -72,19 +72,20 @@ def test_finished_cells_are_kept(cells, run_sweep, monkeypatch, capsys):
         assert before.result.provenance == after.result.provenance
 
 
-def test_tables_can_be_made_of_what_has_finished_elsewhere(cells, run_sweep, tmp_path, monkeypatch):
+def test_what_has_finished_elsewhere_can_be_looked_at(cells, run_sweep, tmp_path, monkeypatch):
     """As a clone has it: curves without states. What is not there is left out, what is damaged is a fault."""
     trained = run_sweep(cells)
     for cell in cells:
         shutil.rmtree(tmp_path / cell.name / results.CHECKPOINT)
     monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a cell was trained"))
     longer = dataclasses.replace(cells[0], budget=dataclasses.replace(TINY, updates=8))
-    bc, iql, missing = collect([*cells, longer], tmp_path)
-    assert bc.result.provenance == trained[0].result.provenance
-    assert (missing.result, missing.fault) == (None, "")
-    assert tables.text_frame([missing, iql]).loc[0, "bc"].startswith("–")
+    found = collect([*cells, longer], tmp_path)
+    assert [outcome.cell for outcome in found] == cells
+    assert found[0].result.provenance == trained[0].result.provenance
     (tmp_path / cells[0].name / "curves.csv").write_text("")
     assert "damaged" in collect(cells, tmp_path)[0].fault
+    with pytest.raises(MoorlError, match="none of these 1 cells has finished"):
+        collect([longer], tmp_path)
 
 
 def test_a_damaged_cell_is_named_and_run_again(cells, run_sweep, tmp_path, capsys):

@@ -45,6 +45,11 @@ def test_a_result_is_read_back(saved, run, hopper_data):
     np.testing.assert_allclose(result.last_scores(), run.curves["score"].to_numpy()[-2:], rtol=1e-5)
 
 
+def test_scores_are_floats_though_all_are_whole(saved, run):
+    run.curves.assign(score=0).to_csv(saved / "curves.csv", index=False)
+    assert results.read(saved).last_scores().dtype == float
+
+
 def test_files_are_plain_json(saved):
     for name in ("config.json", "provenance.json"):
         json.loads((saved / name).read_text(), parse_constant=pytest.fail)
