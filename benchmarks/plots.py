@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 OFFLINE_SHARE = 0.5  #: width of the offline phase in a picture of both, in widths of the online phase
+DATA_MEAN = "dataset mean"  #: what its line is called
 
 
 def curves(finished: list[tuple[str, Result]], path: Path) -> None:
@@ -30,8 +31,10 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
     colours = plt.get_cmap("tab10" if len(labels) <= 10 else "tab20").colors  # type: ignore[attr-defined]
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    legend_rows = math.ceil((len(labels) + 1) / (2 * columns))
-    size = (4.6 * columns, 3.4 * rows + 0.25 * legend_rows)  # in inches
+    width = 4.6 * columns  # in inches, as all sizes here
+    entry = 0.6 + 0.065 * max(map(len, [*labels, DATA_MEAN]))  # of a legend, whose letters are small
+    abreast = max(1, min(2 * columns, int(width / entry)))
+    size = (width, 3.4 * rows + 0.25 * math.ceil((len(labels) + 1) / abreast))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
@@ -59,7 +62,7 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
         title = task
         if with_data:
             data_score = with_data[0].task.score(with_data[0].provenance["dataset_mean_return"])
-            axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label="dataset mean")
+            axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label=DATA_MEAN)
             title = f"{task} ({with_data[0].config['source']} data)"
         axis.set(title=title, xlabel="env steps" if env_steps else "updates", ylabel="normalized score")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -67,7 +70,7 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
             _name_both_phases(axis, updates, env_steps, offline_width)
         axis.grid(alpha=0.3)
     lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
-    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=2 * columns, fontsize="small")
+    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=abreast, fontsize="small")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
