@@ -67,6 +67,9 @@ PLANTS = {
     "the actor's loss has a wrong sign": [
         ("agents/td3_bc.py", "loss = -weight * q.mean() + bc_loss", "loss = weight * q.mean() + bc_loss"),
     ],
+    "the online actor's loss has a wrong sign": [
+        ("agents/sac.py", "log_pi - q)", "log_pi + q)"),
+    ],
     "targets never move": [
         ("nets/learner.py", "return jax.tree.map", "tau = 0.0\n    return jax.tree.map"),
     ],
@@ -76,6 +79,19 @@ PLANTS = {
         ("engine/simulators.py", "terminals[position] = terminal", "terminals[position] = terminal or timeout"),
     ],
 }
+
+
+@pytest.mark.slow
+def test_code_without_a_fault_raises_no_alarm():
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.regress", "--first-seed", "2000"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "no regression" in run.stdout
 
 
 @pytest.mark.slow
