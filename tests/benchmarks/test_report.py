@@ -35,7 +35,7 @@ def test_the_page_holds_tables_statistics_pictures_and_provenance(results):
     assert "60.0 ± 10.0 (60.0)" in page
     assert "60.0 [50.0, 70.0]" in page  # mean and interval over both tasks
     assert "0.00 [0.00, 0.00]" in page  # BC above IQL
-    assert page.count("data:image/png;base64,") == 1 + 2 + 1 + 1  # a profile, and the curves of three tables' tasks
+    assert page.count("data:image/webp;base64,") == 1 + 2 + 1 + 1  # a profile, and the curves of three tables' tasks
     assert "offline: 1,000 updates, d4rl data" in page  # never in one table with what was made here
     assert "moorl-jax train --agent bc" in page
     assert "Beside the paper: corl" in page
