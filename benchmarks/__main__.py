@@ -8,14 +8,14 @@ import typer
 from benchmarks import forecast, plots, tables
 from benchmarks.budgets import BUDGETS, PROTOCOLS, EnvStepsOption, UpdatesOption, find_budget
 from benchmarks.cells import able, by_default, plan
-from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, launching
-from benchmarks.runner import FinishedOption, collect, finished, sweep
+from benchmarks.launchers import FinishedOption, GpusOption, LauncherOption, ParallelOption, outcomes_of
+from benchmarks.runner import finished
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data.sources import SOURCES
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
-from moorl_jax.progress import Display, terminal
+from moorl_jax.progress import terminal
 from moorl_jax.settings import suits
 from moorl_jax.tasks import expand
 
@@ -98,11 +98,7 @@ def bench(
     if dry_run:
         forecast.show(cells, results / "cells", policies, parallel, console)
         return
-    if as_finished:
-        outcomes = collect(cells, results / "cells")
-    else:
-        with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
-            outcomes = sweep(cells, results / "cells", policies, display, where)
+    outcomes = outcomes_of(cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished)
     place = task.replace(",", "+")
     place += (f"-{protocol}" if protocol else "") + ("" if whole == "quick" else f"-{whole}")
     directory = results / (name or place)

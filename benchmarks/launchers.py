@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from benchmarks.runner import InTurn, Job, Launcher, attempt
+from benchmarks.cells import Cell
+from benchmarks.runner import InTurn, Job, Launcher, Outcome, attempt, collect, sweep
 from moorl_jax.data import Dataset, load
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.results import NO_SOURCE
@@ -28,6 +30,26 @@ SHARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 ParallelOption = Annotated[int, typer.Option(min=1, help="Cells at a time, each in a process of its own.")]
 LauncherOption = Annotated[str, typer.Option(help="local, or ray: an existing Ray cluster with one file system.")]
 GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs that a cell asks Ray for; a fraction shares one.")]
+FinishedOption = Annotated[
+    bool, typer.Option("--finished", help="Train nothing: show what has finished, here or in the clone's results.")
+]
+
+
+def outcomes_of(
+    cells: list[Cell],
+    directory: Path,
+    policies: Path | None,
+    console: Console,
+    launcher: str,
+    parallel: int,
+    gpus: float,
+    as_finished: bool,
+) -> list[Outcome]:
+    """Return what became of the cells: run where the launcher takes them, or what has finished as it is."""
+    if as_finished:
+        return collect(cells, directory)
+    with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
+        return sweep(cells, directory, policies, display, where)
 
 
 @contextmanager

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
-
-import typer
+from typing import Protocol
 
 from benchmarks.cells import Cell
 from moorl_jax.data import Dataset, load
@@ -20,10 +18,6 @@ from moorl_jax.engine.training import Report, train
 from moorl_jax.errors import MoorlError, OtherTrainingError
 from moorl_jax.progress import Display
 from moorl_jax.tasks import find
-
-FinishedOption = Annotated[
-    bool, typer.Option("--finished", help="Train nothing: show what has finished, here or in the clone's results.")
-]
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ import typer
 from rich.table import Table
 
 from benchmarks.budgets import BUDGETS, EnvStepsOption, UpdatesOption, find_budget
-from benchmarks.launchers import GpusOption, LauncherOption, ParallelOption, launching
-from benchmarks.runner import FinishedOption, collect, sweep
+from benchmarks.launchers import FinishedOption, GpusOption, LauncherOption, ParallelOption, outcomes_of
 from benchmarks.studies import cost, study, subroutines
 from benchmarks.studies.catalogue import STUDIES
 from moorl_jax.cli import PoliciesOption, SourceOption, guarded
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
-from moorl_jax.progress import Display, terminal
+from moorl_jax.progress import terminal
 
 app = typer.Typer(add_completion=False)
 NAMES = (*STUDIES, cost.NAME)
@@ -52,11 +51,7 @@ def run(
         return
     chosen = STUDIES[name].only(agents) if agents else STUDIES[name]
     cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
-    if as_finished:
-        outcomes = collect(cells, results / "cells")
-    else:
-        with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
-            outcomes = sweep(cells, results / "cells", policies, display, where)
+    outcomes = outcomes_of(cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished)
     report = subroutines.report if chosen.protocol == "subroutine" else study.report
     for section in report(chosen, outcomes, directory):
         table = Table(

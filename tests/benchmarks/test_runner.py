@@ -310,7 +310,7 @@ class TestCommand:
 def test_tasks_without_datasets_are_for_subroutines_by_default(monkeypatch, tmp_path):
     planned = []
     monkeypatch.setattr(main, "use_all_cores", lambda: None)
-    monkeypatch.setattr(main, "sweep", lambda cells, *_: planned.extend(cells) or 1 / 0)
+    monkeypatch.setattr(main, "outcomes_of", lambda cells, *_: planned.extend(cells) or 1 / 0)
     CliRunner().invoke(main.app, ["--task", "subroutines-12", "--results", str(tmp_path)])
     assert len(planned) == 12 * 7
     assert {cell.protocol for cell in planned} == {"subroutine"}
@@ -320,7 +320,7 @@ def test_tasks_without_datasets_are_for_subroutines_by_default(monkeypatch, tmp_
 def test_all_agents_of_images_run_unless_told_otherwise(monkeypatch, tmp_path):
     planned = []
     monkeypatch.setattr(main, "use_all_cores", lambda: None)
-    monkeypatch.setattr(main, "sweep", lambda cells, *_: planned.extend(cells) or 1 / 0)
+    monkeypatch.setattr(main, "outcomes_of", lambda cells, *_: planned.extend(cells) or 1 / 0)
     CliRunner().invoke(main.app, ["--task", "vd4rl-walker_walk-random", "--results", str(tmp_path)])
     assert {cell.agent: cell.protocol for cell in planned} == {
         "pixel_bc": "offline",
