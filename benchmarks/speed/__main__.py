@@ -3,13 +3,13 @@
 Figures of one call compare with each other; those of two calls may differ with the machine's mood.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import jax
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from benchmarks.speed import offline, online, simulators
@@ -51,13 +51,21 @@ def speed(
             console.print(simulators.compare())
             continue
         known = offline.AGENTS_MEASURED if part == "offline" else online.ONLINE_AGENTS
-        rows = _rows(part, [agent for agent in known if agent in chosen or not chosen], counts, env_steps, console)
-        _write(part, pd.DataFrame(rows), results / "speed" / kind, console)
+        measured = [agent for agent in known if agent in chosen or not chosen]
+        if not measured:
+            continue
+        rows: list[dict[str, object]] = []
+        coming = _rows(part, measured, counts, env_steps)
+        for row in track(coming, f"measuring {part}", len(measured), console=console, disable=not console.is_terminal):
+            rows.append(row)
+            text = _write(part, pd.DataFrame(rows), results / "speed" / kind)  # what a killed run leaves is whole
+            if not console.is_terminal:
+                console.print(", ".join(f"{k} {v if isinstance(v, str) else f'{v:.3g}'}" for k, v in row.items()))
+        console.print(f"{text}\nwritten: {results / 'speed' / kind}", highlight=False, soft_wrap=True)
 
 
-def _rows(part: str, agents: list[str], counts: list[int], env_steps: int, console: Console) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for agent in track(agents, f"measuring {part}", console=console, disable=not console.is_terminal):
+def _rows(part: str, agents: list[str], counts: list[int], env_steps: int) -> Iterator[dict[str, object]]:
+    for agent in agents:
         row: dict[str, object] = {"agent": agent}
         if part == "offline":
             prepared = offline.data(agent)
@@ -80,10 +88,7 @@ def _rows(part: str, agents: list[str], counts: list[int], env_steps: int, conso
             row |= in_loop[counts[-1]].shares
             rates = {count: each.updates_per_second for count, each in in_loop.items()}
             row |= _compared(rates, in_loop[counts[0]].loop, in_loop[counts[0]].compile_seconds)
-        rows.append(row)
-        if not console.is_terminal:
-            console.print(", ".join(f"{k} {v if isinstance(v, str) else f'{v:.3g}'}" for k, v in row.items()))
-    return rows
+        yield row
 
 
 def _compared(rates: dict[int, float], loop: float, compiling: float) -> dict[str, object]:
@@ -93,7 +98,7 @@ def _compared(rates: dict[int, float], loop: float, compiling: float) -> dict[st
     return {**costs, "plain loop, updates/s": loop, f"ratio at {one}": alone / loop, "compile, s": compiling}
 
 
-def _write(part: str, table: pd.DataFrame, folder: Path, console: Console) -> None:
+def _write(part: str, table: pd.DataFrame, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{part}.csv", index=False, float_format="%.4g")
     device = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}, jax {jax.__version__}"
@@ -115,10 +120,9 @@ def _write(part: str, table: pd.DataFrame, folder: Path, console: Console) -> No
     shown = table.copy()
     for column, form in zip(table.columns[1:], formats[1:], strict=True):
         shown[column] = [f"{value:{form}}" if form == ".1%" else f"{value:,.3g}" for value in table[column]]
-    markdown = shown.to_markdown(index=False, disable_numparse=True)
-    (folder / f"{part}.md").write_text(f"{markdown}\n\n{told}\n")
-    console.print(markdown, highlight=False, soft_wrap=True)
-    console.print(f"\n{told}\nwritten: {folder}", highlight=False)
+    text = f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{told}\n"
+    (folder / f"{part}.md").write_text(text)
+    return text
 
 
 SHARES = ("simulate", "update", "evaluate", "other")
