@@ -11,6 +11,7 @@ import numpy as np
 from moorl_jax.agents import CQL, Agent
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.devices import evaluation_device
+from moorl_jax.nets import matmul_precision
 from moorl_jax.tasks import Task
 from moorl_jax.types import ReturnsToGo, Transitions
 
@@ -19,13 +20,16 @@ SIZES = {"cpu": 256}  #: of the square matrices multiplied, the width of the age
 
 
 def roofline(seconds: float = 0.4) -> float:
-    """Return the GFLOP/s of products of square float32 matrices on all devices at once, over about so many seconds."""
+    """Return the GFLOP/s of products of square matrices on all devices at once, over about so many seconds.
+
+    They are as precise as the networks' products: of full float32 unless JAX is told otherwise.
+    """
     size = SIZES.get(jax.default_backend(), 4096)
     left, right = jnp.full((size, size), 1.0 / size), jnp.full((size, size), 0.5)  # whose product is 0.5 again
 
     @jax.jit
     def products(left: jax.Array, right: jax.Array) -> jax.Array:
-        return jax.lax.fori_loop(0, 200, lambda _, x: x @ left, right)
+        return jax.lax.fori_loop(0, 200, lambda _, x: jnp.matmul(x, left, precision=matmul_precision()), right)
 
     devices = jax.local_devices()
     placed = [jax.device_put((left, right), device) for device in devices]

@@ -20,7 +20,7 @@ from moorl_jax.data.plans import Part
 from moorl_jax.data.vd4rl import FIRST, LAST, MIDDLE
 from moorl_jax.tasks import Task, make_environment
 
-VERSION = 2  #: raised whenever a change here, of plans, policies or the environment changes the datasets that are made
+VERSION = 3  #: raised whenever a change here, of plans, policies or the environment changes the datasets that are made
 NOTES = "recipe.json"
 SHARD = 10  #: episodes a file at 84 pixels
 

@@ -102,7 +102,8 @@ def test_a_failed_variant_is_a_dash(outcomes):
         (("cost", "--env-steps", "9"), "of all this it takes a budget"),
     ],
 )
-def test_wrong_words_are_named(words, message):
+def test_wrong_words_are_named(words, message, monkeypatch):
+    monkeypatch.setattr("benchmarks.studies.__main__.use_all_cores", lambda: None)  # JAX has begun
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert message in result.stderr

@@ -85,6 +85,13 @@ SUBROUTINES = {
         normalize_returns=True,
     ).phases(20, 40),
 }
+
+
+def quickest(names, quick):
+    """Mark all but the `quick` ones as slow: each trains its recipe several times, and some compile for a minute."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 CALL = 7  #: updates or env steps; it cuts every phase of every recipe
 
 
@@ -136,7 +143,7 @@ def assert_same(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", quickest(RECIPES, ("iql", "pex", "sac", "rlpd")))
 def test_a_seeds_result_is_the_same_in_any_company(name, make):
     """Bit for bit, offline and online: alone, beside others, first or last, on this device or that."""
     seeds = (5, 0, 7)
@@ -154,7 +161,9 @@ def test_seeds_differ(make):
     assert np.abs(kernel[0] - kernel[1]).max() > 0.01
 
 
-@pytest.mark.parametrize("name", [*RECIPES, *(pytest.param(name, marks=pytest.mark.slow) for name in SUBROUTINES)])
+@pytest.mark.parametrize(
+    "name", quickest(RECIPES | SUBROUTINES, ("td3_bc", "iql", "pex", "sac", "rlpd", "moorl", "opt"))
+)
 def test_cut_into_calls_or_resumed_it_ends_the_same(name, make):
     """Bit for bit the same end, in one call a phase, in several, or restored into a new trainer amid any phase."""
     phases = (RECIPES | SUBROUTINES)[name]
@@ -192,7 +201,7 @@ def test_resumed_amid_a_pause_it_ends_the_same(make):
     assert resumed.env_steps == 80
 
 
-@pytest.mark.parametrize("name", ["opt", "cal_ql"])
+@pytest.mark.parametrize("name", quickest(("td3_bc", "opt", "cal_ql"), ("td3_bc",)))
 def test_groups_of_several_seeds_as_an_accelerator_has_them(name, make, monkeypatch):
     """Batched over seeds, online too: the same up to rounding, and resumed bit for bit."""
     seeds = (3, 1, 0)
