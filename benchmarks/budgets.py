@@ -19,7 +19,7 @@ class Budget:
     updates: int  #: critic gradient steps of the protocol `offline`
     updates_before: int  #: of the offline phase in `offline-to-online`
     updates_each: int  #: of each offline training in `subroutine`
-    env_steps: int  #: of its online phase
+    env_steps: int  #: of the online phase of `offline-to-online`
     env_steps_alone: int  #: of the protocols `online` and `subroutine`
     seeds: int  #: unless the caller says otherwise
     evaluations: int  #: evenly spaced over each part, offline and online, the last one at its end
@@ -59,7 +59,7 @@ EnvStepsOption = Annotated[int | None, typer.Option(min=0, help="Env steps in pl
 def find_budget(name: str, updates: int | None = None, env_steps: int | None = None, of_images: bool = False) -> Budget:
     """Return the budget of that name, with numbers of one's own, which become part of the name.
 
-    Tasks seen as images have a smaller `quick`. Raises UnknownNameError with a suggestion for a name that is not known.
+    Tasks seen as images have budgets of their own. Raises UnknownNameError, with a suggestion, for an unknown name.
     """
     if name not in BUDGETS:
         raise UnknownNameError("budget", name, BUDGETS)

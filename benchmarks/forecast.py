@@ -11,9 +11,9 @@ from rich.table import Table
 from benchmarks.cells import Cell
 from benchmarks.collection import find_results, label
 from benchmarks.tables import DASH
+from moorl_jax.cores import usable_cores
 from moorl_jax.data import plans
 from moorl_jax.engine import results
-from moorl_jax.engine.devices import usable_cores
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 

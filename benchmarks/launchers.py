@@ -56,10 +56,15 @@ def outcomes_of(
 def launching(name: str, parallel: int, gpus: float, display: Display) -> Iterator[Launcher]:
     """Open the launcher of that name for `parallel` cells at a time; jobs that still run when it closes are stopped.
 
-    Raises UnknownNameError, or NotAvailableError where there is no cluster.
+    Raises UnknownNameError, MoorlError for what is another launcher's choice, or NotAvailableError where there is no
+    cluster.
     """
     if name not in LAUNCHERS:
         raise UnknownNameError("launcher", name, LAUNCHERS)
+    if name == "ray" and parallel > 1:
+        raise MoorlError("how many cells run at a time is up to the Ray cluster: leave out --parallel")
+    if name != "ray" and gpus:
+        raise MoorlError("GPUs are asked for with --launcher ray; processes on this machine share all that it has")
     if name == "ray":
         with OnRay(gpus, display) as cluster:
             yield cluster

@@ -24,7 +24,7 @@ from PIL import Image
 from benchmarks import papers, plots
 from benchmarks.collection import BUDGET, find_results, one_each, runs, scores
 from benchmarks.statistics import AGGREGATES, aggregate, improvement
-from benchmarks.tables import DASH
+from benchmarks.tables import DASH, OTHER_SCALES
 from moorl_jax.cli import guarded
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
@@ -86,6 +86,7 @@ def render(results: Path) -> str:
         provenance=[(number, _facts(found[number])) for number in sorted(set(table["result"]))],
         runs=len(table),
         results=table["result"].nunique(),
+        other_scales=OTHER_SCALES,
         made=datetime.now(UTC).strftime("%d %B %Y"),
     )
 

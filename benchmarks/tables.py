@@ -15,6 +15,7 @@ from benchmarks.runner import Outcome
 from moorl_jax.engine.results import NO_SOURCE
 
 DASH = "–"
+OTHER_SCALES = "Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns."
 MADE_HERE = {"recipe", "embedded"}  #: sources whose data is not the original
 
 
@@ -97,7 +98,7 @@ def caption(outcomes: list[Outcome]) -> str:
     if _with_data(outcomes):
         lines.append("Dataset mean: normalized mean return of the data's episodes.")
     if any(_without_dataset(outcome) for outcome in outcomes):
-        lines.append("Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns.")
+        lines.append(OTHER_SCALES)
     if any(outcome.result and len(outcome.result.last_successes()) for outcome in outcomes):
         lines.append("In per cent: episodes that succeeded, in Kitchen finished sub-tasks, at the last evaluation.")
     sources = {outcome.cell.source for outcome in outcomes}

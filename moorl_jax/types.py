@@ -1,5 +1,6 @@
 """The words that data, agents and engine share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ Metrics = dict[str, Array]
 
 Params = Any
 """A pytree of arrays."""
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is in all, both in steps or bytes, as long work goes on."""
 
 
 class Transitions(struct.PyTreeNode):

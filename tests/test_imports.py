@@ -8,10 +8,11 @@ import pytest
 import moorl_jax
 
 ROOT = Path(moorl_jax.__file__).parent
-LEAVES = {"types", "errors", "footage"}
+LEAVES = {"types", "errors", "footage", "cores"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
+    "cores": set(),
     "footage": {"types"},
     "nets": LEAVES,
     "replay": {"nets", *LEAVES},

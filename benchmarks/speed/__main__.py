@@ -22,6 +22,8 @@ from moorl_jax.tasks import find
 
 app = typer.Typer(add_completion=False)
 PARTS = ("offline", "online", "simulators")
+MEASURED = {"offline": offline.AGENTS_MEASURED, "online": online.ONLINE_AGENTS}
+SHARES = ("simulate", "update", "evaluate", "other")
 
 
 @app.command()
@@ -38,33 +40,45 @@ def speed(
     """Measure how fast the agents train here."""
     use_all_cores()
     console = terminal()
-    chosen = [agent for agent in agents.split(",") if agent]
-    for agent in chosen:
-        if agent not in {*offline.AGENTS_MEASURED, *online.ONLINE_AGENTS}:
-            raise UnknownNameError("agent", agent, [*offline.AGENTS_MEASURED, *online.ONLINE_AGENTS])
+    measuring = _measuring(parts.split(","), [agent for agent in agents.split(",") if agent])
     counts = [int(c) for c in (seeds or ("1,2,4,8" if jax.default_backend() == "cpu" else "1,4,10,16,64")).split(",")]
     kind = jax.local_devices()[0].device_kind.lower().replace(" ", "-")
-    for part in parts.split(","):
-        if part not in PARTS:
-            raise UnknownNameError("part", part, PARTS)
+    folder = results / "speed" / kind
+    for part, measured in measuring.items():
         if part == "simulators":
             console.print(simulators.compare())
             continue
-        known = offline.AGENTS_MEASURED if part == "offline" else online.ONLINE_AGENTS
-        measured = [agent for agent in known if agent in chosen or not chosen]
-        if not measured:
-            continue
+        # A table of some agents stands beside that of all.
+        stem = part if measured == MEASURED[part] else f"{part}-{'+'.join(measured)}"
         rows: list[dict[str, object]] = []
         coming = _rows(part, measured, counts, env_steps)
         for row in track(coming, f"measuring {part}", len(measured), console=console, disable=not console.is_terminal):
             rows.append(row)
-            text = _write(part, pd.DataFrame(rows), results / "speed" / kind)  # what a killed run leaves is whole
+            text = _write(part, pd.DataFrame(rows), folder / stem)  # a run cut short keeps what it has measured
             if not console.is_terminal:
                 console.print(", ".join(f"{k} {v if isinstance(v, str) else f'{v:.3g}'}" for k, v in row.items()))
-        console.print(f"{text}\nwritten: {results / 'speed' / kind}", highlight=False, soft_wrap=True)
+        console.print(f"{text}\nwritten: {folder / stem}.md and .csv", highlight=False, soft_wrap=True)
 
 
-def _rows(part: str, agents: list[str], counts: list[int], env_steps: int) -> Iterator[dict[str, object]]:
+def _measuring(parts: list[str], chosen: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return the agents that each part measures: those chosen, or all it knows.
+
+    Raises UnknownNameError for a part or an agent that there is not, or that none of the parts measures.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise UnknownNameError("part", part, PARTS)
+    known = {agent for part in parts for agent in MEASURED.get(part, ())}
+    for agent in chosen:
+        if agent not in known:
+            raise UnknownNameError(f"agent of {', '.join(parts)}", agent, sorted(known))
+    measuring = {
+        part: tuple(agent for agent in MEASURED.get(part, ()) if agent in chosen or not chosen) for part in parts
+    }
+    return {part: agents for part, agents in measuring.items() if agents or part == "simulators"}
+
+
+def _rows(part: str, agents: tuple[str, ...], counts: list[int], env_steps: int) -> Iterator[dict[str, object]]:
     for agent in agents:
         row: dict[str, object] = {"agent": agent}
         if part == "offline":
@@ -74,9 +88,9 @@ def _rows(part: str, agents: list[str], counts: list[int], env_steps: int) -> It
                 row[f"updates/s, {count}"] = here.updates_per_second
                 row[f"of roofline, {count}"] = here.share
             row["GFLOP an update"] = measured[counts[0]].gigaflops
-            seconds = offline.measure_evaluation(agent, prepared)
-            one = measured[counts[0]].updates_per_second / counts[0]
-            row["evaluate"] = seconds / (seconds + offline.EVERY / one)
+            seconds = counts[0] * offline.measure_evaluation(agent, prepared)
+            between = counts[0] * offline.EVERY / measured[counts[0]].updates_per_second
+            row["evaluate"] = seconds / (seconds + between)
             rates = {count: here.updates_per_second for count, here in measured.items()}
             row |= _compared(rates, offline.measure_loop(agent, prepared), measured[counts[0]].compile_seconds)
         else:
@@ -98,14 +112,15 @@ def _compared(rates: dict[int, float], loop: float, compiling: float) -> dict[st
     return {**costs, "plain loop, updates/s": loop, f"ratio at {one}": alone / loop, "compile, s": compiling}
 
 
-def _write(part: str, table: pd.DataFrame, folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / f"{part}.csv", index=False, float_format="%.4g")
+def _write(part: str, table: pd.DataFrame, path: Path) -> str:
+    """Write the table to `path` with .csv and .md behind it; return what the latter says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(path.name + ".csv").write_text(table.to_csv(index=False, float_format="%.4g"))
     device = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}, jax {jax.__version__}"
     what = {
         "offline": f"Updates on a dataset, in the sizes of {find(offline.TASK).environment}: all seeds together. "
-        f"Evaluate: share of the wall-clock, with the fewest seeds, of {offline.EPISODES} episodes of 1,000 steps "
-        f"after every {offline.EVERY:,} updates.",
+        f"Evaluate: share of {offline.EPISODES} episodes of 1,000 steps in the time that they and {offline.EVERY:,} "
+        "updates take, one after the other, with the fewest seeds; beside an accelerator both go on at once.",
         "online": f"The online loop on {find(online.TASK).environment}: all seeds together, evaluations left out. With "
         "the most seeds, shares of the wall-clock.",
     }[part]
@@ -116,16 +131,14 @@ def _write(part: str, table: pd.DataFrame, folder: Path) -> str:
         "another from Python, batches drawn in NumPy, one seed; the ratio is ours to it. Compile: all programs of an "
         "agent; left out of all else."
     )
-    formats = [".1%" if "roofline" in column or column in SHARES else ".3g" for column in table.columns]
     shown = table.copy()
-    for column, form in zip(table.columns[1:], formats[1:], strict=True):
-        shown[column] = [f"{value:{form}}" if form == ".1%" else f"{value:,.3g}" for value in table[column]]
+    for column in table.columns[1:]:
+        form = ".1%" if "roofline" in column or column in SHARES else ",.3g"
+        shown[column] = [f"{value:{form}}" for value in table[column]]
     text = f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{told}\n"
-    (folder / f"{part}.md").write_text(text)
+    path.with_name(path.name + ".md").write_text(text)
     return text
 
-
-SHARES = ("simulate", "update", "evaluate", "other")
 
 if __name__ == "__main__":
     app()

@@ -23,8 +23,8 @@ ONLINE_AGENTS = tuple(
     for name, agent in AGENTS.items()
     if agent is not BC and not issubclass(agent, Subroutine) and suits(name, find(TASK))
 )
+#: Agents measured over as many times fewer env steps.
 COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
-"""Agents measured over as many times fewer env steps."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from mujoco import rollout
 from rich.table import Table
 
-from moorl_jax.engine.devices import usable_cores
+from moorl_jax.cores import usable_cores
 from moorl_jax.tasks import Task, find, make_environment
 
 

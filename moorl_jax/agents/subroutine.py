@@ -126,15 +126,23 @@ class Subroutine(Agent):
     @property
     def _candidates(self) -> tuple[Agent, ...]:
         """The candidates' agents, in the order of their states; the learner, where it is one, comes first."""
-        trained = (self._offline.agent,) * (len(self._datasets) * self._checkpoints)
-        return (self.learner, *trained) if "policy" in self.validated and not self.tunes else trained
+        return (self.learner,) * self._learner_too + (self._offline.agent,) * self._trained
+
+    @property
+    def _learner_too(self) -> bool:
+        """Whether the learner itself is a candidate."""
+        return "policy" in self.validated and not self.tunes
+
+    @property
+    def _trained(self) -> int:
+        """How many candidates a pause's offline trainings make."""
+        return len(self._datasets) * self._checkpoints
 
     @property
     def _preference(self) -> tuple[int, ...]:
         """All candidates: what would be recommended without validation first, the learner last."""
-        trained = len(self._datasets) * self._checkpoints
-        learner = len(self._candidates) - trained
-        ends = range(learner + self._checkpoints - 1, learner + trained, self._checkpoints)
+        learner = int(self._learner_too)
+        ends = range(learner + self._checkpoints - 1, learner + self._trained, self._checkpoints)
         return (*(end - back for end in ends for back in range(self._checkpoints)), *range(learner))
 
     @property
@@ -148,8 +156,7 @@ class Subroutine(Agent):
         """Return a pause's offline trainings and its choice; `each` are the env steps of a candidate's validation."""
         offline, candidates = self._offline.agent, self._candidates
         part = Part(agent=offline, name="offline", batch_size=offline.batch_size)
-        learner_too = len(candidates) > len(self._datasets) * self._checkpoints
-        phases: list[Phase] = [Switch(partial(_begin, candidates=len(candidates), learner=learner_too))]
+        phases: list[Phase] = [Switch(partial(_begin, candidates=len(candidates), learner=self._learner_too))]
         if self.normalize_returns:
             phases.append(Review(_scale))
         for dataset in self._datasets:
@@ -179,7 +186,8 @@ class Subroutine(Agent):
             if isinstance(phase, Switch):
                 phases.append(Switch(partial(_change_tuned, change=phase.change)))
                 continue
-            assert isinstance(phase, Collect | Online)
+            if not isinstance(phase, Collect | Online):
+                raise MoorlError(f"{type(offline).__name__} cannot tune: it goes through {type(phase).__name__} first")
             part = Part(agent=phase.agent, name="tuned", batch_size=phase.agent.batch_size)
             if isinstance(phase, Collect):
                 phases.append(Collect(part, phase.env_steps))

@@ -3,17 +3,15 @@
 import http.client
 import os
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from moorl_jax.data.hdf5 import is_hdf5
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
+from moorl_jax.types import Progress
 
 SERVER = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 PATIENCE = 10.0  #: seconds without a byte after which a download is given up
-
-Progress = Callable[[int, int], None]  #: called with (done, in all)
 
 
 def file_of(task: Task) -> Path:

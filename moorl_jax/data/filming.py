@@ -1,14 +1,14 @@
 """Regenerate V-D4RL-style datasets: a policy that sees the state is filmed, in exactly V-D4RL's two layouts.
 
-V-D4RL's own policies were never published; nothing made here may be called V-D4RL. A recipe is deterministic for its
-seed, whatever the number of processes: each episode has a random generator of its own.
+V-D4RL's own policies were never published; nothing made here may be called V-D4RL. On one machine a recipe is
+deterministic for its seed, whatever the number of processes: each episode has a random generator of its own. Other
+renderers round pixels differently.
 """
 
 import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ from typing import Any
 import h5py
 import numpy as np
 
+from moorl_jax.cores import usable_cores
 from moorl_jax.data.plans import Part
 from moorl_jax.data.vd4rl import FIRST, LAST, MIDDLE
 from moorl_jax.tasks import Task, make_environment
+from moorl_jax.types import Progress
 
 VERSION = 3  #: raised whenever a change here, of plans, policies or the environment changes the datasets that are made
 NOTES = "recipe.json"
 SHARD = 10  #: episodes a file at 84 pixels
 
 Episode = dict[str, np.ndarray]
-Progress = Callable[[int, int], None]  #: called with (env steps done, env steps in all)
 
 
 def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progress: Progress | None = None) -> None:
@@ -40,7 +41,7 @@ def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progres
     partial.mkdir(parents=True)
     shard: list[Episode] = []
     # spawn: a fork would share the parent's renderer.
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
         for done, episode in enumerate(pool.map(film, *zip(*jobs, strict=True)), start=1):
             shard.append(episode)
             if done % SHARD == 0 or done == len(jobs):

@@ -6,19 +6,19 @@ number of streams, each with its own simulator and random generator.
 """
 
 import multiprocessing
-import os
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from moorl_jax.cores import usable_cores
 from moorl_jax.data import cloning, hdf5
 from moorl_jax.data.plans import Actor, Clone, Demonstrations, Part, shares
 from moorl_jax.data.rows import Rows
 from moorl_jax.tasks import Task, make_recording_environment
 from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
+from moorl_jax.types import Progress
 
 # By family; raised whenever a change here, of plans, policies or environments changes the datasets that are made.
 VERSIONS = {"locomotion": 1, "antmaze": 1, "adroit": 1}
@@ -26,7 +26,6 @@ STREAMS = 8  #: simulators a policy's steps are divided over, at most
 EPISODES_A_STREAM = 10  #: full episodes a stream has room for, at least; each stream cuts one short
 
 Columns = dict[str, np.ndarray]
-Progress = Callable[[int, int], None]  #: called with (steps done, steps in all)
 
 
 def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress: Progress | None = None) -> None:
@@ -47,7 +46,7 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
             made[position] = [_repeated(source.read(), steps)]
             done += steps
     # spawn: forking a process that runs JAX's threads can deadlock.
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(roll_out, *job) for _, job in jobs]
         for future in as_completed(futures):
             done += len(future.result()["rewards"])

@@ -1,7 +1,6 @@
 """One door to every dataset: which source serves a task here, and its rows, checked and fingerprinted."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from moorl_jax.data.rows import Rows, check, to_transitions, trajectory_returns
 from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
 from moorl_jax.footage import Footage
 from moorl_jax.tasks import Task
-from moorl_jax.types import NStep, Transitions
+from moorl_jax.types import NStep, Progress, Transitions
 
 SOURCES = ("d4rl", "recipe", "embedded", "minari", "vd4rl")
-Progress = Callable[[int, int], None]
 _OR_MADE = "or make it from trained policies: --policies DIR"
 
 

@@ -6,7 +6,7 @@ episodes are HDF5, frames (rows, channels, height, width). A row holds a frame a
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,11 @@ import numpy as np
 from moorl_jax.data.frames import Frames, room
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
+from moorl_jax.types import Progress
 
 MIRROR = "https://huggingface.co/datasets/conglu/vd4rl"
 FIRST, MIDDLE, LAST = 0, 1, 2  #: step types
 AT_ONCE = 1024  #: frames that are turned from channels first to channels last at a time
-
-Progress = Callable[[int, int], None]  #: called with (done, in all)
 
 
 def folder_of(task: Task) -> Path:

@@ -1,7 +1,6 @@
 """Where seeds run: lanes of seeds, one a device."""
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 import psutil
 
+from moorl_jax.cores import usable_cores
 from moorl_jax.errors import MoorlError
 
 
@@ -19,13 +19,6 @@ def use_all_cores() -> None:
     threads get in each other's way.
     """
     jax.config.update("jax_num_cpu_devices", usable_cores())
-
-
-def usable_cores() -> int:
-    """Return the cores this process may run on; `taskset` and CPU sets make them fewer."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

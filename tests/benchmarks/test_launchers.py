@@ -8,7 +8,7 @@ from benchmarks.cells import plan
 from benchmarks.launchers import InProcesses, launching
 from benchmarks.runner import sweep
 from moorl_jax.data import hdf5, sources
-from moorl_jax.errors import UnknownNameError
+from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from tests.benchmarks.test_runner import NOTES, TINY
 
@@ -66,8 +66,12 @@ def test_a_process_that_cannot_be_started_loses_its_cell_alone(cells, tmp_path, 
     assert good.result is not None
 
 
-def test_an_unknown_launcher_gets_a_suggestion():
+def test_wrong_choices_are_named():
     display = Display(terminal())
+    with pytest.raises(MoorlError, match="leave out --parallel"), launching("ray", 2, 0.0, display):
+        pass
+    with pytest.raises(MoorlError, match="--launcher ray"), launching("local", 1, 0.5, display):
+        pass
     with pytest.raises(UnknownNameError, match="did you mean ray"), launching("rays", 1, 0.0, display):
         pass
 

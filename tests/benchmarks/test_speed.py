@@ -1,7 +1,8 @@
+import pandas as pd
 import pytest
 
 from benchmarks.speed import offline, online, roofline
-from benchmarks.speed.__main__ import _compared
+from benchmarks.speed.__main__ import _compared, _measuring, _write
 from moorl_jax.errors import UnknownNameError
 
 
@@ -41,6 +42,24 @@ def test_several_seeds_and_a_plain_loop_are_compared():
     found = _compared({1: 100.0, 2: 160.0}, loop=50.0, compiling=3.0)
     assert found["cost of 2"] == pytest.approx(1.25)  # 2 / 160 s in 1 / 100 s
     assert found["ratio at 1"] == 2.0
+
+
+def test_what_is_measured_is_chosen_before_it_begins():
+    assert _measuring(["offline", "online"], ["opt", "bc"]) == {"offline": ("bc",), "online": ("opt",)}
+    assert _measuring(["online", "simulators"], ["opt"]) == {"online": ("opt",), "simulators": ()}
+    assert _measuring(["offline"], []) == {"offline": offline.AGENTS_MEASURED}
+    with pytest.raises(UnknownNameError, match="did you mean online"):
+        _measuring(["offline", "onlin"], [])
+    with pytest.raises(UnknownNameError, match="unknown agent of offline 'opt'"):
+        _measuring(["offline"], ["opt"])
+
+
+def test_a_table_is_written_as_it_grows(tmp_path):
+    rows = pd.DataFrame([{"agent": "bc", "updates/s, 1": 1234.5, "of roofline, 1": 0.5}])
+    text = _write("offline", rows, tmp_path / "kind" / "offline-bc")
+    assert "| bc      | 1.23e+03       | 50.0%            |" in text
+    assert (tmp_path / "kind" / "offline-bc.md").read_text() == text
+    assert pd.read_csv(tmp_path / "kind" / "offline-bc.csv")["updates/s, 1"].tolist() == [1234.0]
 
 
 def test_cqls_cost_is_counted_whole(monkeypatch):
