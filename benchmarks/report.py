@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks import papers, plots
 from benchmarks.collection import BUDGET, find_results, one_each, runs, scores
-from benchmarks.statistics import AGGREGATES, aggregate, improvement
+from benchmarks.statistics import AGGREGATES, Estimate, aggregate, improvement
 from benchmarks.tables import DASH, OTHER_SCALES
 from moorl_jax.cli import guarded
 from moorl_jax.engine.results import NO_SOURCE, Result
@@ -119,7 +119,7 @@ def _board(table: pd.DataFrame, found: list[Result]) -> Board:
         improvements=_improvements(shared) if several else None,
         common=f"Over the {len(common)} tasks that all of them have run: {', '.join(common)}."
         + (f" Left out, for they have run half of the tasks or fewer: {', '.join(left_out)}." if left_out else ""),
-        profile=_picture(partial(plots.profiles, {agent: scores(table) for agent, table in shared.items()}))
+        profile=_picture(partial(plots.profiles, {agent: scores(of_agent) for agent, of_agent in shared.items()}))
         if several
         else "",
         curves=[
@@ -137,14 +137,14 @@ def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
     return Grid(["task", *agents], rows)
 
 
-def _score(runs: pd.DataFrame) -> Entry:
-    if runs.empty:
+def _score(seeds: pd.DataFrame) -> Entry:
+    if seeds.empty:
         return Entry(DASH, MISSING)
-    last = runs["last"].to_numpy()
+    last, result = seeds["last"].to_numpy(), int(seeds["result"].iloc[0])
     if np.isnan(last).any():
-        return Entry("diverged", MISSING, int(runs["result"].iloc[0]))
+        return Entry("diverged", MISSING, result)
     spread = f" ± {last.std():.1f}" if len(last) > 1 else ""
-    return Entry(f"{last.mean():.1f}{spread} ({runs['best'].mean():.1f})", last.mean(), int(runs["result"].iloc[0]))
+    return Entry(f"{last.mean():.1f}{spread} ({seeds['best'].mean():.1f})", last.mean(), result)
 
 
 def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
@@ -167,7 +167,7 @@ def _improvements(shared: dict[str, pd.DataFrame]) -> Grid:
     return Grid(["pair", "probability of improvement"], rows)
 
 
-def _interval(estimate: Any) -> str:
+def _interval(estimate: Estimate) -> str:
     return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
 
 

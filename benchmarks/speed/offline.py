@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
 from moorl_jax.agents import AGENTS, OPT, Agent, Subroutine
+from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.trainer import Trainer, returns_rule
@@ -60,29 +61,31 @@ def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
 
 def measure_loop(name: str, prepared: Prepared) -> float:
     """Return the updates a second of the same update in a plain Python loop, of one seed."""
-    agent, updates = _updating(name), UPDATES // COSTLY.get(name, 1)
-    first = jax.tree.map(lambda leaf: leaf[:1], prepared.transitions)
-    return plain_loop(agent, agent.init(jax.random.key(0), first), prepared, updates)
+    agent = _updating(name)
+    return plain_loop(agent, _fresh(agent, prepared), prepared, UPDATES // COSTLY.get(name, 1))
 
 
 def measure_evaluation(name: str, prepared: Prepared) -> float:
     """Return the seconds of an evaluation of one seed, by ten whole episodes."""
-    task = find(EVALUATED)
-    trainer = Trainer((Offline(_updating(name), 1),), find(TASK), prepared, (0,))
+    task, agent = find(EVALUATED), _updating(name)
     evaluator = Evaluator(task, Normalizer.identity(task.observation_shape), (0,), EPISODES)
-    policies = evaluator.snapshot(trainer.policies())
-    evaluator.evaluate(trainer.agent, policies, 0)  # compiles
+    one = jax.tree.map(lambda leaf: leaf[None], agent.policy(_fresh(agent, prepared)))  # a leading axis of seeds
+    policies = evaluator.snapshot(one)
+    evaluator.evaluate(agent, policies, 0)  # compiles
     started = time.perf_counter()
-    evaluator.evaluate(trainer.agent, policies, 1)
+    evaluator.evaluate(agent, policies, 1)
     seconds = time.perf_counter() - started
     evaluator.close()
-    trainer.close()
     return seconds
 
 
 def data(name: str) -> Prepared:
     """Return random data with all that the agent's update reads."""
     return random_data(find(TASK), returns_rule((Offline(_updating(name), 1),)))
+
+
+def _fresh(agent: Agent, prepared: Prepared) -> State:
+    return agent.init(jax.random.key(0), jax.tree.map(lambda leaf: leaf[:1], prepared.transitions))
 
 
 def _updating(name: str) -> Agent:

@@ -1,6 +1,5 @@
 """Evaluation: the greedy policies of all seeds in parallel simulators, on a random stream of their own."""
 
-import itertools
 from typing import NamedTuple
 
 import jax
@@ -49,9 +48,8 @@ class Evaluator:
             start = np.random.SeedSequence([STREAM, self._seeds[s], round_, e]).generate_state(1)[0]
             first, _ = self._simulators[s][e].reset(seed=int(start))
             observations[s, e] = self._normalizer(first)
-        for step in itertools.count():
-            if not running:
-                break
+        step = 0
+        while running:
             actions = np.asarray(_judged(agent, policies, observations, keys, np.int32(step)))
             still = []
             for s, e in running:
@@ -62,6 +60,7 @@ class Evaluator:
                 if not (terminal or timeout):
                     still.append((s, e))
             running = still
+            step += 1
         return Episodes(returns, successes)
 
     def close(self) -> None:
