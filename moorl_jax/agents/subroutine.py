@@ -6,7 +6,7 @@ validation: by episodes, which are env steps of the same budget, or without any,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -190,9 +190,9 @@ class Subroutine(Agent):
                 raise MoorlError(f"{type(offline).__name__} cannot tune: it goes through {type(phase).__name__} first")
             part = Part(agent=phase.agent, name="tuned", batch_size=phase.agent.batch_size)
             if isinstance(phase, Collect):
-                phases.append(Collect(part, phase.env_steps))
+                phases.append(replace(phase, agent=part))
             else:
-                phases.append(Online(part, phase.env_steps, _of_history(phase.sampling), phase.utd))
+                phases.append(replace(phase, agent=part, sampling=_of_history(phase.sampling)))
         return phases
 
     def _check(self, updates: int) -> None:

@@ -32,7 +32,7 @@ from moorl_jax.agents.subroutine import (
 )
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Judge, Offline, Online, Pretrain, Review, Switch
-from moorl_jax.replay import Buffer, Experience, FromBuffer, History
+from moorl_jax.replay import Buffer, Experience, FromBuffer, History, Union
 from moorl_jax.replay.buffer import CUT, ENDED
 from moorl_jax.settings import settings
 from moorl_jax.tasks import find
@@ -136,6 +136,13 @@ def test_without_pauses_it_is_the_learner_alone():
     assert [(type(phase), phase.env_steps) for phase in phases] == [(Collect, 100), (Online, 300)]
 
 
+class Preparing(IQL):
+    """An agent that learns from other batches before it learns online."""
+
+    def phases(self, updates, env_steps):
+        return (Offline(self, updates), Pretrain(self, updates, Union()), Online(self, env_steps, Union()))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -149,6 +156,7 @@ def test_without_pauses_it_is_the_learner_alone():
         ({"pauses": (), "tunes": True}, "leaves env steps to it"),
         ({"validated": ("policy",), "validation_share": 0.99}, "costs 3,960: no env step is left"),
         ({"offline": SPOT()}, "SPOT does not begin with"),
+        ({"offline": Preparing(), "tunes": True, "pauses": (0.5,)}, "cannot tune: it goes through Pretrain"),
         ({"first_steps": 5_000, "pauses": ()}, "5,000 random env steps come first, and the budget is 4,000"),
     ],
 )
