@@ -18,6 +18,7 @@ from moorl_jax.tasks.catalogue import FINISHED, SUCCESSFUL
 SPARSE = (FINISHED, SUCCESSFUL)
 FEWEST_TASKS = 5  #: for a rank correlation
 FEWEST_SEEDS = 3  #: for an answer; of two against two, one in six lies wholly above the other by chance
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 TUNED_FROM = {"tune_iql": "recommend_iql", "tune_pex": "recommend_iql", "tune_cal_ql": "recommend_cal_ql"}
 
 
@@ -133,14 +134,12 @@ def _answers(runs: list[_Run], never: list[str]) -> Section:
 
     used = [run for run in runs if not run.alone]
     kinds = {name: [run for run in runs if run.sparse == (name == "sparse")] for name in ("sparse", "dense")}
-    more = "Does the gain grow where reward is sparse?"
     for name, here in kinds.items():
-        ask(more, f"subroutines above online only, {name} reward", _against_alone(here))
+        ask("Do subroutines help?", f"subroutines above online only, {name} reward", _against_alone(here))
     sparse, dense = (_against_alone(here) for here in kinds.values())
-    if sparse and dense:
-        found = difference(_finals(sparse), _finals(dense), _tasks([*sparse, *dense]))
-        both = len(sparse) + len(dense)
-        rows.append(_answer(more, "the first less the second", both, found, nothing=0.0, certain=certain))
+    found = difference(_finals(sparse), _finals(dense), _tasks([*sparse, *dense])) if sparse and dense else UNKNOWN
+    more, both = "Does the gain grow where reward is sparse?", len(sparse) + len(dense)
+    rows.append(_answer(more, "with sparse reward, less with dense", both, found, nothing=0.0, certain=certain))
     rows.append(_with_instability(runs, certain))
     for how in dict.fromkeys(run.how for run in used if run.how):
         pairs = [
@@ -183,7 +182,7 @@ def _with_instability(runs: list[_Run], certain: bool) -> dict[str, str]:
         if (alone := [run for run in here if run.alone]) and (pairs := _against_alone(here)):
             instabilities.append(_instability(alone[0]))
             gains.append(_improvement(pairs).value)
-    found = Estimate(np.nan, np.nan, np.nan)
+    found = UNKNOWN
     # With fewer tasks Fisher's interval of a correlation is nearly all there is.
     if len(gains) >= FEWEST_TASKS and min(np.ptp(instabilities), np.ptp(gains)) > 0:
         ranks = stats.pearsonr(stats.rankdata(instabilities), stats.rankdata(gains))

@@ -71,7 +71,7 @@ def test_planted_effects_are_found_and_absent_ones_are_not():
     assert found["of dataset by episodes, above none"] == "yes"
     assert found["subroutines above online only, sparse reward"] == "yes"
     assert found["subroutines above online only, dense reward"] == "open"
-    assert found["the first less the second"] == "yes"
+    assert found["with sparse reward, less with dense"] == "yes"
     assert found["recommend_iql above online only"] == "yes"
     assert found["tune_pex above online only"] == "no, the reverse"
     assert found["tune_pex above recommend_iql"] == "no, the reverse"
@@ -114,7 +114,7 @@ def test_where_nobody_ever_succeeds_nothing_is_answered():
     ]
     found = answers(outcomes)
     assert "subroutines above online only, sparse reward" not in found
-    assert "the first less the second" not in found
+    assert found["with sparse reward, less with dense"] == "open"  # there is nothing to compare with
     assert found["recommend_iql above online only"] == "no, the reverse"
     assert "no run ever succeeded: sawyer-push-sparse." in questions.sections(outcomes)[2].caption
 
