@@ -199,7 +199,7 @@ def _picture(draw: Callable[[Path], None]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         drawn, small = Path(folder) / "picture.png", Path(folder) / "picture.webp"
         draw(drawn)
-        Image.open(drawn).convert("RGB").save(small, quality=25, method=6)
+        Image.open(drawn).convert("RGB").save(small, quality=18, method=6)
         return f"data:image/webp;base64,{base64.b64encode(small.read_bytes()).decode()}"
 
 
