@@ -341,6 +341,7 @@ def test_unknown_agents_are_named_before_anything_runs(hopper):
         plan(expand("vd4rl"), ["bc"], "auto", None, 1, TINY, "offline")
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hopper_rows):
     hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
     command = [sys.executable, "-m", "benchmarks", "--agents", "bc,td3_bc", "--seeds", "1", "--results", str(tmp_path)]

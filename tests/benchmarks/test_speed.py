@@ -6,6 +6,7 @@ from benchmarks.speed.__main__ import _compared, _measuring, _write
 from moorl_jax.errors import UnknownNameError
 
 
+@pytest.mark.slow
 def test_an_agents_online_loop_is_timed(monkeypatch):
     monkeypatch.setattr(roofline, "ROWS", 1_000)
     measured = online.measure("moorl", 1, 80, beside_loop=True)
@@ -62,6 +63,7 @@ def test_a_table_is_written_as_it_grows(tmp_path):
     assert pd.read_csv(tmp_path / "kind" / "offline-bc.csv")["updates/s, 1"].tolist() == [1234.0]
 
 
+@pytest.mark.slow
 def test_cqls_cost_is_counted_whole(monkeypatch):
     """Its gradient is summed over blocks in a loop, of which XLA counts one turn."""
     monkeypatch.setattr(roofline, "ROWS", 1_000)

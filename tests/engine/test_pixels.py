@@ -98,7 +98,9 @@ AGENTS = {
 }
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize(
+    "name", ["drq_bc", "moorl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cql", "rlpd"))]
+)
 def test_offline_then_online(name, dataset):
     agent = AGENTS[name]
     run = train(

@@ -161,6 +161,7 @@ def test_online_curves_go_on_after_the_offline_ones(hopper, hopper_data):
     assert run.seconds["simulate"] > 0
 
 
+@pytest.mark.slow
 def test_what_only_prepares_is_neither_counted_nor_evaluated(hopper, hopper_data):
     agent = SPOT(hidden=(16, 16), batch_size=32, vae_hidden=(16,), vae_updates=8)
     run = online(agent, hopper, hopper_data)
