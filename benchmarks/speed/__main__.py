@@ -21,8 +21,12 @@ from moorl_jax.progress import terminal
 from moorl_jax.tasks import find
 
 app = typer.Typer(add_completion=False)
-PARTS = ("offline", "online", "simulators")
-MEASURED = {"offline": offline.AGENTS_MEASURED, "online": online.ONLINE_AGENTS}
+#: The agents that each part measures.
+PARTS: dict[str, tuple[str, ...]] = {
+    "offline": offline.AGENTS_MEASURED,
+    "online": online.ONLINE_AGENTS,
+    "simulators": (),
+}
 SHARES = ("simulate", "update", "evaluate", "other")
 
 
@@ -49,7 +53,7 @@ def speed(
             console.print(simulators.compare())
             continue
         # A table of some agents stands beside that of all.
-        stem = part if measured == MEASURED[part] else f"{part}-{'+'.join(measured)}"
+        stem = part if measured == PARTS[part] else f"{part}-{'+'.join(measured)}"
         rows: list[dict[str, object]] = []
         coming = _rows(part, measured, counts, env_steps)
         for row in track(coming, f"measuring {part}", len(measured), console=console, disable=not console.is_terminal):
@@ -68,13 +72,11 @@ def _measuring(parts: list[str], chosen: list[str]) -> dict[str, tuple[str, ...]
     for part in parts:
         if part not in PARTS:
             raise UnknownNameError("part", part, PARTS)
-    known = {agent for part in parts for agent in MEASURED.get(part, ())}
+    known = {agent for part in parts for agent in PARTS[part]}
     for agent in chosen:
         if agent not in known:
             raise UnknownNameError(f"agent of {', '.join(parts)}", agent, sorted(known))
-    measuring = {
-        part: tuple(agent for agent in MEASURED.get(part, ()) if agent in chosen or not chosen) for part in parts
-    }
+    measuring = {part: tuple(agent for agent in PARTS[part] if agent in chosen or not chosen) for part in parts}
     return {part: agents for part, agents in measuring.items() if agents or part == "simulators"}
 
 
