@@ -44,10 +44,10 @@ BUDGETS = {
         "paper", 1_000_000, 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100
     ),
 }
-# On a CPU an update from images of 84 pixels takes one or two seconds, hence `quick`; `short` is for a GPU. V-D4RL's
-# authors make 550,000.
+# On a CPU an update from images of 84 pixels takes one or two seconds, drawing a frame 30 to 80 ms, hence
+# `quick`, of which evaluation is the longer half; `short` is for a GPU. V-D4RL's authors make 550,000 updates.
 BUDGETS_OF_IMAGES = BUDGETS | {
-    "quick": Budget("quick", 20, 20, 20, 20, 20, seeds=2, evaluations=2, episodes=1),
+    "quick": Budget("quick", 5, 5, 5, 5, 5, seeds=2, evaluations=1, episodes=1),
     "short": Budget("short", 20_000, 5_000, 5_000, 5_000, 10_000, seeds=3, evaluations=10, episodes=3),
     "paper": Budget("paper", 550_000, 550_000, 550_000, 300_000, 550_000, seeds=4, evaluations=55, episodes=10),
 }

@@ -102,7 +102,7 @@ PAPERS = {
     "vd4rl": Paper(
         "V-D4RL (Lu et al. 2022, arXiv 2206.04779), as reprinted in ReBRAC's paper: returns / 10. Its CQL lies over "
         "DrQ-v2, ours over SAC.",
-        (Section("Offline", "vd4rl", "offline", "offline", SUITES["vd4rl"], _VD4RL),),
+        (Section("Offline", "vd4rl", "offline", "offline", SUITES["vd4rl-all"], _VD4RL),),
     ),
 }
 

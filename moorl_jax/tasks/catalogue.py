@@ -234,6 +234,7 @@ _STANDARD_LOCOMOTION = tuple(
 )
 _ANTMAZE = tuple(f"antmaze-{dataset}-v2" for dataset in ANTMAZE)
 _CLONED = tuple(f"{hand}-cloned-v1" for hand in ADROIT)
+_STANDARD_VD4RL = tuple(f"vd4rl-{task}-{level}" for task in VD4RL for level in ("medium", "medium_expert", "expert"))
 
 SUITES: dict[str, tuple[str, ...]] = {
     "quick": ("hopper-medium-v2",),
@@ -242,13 +243,14 @@ SUITES: dict[str, tuple[str, ...]] = {
     "antmaze": _ANTMAZE,
     "adroit": tuple(f"{hand}-{level}-v1" for hand in ADROIT for level in HAND_LEVELS),
     "kitchen": tuple(f"kitchen-{level}-v0" for level in KITCHEN),
-    "vd4rl": tuple(f"vd4rl-{task}-{level}" for task in VD4RL for level in VD4RL_LEVELS),
+    "vd4rl": _STANDARD_VD4RL,
+    "vd4rl-all": tuple(f"vd4rl-{task}-{level}" for task in VD4RL for level in VD4RL_LEVELS),
     # The MOORL paper says 28 tasks and its list is not known; this composition is ours.
     "moorl-28": (
         *_STANDARD_LOCOMOTION,
         *_ANTMAZE,
         *_CLONED,
-        *(f"vd4rl-{task}-{level}" for task in VD4RL for level in ("medium", "medium_expert", "expert")),
+        *_STANDARD_VD4RL,
     ),
     # Of arXiv 2512.00383, whose environments' versions are not known: these are ours.
     "subroutines-12": (

@@ -24,7 +24,7 @@ def test_numbers_of_ones_own_become_part_of_the_name():
 def test_images_have_a_shorter_quick_and_their_authors_paper_budget():
     of_images = find_budget("quick", of_images=True)
     assert of_images.name == "quick"
-    assert of_images.spend("offline") == (20, 0)
+    assert of_images.spend("offline") == (5, 0)
     assert find_budget("quick", updates=5_000, of_images=True).spend("offline") == (5_000, 0)
     assert find_budget("short", of_images=True).spend("offline") == (20_000, 0)
     assert find_budget("paper", of_images=True).spend("offline") == (550_000, 0)  # V-D4RL's authors'

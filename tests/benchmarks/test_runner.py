@@ -337,7 +337,7 @@ def test_unknown_agents_are_named_before_anything_runs(hopper):
         plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY, "offline")
     with pytest.raises(MoorlError, match="not available yet"):
         plan(expand("ant-medium-v2"), ["bc"], "auto", None, 1, TINY, "offline")
-    with pytest.raises(MoorlError, match="bc cannot learn vd4rl-walker_walk-random, which shows images"):
+    with pytest.raises(MoorlError, match="bc cannot learn vd4rl-walker_walk-medium, which shows images"):
         plan(expand("vd4rl"), ["bc"], "auto", None, 1, TINY, "offline")
 
 
