@@ -1,8 +1,17 @@
 """Shared by all tests: two CPU devices, empty data directories, and a small dataset of real Hopper steps."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
+
+# Tests compile the same small programs over and over: once is enough for all processes of a run, those they start too.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="moorl-jax-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import numpy as np
@@ -10,10 +19,6 @@ import pytest
 
 jax.config.update("jax_platforms", "cpu")  # what these tests compare bit for bit, an accelerator may round
 jax.config.update("jax_num_cpu_devices", 2)
-# Tests compile the same small programs over and over.
-jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="moorl-jax-tests-"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 from moorl_jax.data import Dataset, Rows, plans, recipe  # noqa: E402  devices are set before JAX starts
 from moorl_jax.tasks import find  # noqa: E402

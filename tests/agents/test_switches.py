@@ -13,6 +13,7 @@ import pytest
 from moorl_jax.agents import CQL, IQL, RLPD, SAC, SPOT, TD3BC, CalQL
 from moorl_jax.agents.td3_bc import first_critic
 from moorl_jax.types import Transitions
+from tests.agents.stepping import step
 
 BATCH, OBSERVATION, ACTION, SAMPLES = 32, 17, 6, 4
 DISCOUNT = 0.97
@@ -186,10 +187,11 @@ def test_cql_and_cal_ql(kind, case, batch, rng):
     agent = kind(hidden=(32, 32), actions_per_state=SAMPLES, discount=DISCOUNT, **switches)
     batch = batch.replace(mc_returns=rng.standard_normal(BATCH)) if kind is CalQL else batch
     state = shaken(agent, batch, rng)
+    compiled = jax.jit(cql_gradients, static_argnames="cloning")
     for k in range(5):
         draws = agent.draw(jax.random.key(k), batch)
-        expected = cql_gradients(agent, state, batch, draws, cloning=k < agent.cloning_updates)
-        after, _ = jax.jit(agent.update)(state, batch, draws)
+        expected = compiled(agent, state, batch, draws, cloning=k < agent.cloning_updates)
+        after, _ = step(agent.update, state, batch, draws)
         ours = gradients(state, after, expected)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), ours, expected)
         state = after
@@ -201,7 +203,7 @@ def test_cql_clones_actions_at_the_bounds_and_goes_on_after_it(batch, rng):
     batch.actions[0] = 1.0
     state = agent.init(jax.random.key(0), batch)
     for k in range(2):
-        state, _ = agent.update(state, batch, agent.draw(jax.random.key(k), batch))
+        state, _ = step(agent.update, state, batch, agent.draw(jax.random.key(k), batch))
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
@@ -228,14 +230,17 @@ def test_td3_bc_with_a_smaller_action_range_and_the_actor_on_every_update(batch,
         q = [q_value(critic, member, batch.observations, batch.actions) for member in (0, 1)]
         return sum(((value - y) ** 2).mean() for value in q)
 
-    after, _ = agent.update(state, batch, draws)
+    after, _ = step(agent.update, state, batch, draws)
 
     def actor_loss(actor):
         pi = 0.4 * jnp.tanh(net(actor, batch.observations))
         q = q_value(after.critic.params, 0, batch.observations, pi)
         return -q.mean() / jax.lax.stop_gradient(jnp.abs(q).mean()) + ((pi - batch.actions) ** 2).mean()
 
-    expected = {"critic": jax.grad(critic_loss)(state.critic.params), "actor": jax.grad(actor_loss)(state.actor.params)}
+    expected = {
+        "critic": jax.jit(jax.grad(critic_loss))(state.critic.params),
+        "actor": jax.jit(jax.grad(actor_loss))(state.actor.params),
+    }
     ours = gradients(state, after, expected)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), ours, expected)
     moved = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, state.target_actor, after.actor.params)
@@ -258,7 +263,7 @@ def test_spot_with_importance_weights(normalized, batch, rng):
     )
     state, draws = shaken(agent, batch, rng), agent.draw(jax.random.key(1), batch)
     state = state.replace(updates=jnp.int32(4))
-    after, metrics = agent.update(state, batch, draws)
+    after, metrics = step(agent.update, state, batch, draws)
     assert float(metrics["support_weight"]) == pytest.approx(0.3 * 0.5)  # the fifth of ten
     vae = state.vae
 
@@ -282,7 +287,7 @@ def test_spot_with_importance_weights(normalized, batch, rng):
         return -q.mean() / scale + 0.15 * unlikely
 
     ours = gradients(state, after, {"actor": None})
-    expected = {"actor": jax.grad(actor_loss)(state.actor.params)}
+    expected = {"actor": jax.jit(jax.grad(actor_loss))(state.actor.params)}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10), ours, expected)
 
 
@@ -328,7 +333,7 @@ def test_sac_and_rlpd(kind, entropy, batch, rng):
         q = [q_value(critic, member, batch.observations, batch.actions) for member in range(4)]
         return sum(((value - y) ** 2).mean() for value in q) / 4
 
-    after, metrics = agent.update(state, batch, draws)
+    after, metrics = step(agent.update, state, batch, draws)
 
     def actor_loss(actor):
         actions, log_pi = sample(*policy(actor, batch.observations), draws["policy"])
@@ -337,8 +342,8 @@ def test_sac_and_rlpd(kind, entropy, batch, rng):
 
     target_entropy = -ACTION if kind is SAC else -ACTION / 2
     expected = {
-        "critic": jax.grad(critic_loss)(state.critic.params),
-        "actor": jax.grad(actor_loss)(state.actor.params),
+        "critic": jax.jit(jax.grad(critic_loss))(state.critic.params),
+        "actor": jax.jit(jax.grad(actor_loss))(state.actor.params),
         "log_temperature": temperature * (metrics["entropy"] - target_entropy),
     }
     ours = gradients(state, after, expected)

@@ -24,6 +24,7 @@ from moorl_jax.phases import Offline, Online
 from moorl_jax.replay import Balanced
 from moorl_jax.tasks import find
 from moorl_jax.types import NStep
+from tests.agents.stepping import step
 
 SIZE, HORIZON = 20, 6
 TASK = dataclasses.replace(
@@ -137,8 +138,8 @@ def test_no_actor_loss_reaches_the_encoder(dataset):
     rlpd, cql = PixelRLPD(**SEEING, members=3), PixelCQL(**SEEING, actions_per_state=2)
     state = rlpd.init(jax.random.key(0), batch_of(dataset, 1))
     draws = rlpd.draw(jax.random.key(1), batch)
-    after, _ = rlpd.update(state, batch, draws)
-    gradient, _ = jax.grad(rlpd.critic_loss, has_aux=True)(state.critic.params, state, batch, draws)
+    after, _ = step(rlpd.update, state, batch, draws)
+    gradient, _ = jax.jit(jax.grad(rlpd.critic_loss, has_aux=True))(state.critic.params, state, batch, draws)
     expected = state.critic.descend(gradient, rlpd.critic_learning_rate)
     assert all((leaf != 0).any() for leaf in jax.tree.leaves(gradient["encoder"]))
     chex.assert_trees_all_close(after.critic.params["encoder"], expected.params["encoder"], rtol=1e-6)
@@ -150,15 +151,15 @@ def test_no_actor_loss_reaches_the_encoder(dataset):
     def policy_loss(critic):
         return cql.loss(parts | {"critic": critic}, state.target_critic, batch, draws, False)[1]["policy_loss"]
 
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(jax.grad(policy_loss)(parts["critic"])))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(jax.jit(jax.grad(policy_loss))(parts["critic"])))
 
 
 def test_moorls_meta_update_interpolates_the_encoder(dataset):
     agent, batch = PixelMOORL(**SEEING, utd=1, meta_rate=0.25), batch_of(dataset)
     state = agent.init(jax.random.key(0), batch_of(dataset, 1))
     draws = agent.draw(jax.random.key(1), batch)
-    inner, _ = agent.inner_update(state, batch, draws)
-    after, _ = agent.update(state, batch, draws)
+    inner, _ = step(agent.inner_update, state, batch, draws)
+    after, _ = step(agent.update, state, batch, draws)
     encoders = (each.critic.params["encoder"] for each in (state, inner, after))
     for old, new, met in zip(*map(jax.tree.leaves, encoders), strict=True):
         np.testing.assert_allclose(met, old + 0.25 * (new - old), rtol=1e-5, atol=1e-7)
