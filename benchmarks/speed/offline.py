@@ -22,8 +22,10 @@ TASK = "walker2d-medium-v2"  #: 17 observations, 6 actions
 AGENTS_MEASURED = tuple(
     name for name, agent in AGENTS.items() if suits(name, find(TASK)) and not issubclass(agent, OPT | Subroutine)
 )
-UPDATES = 1_500  #: of each seed in a measured window
-WINDOWS = 3  #: of which the median counts
+# Windows of about two seconds, on a CPU: what else a machine does slows it from minute to minute, and a window and the
+# products beside it alike.
+UPDATES = {"cpu": 300}  #: of each seed in a measured window; elsewhere 5000
+WINDOWS = 9  #: of which the median counts
 COSTLY = {"cql": 20, "cal_ql": 20, "rlpd": 8, "spot": 2, "moorl": 2}  #: agents measured over as many times fewer
 # Of the same sizes, and in it no episode ends before its 1,000 steps: evaluations cost the most that they can.
 EVALUATED, EPISODES, EVERY = "halfcheetah-medium-v2", 10, 5_000
@@ -41,8 +43,8 @@ class OfflineSpeed:
 
 def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
     """Time an agent's updates on random data with so many seeds; raise UnknownNameError for one that has none here."""
-    agent, updates = _updating(name), UPDATES // COSTLY.get(name, 1)
-    trainer = Trainer((Offline(agent, 10 * UPDATES),), find(TASK), prepared, tuple(range(count)))
+    agent, updates = _updating(name), _window(name)
+    trainer = Trainer((Offline(agent, 2 * WINDOWS * updates),), find(TASK), prepared, tuple(range(count)))
     trainer.start(updates)()  # compiles
     rates, roofs = [], [roofline()]
     for _ in range(WINDOWS):
@@ -62,7 +64,7 @@ def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
 def measure_loop(name: str, prepared: Prepared) -> float:
     """Return the updates a second of the same update in a plain Python loop, of one seed."""
     agent = _updating(name)
-    return plain_loop(agent, _fresh(agent, prepared), prepared, UPDATES // COSTLY.get(name, 1))
+    return plain_loop(agent, _fresh(agent, prepared), prepared, 5 * _window(name))
 
 
 def measure_evaluation(name: str, prepared: Prepared) -> float:
@@ -82,6 +84,11 @@ def measure_evaluation(name: str, prepared: Prepared) -> float:
 def data(name: str) -> Prepared:
     """Return random data with all that the agent's update reads."""
     return random_data(find(TASK), returns_rule((Offline(_updating(name), 1),)))
+
+
+def _window(name: str) -> int:
+    """Return the updates of each seed in a measured window."""
+    return UPDATES.get(jax.default_backend(), 5_000) // COSTLY.get(name, 1)
 
 
 def _fresh(agent: Agent, prepared: Prepared) -> State:

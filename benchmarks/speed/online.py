@@ -23,6 +23,7 @@ ONLINE_AGENTS = tuple(
     for name, agent in AGENTS.items()
     if agent is not BC and not issubclass(agent, Subroutine) and suits(name, find(TASK))
 )
+WINDOWS = 5  #: of which the median counts
 #: Agents measured over as many times fewer env steps.
 COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
 
@@ -34,7 +35,7 @@ class Speed:
     env_steps_per_second: float
     updates_per_second: float
     shares: dict[str, float]  #: of the wall-clock: simulate, update, other
-    roofline: float  #: share of it while updates run
+    roofline: float  #: share of it, measured right before and after, while updates run
     parameters: int  #: of one seed, those that Adam moves
     compile_seconds: float  #: of all programs that the agent goes through, those before its online phase among them
     loop: float  #: updates a second of the same update in a plain Python loop without env steps, NaN unless asked for
@@ -47,7 +48,7 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
     """
     if name not in ONLINE_AGENTS:
         raise UnknownNameError("online agent", name, ONLINE_AGENTS)
-    env_steps = max(20, env_steps // COSTLY.get(name, 1))
+    window = max(20, env_steps // COSTLY.get(name, 1)) // WINDOWS
     task, warm_up = find(TASK), 40
     # All that comes before its fine-tuning is cut short.
     phases = tuple(
@@ -61,28 +62,45 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
         trainer.next_phase()
     learning = trainer.current
     trainer.start(warm_up)()
-    before, roof = [vars(clock).copy() for clock in trainer.clocks], roofline()
-    started = time.perf_counter()
-    trainer.start(env_steps)()
-    seconds = time.perf_counter() - started
+    before, roofs, rates, updating = _clocked(trainer), [roofline()], [], []
+    started = before
+    for _ in range(WINDOWS):
+        began = time.perf_counter()
+        trainer.start(window)()
+        rates.append(count * window / (time.perf_counter() - began))
+        now = _clocked(trainer)
+        updating.append(now["update"] - started["update"])
+        started = now
+        roofs.append(roofline())
     changed = trainer.carries()
+    compiling = trainer.clocks[0].compile
     trainer.close()
-    simulate, update = (
-        float(np.mean([getattr(clock, use) - old[use] for clock, old in zip(trainer.clocks, before, strict=True)]))
-        for use in ("simulate", "update")
-    )
-    spent = {"simulate": simulate, "update": update, "other": seconds - simulate - update}
+    spent = {use: started[use] - before[use] for use in started}
+    seconds = sum(count * window / rate for rate in rates)
+    spent["other"] = seconds - sum(spent.values())
     learners = jax.tree.leaves(changed, is_leaf=lambda part: isinstance(part, Learner))
     parameters = sum(
         leaf.size for part in learners if isinstance(part, Learner) for leaf in jax.tree.leaves(part.params)
     )
-    rate = count * env_steps / seconds
-    shares = {use: value / seconds for use, value in spent.items()}
+    rate = float(np.median(rates))
     state = jax.tree.map(lambda leaf: leaf[0], changed.state)
-    done = count * env_steps * learning.utd * gigaflops(trainer.agent, state, prepared) / update
-    compiling = trainer.clocks[0].compile
-    loop = plain_loop(trainer.agent, state, prepared, env_steps * learning.utd) if beside_loop else np.nan
-    return Speed(rate, rate * learning.utd, shares, done / roof, parameters // count, compiling, loop)
+    done = count * window * learning.utd * gigaflops(trainer.agent, state, prepared)
+    per_roof = 1.0 / (np.array(updating) * np.convolve(roofs, [0.5, 0.5], mode="valid"))
+    loop = plain_loop(trainer.agent, state, prepared, window * learning.utd) if beside_loop else np.nan
+    return Speed(
+        env_steps_per_second=rate,
+        updates_per_second=rate * learning.utd,
+        shares={use: value / seconds for use, value in spent.items()},
+        roofline=done * float(np.median(per_roof)),
+        parameters=parameters // count,
+        compile_seconds=compiling,
+        loop=loop,
+    )
+
+
+def _clocked(trainer: Trainer) -> dict[str, float]:
+    """Return the seconds spent so far on simulators and on updates, means over the lanes."""
+    return {use: float(np.mean([getattr(clock, use) for clock in trainer.clocks])) for use in ("simulate", "update")}
 
 
 def _shortened(phase: Collect | Offline | Pretrain, count: int) -> Phase:
