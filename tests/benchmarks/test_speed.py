@@ -27,7 +27,7 @@ def test_an_agent_without_one_is_named():
 
 def test_updates_are_counted_against_the_roofline_and_a_plain_loop(monkeypatch):
     monkeypatch.setattr(roofline, "ROWS", 1_000)
-    monkeypatch.setattr(offline, "UPDATES", 40)
+    monkeypatch.setattr(offline, "_window", lambda name: 40)
     prepared = offline.data("td3_bc")
     measured = offline.measure("td3_bc", 2, prepared)
     # Multiplications and additions of forward and backward passes: 0.42 GFLOP by hand, to which XLA adds Adam's.
@@ -67,5 +67,5 @@ def test_a_table_is_written_as_it_grows(tmp_path):
 def test_cqls_cost_is_counted_whole(monkeypatch):
     """Its gradient is summed over blocks in a loop, of which XLA counts one turn."""
     monkeypatch.setattr(roofline, "ROWS", 1_000)
-    monkeypatch.setattr(offline, "UPDATES", 40)
+    monkeypatch.setattr(offline, "_window", lambda name: 40)
     assert 5.0 < offline.measure("cql", 1, offline.data("cql")).gigaflops < 12.0
