@@ -62,36 +62,33 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
         trainer.next_phase()
     learning = trainer.current
     trainer.start(warm_up)()
-    before, roofs, rates, updating = _clocked(trainer), [roofline()], [], []
-    started = before
+    walls, clocks, roofs = [], [_clocked(trainer)], [roofline()]
     for _ in range(WINDOWS):
-        began = time.perf_counter()
+        started = time.perf_counter()
         trainer.start(window)()
-        rates.append(count * window / (time.perf_counter() - began))
-        now = _clocked(trainer)
-        updating.append(now["update"] - started["update"])
-        started = now
+        walls.append(time.perf_counter() - started)
+        clocks.append(_clocked(trainer))
         roofs.append(roofline())
     changed = trainer.carries()
     compiling = trainer.clocks[0].compile
     trainer.close()
-    spent = {use: started[use] - before[use] for use in started}
-    seconds = sum(count * window / rate for rate in rates)
-    spent["other"] = seconds - sum(spent.values())
+    spent = {use: clocks[-1][use] - clocks[0][use] for use in clocks[0]}
+    spent["other"] = sum(walls) - sum(spent.values())
     learners = jax.tree.leaves(changed, is_leaf=lambda part: isinstance(part, Learner))
     parameters = sum(
         leaf.size for part in learners if isinstance(part, Learner) for leaf in jax.tree.leaves(part.params)
     )
-    rate = float(np.median(rates))
+    rate = count * window / float(np.median(walls))
     state = jax.tree.map(lambda leaf: leaf[0], changed.state)
     done = count * window * learning.utd * gigaflops(trainer.agent, state, prepared)
-    per_roof = 1.0 / (np.array(updating) * np.convolve(roofs, [0.5, 0.5], mode="valid"))
+    updating = np.diff([clock["update"] for clock in clocks])
+    shares = done / updating / np.convolve(roofs, [0.5, 0.5], mode="valid")
     loop = plain_loop(trainer.agent, state, prepared, window * learning.utd) if beside_loop else np.nan
     return Speed(
         env_steps_per_second=rate,
         updates_per_second=rate * learning.utd,
-        shares={use: value / seconds for use, value in spent.items()},
-        roofline=done * float(np.median(per_roof)),
+        shares={use: seconds / sum(walls) for use, seconds in spent.items()},
+        roofline=float(np.median(shares)),
         parameters=parameters // count,
         compile_seconds=compiling,
         loop=loop,
