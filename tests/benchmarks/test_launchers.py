@@ -43,7 +43,8 @@ def test_cells_run_side_by_side_and_a_lost_process_loses_its_own_alone(cells, tm
     assert [bool(outcome.fault) for outcome in outcomes] == [False, True, False]
     assert "exit status -9" in outcomes[1].fault
     there, here = outcomes[0].result.curves, alone[0].result.curves
-    np.testing.assert_array_equal(there["score"], here["score"])
+    # With half of the cores products may be summed in another order.
+    np.testing.assert_allclose(there["score"], here["score"], rtol=1e-5)
     said = capsys.readouterr().out
     assert "offline: [1/3] hopper-medium-v2 bc 6 of 6 updates" in said
     assert "(3 of 3 cells)" in said
