@@ -56,7 +56,8 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
                 # their own, to the right env steps.
                 x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
             colour = colours[labels.index(label)]
-            axis.plot(x, mean, color=colour, label=label)
+            alone = len(mean) == 1  # a line of one point would be nothing
+            axis.plot(x, mean, color=colour, label=label, marker="o" if alone else None)
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
         with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
         title = task
@@ -64,7 +65,8 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
             data_score = with_data[0].task.score(with_data[0].provenance["dataset_mean_return"])
             axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label=DATA_MEAN)
             title = f"{task} ({with_data[0].config['source']} data)"
-        axis.set(title=title, xlabel="env steps" if env_steps else "updates", ylabel="normalized score")
+        axis.set_title(title, fontsize="medium")  # the longest are as wide as their panel
+        axis.set(xlabel="env steps" if env_steps else "updates", ylabel="normalized score")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         if offline_width:
             _name_both_phases(axis, updates, env_steps, offline_width)

@@ -85,7 +85,8 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
 def caption(outcomes: list[Outcome]) -> str:
     """Say what the figures are: metric, step, seeds, spread, data, and what stands beside them."""
     cell = outcomes[0].cell
-    episodes = " or ".join(map(str, sorted({outcome.cell.episodes for outcome in outcomes})))
+    counts = sorted({outcome.cell.episodes for outcome in outcomes})
+    episodes = f"{' or '.join(map(str, counts))} episode{'s' if counts != [1] else ''} each"
     moments: dict[str, dict[str, None]] = {}
     for outcome in outcomes:
         moments.setdefault(_moment(outcome.cell), {})[outcome.cell.agent] = None
@@ -93,7 +94,7 @@ def caption(outcomes: list[Outcome]) -> str:
     moment = "; ".join(f"{moment} ({', '.join(agents)})" if several else moment for moment, agents in moments.items())
     of_images = {outcome.cell.task.pixels for outcome in outcomes}
     lines = [
-        f"{_scale(of_images)} {moment} (budget {cell.budget.name}): {over_seeds(cell)}, {episodes} episodes each.",
+        f"{_scale(of_images)} {moment} (budget {cell.budget.name}): {over_seeds(cell)}, {episodes}.",
     ]
     if _with_data(outcomes):
         lines.append("Dataset mean: normalized mean return of the data's episodes.")
