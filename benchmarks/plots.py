@@ -22,8 +22,10 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
     """Draw one panel a task and budget: the mean score over seeds against updates or env steps, by each result's label.
 
     A band is one standard deviation. Where there are both, updates and env steps share the axis: updates up to the
-    switch, env steps after it. The dashed line is the dataset's own mean score.
+    switch, env steps after it. The dashed line is the dataset's own mean score. A single evaluation is no curve, and
+    without curves there is no picture.
     """
+    finished = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
     panels = list(dict.fromkeys(_panel(result) for _, result in finished))
     labels = list(dict.fromkeys(label for label, _ in finished))
     if not panels:
@@ -56,8 +58,7 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
                 # their own, to the right env steps.
                 x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
             colour = colours[labels.index(label)]
-            alone = len(mean) == 1  # a line of one point would be nothing
-            axis.plot(x, mean, color=colour, label=label, marker="o" if alone else None)
+            axis.plot(x, mean, color=colour, label=label)
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
         with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
         title = task

@@ -123,7 +123,9 @@ def _board(table: pd.DataFrame, found: list[Result]) -> Board:
         if several
         else "",
         curves=[
-            (str(task), _picture(partial(plots.curves, _labelled(here, found)))) for task, here in table.groupby("task")
+            (str(task), picture)
+            for task, here in table.groupby("task")
+            if (picture := _picture(partial(plots.curves, _labelled(here, found))))
         ],
     )
 
@@ -195,10 +197,12 @@ def _facts(result: Result) -> dict[str, str]:
 
 
 def _picture(draw: Callable[[Path], None]) -> str:
-    """Return what is drawn to a file as a data URL, in a fifth of a PNG's size: the page holds dozens."""
+    """Return what is drawn to a file as a data URL, "" if nothing is, in a fifth of a PNG's size: there are dozens."""
     with tempfile.TemporaryDirectory() as folder:
         drawn, small = Path(folder) / "picture.png", Path(folder) / "picture.webp"
         draw(drawn)
+        if not drawn.exists():
+            return ""
         Image.open(drawn).convert("RGB").save(small, quality=18, method=6)
         return f"data:image/webp;base64,{base64.b64encode(small.read_bytes()).decode()}"
 
