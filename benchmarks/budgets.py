@@ -45,7 +45,7 @@ BUDGETS = {
     ),
 }
 # On a CPU an update from images of 84 pixels takes one or two seconds, drawing a frame 30 to 80 ms, hence
-# `quick`, of which evaluation is the longer half; `short` is for a GPU. V-D4RL's authors make 550,000 updates.
+# `quick`, half of which is evaluation still; `short` is for a GPU. V-D4RL's authors make 550,000 updates.
 BUDGETS_OF_IMAGES = BUDGETS | {
     "quick": Budget("quick", 5, 5, 5, 5, 5, seeds=2, evaluations=1, episodes=1),
     "short": Budget("short", 20_000, 5_000, 5_000, 5_000, 10_000, seeds=3, evaluations=10, episodes=3),
