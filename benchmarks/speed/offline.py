@@ -23,8 +23,9 @@ AGENTS_MEASURED = tuple(
     name for name, agent in AGENTS.items() if suits(name, find(TASK)) and not issubclass(agent, OPT | Subroutine)
 )
 # Windows of about two seconds, on a CPU: what else a machine does slows it from minute to minute, and a window and the
-# products beside it alike.
-UPDATES = {"cpu": 300}  #: of each seed in a measured window; elsewhere 5000
+# products beside it alike. All are whole cycles of their agents.
+UPDATES = {"cpu": 240}  #: of each seed in a measured window; elsewhere 4800
+LOOP_UPDATES = 1_500  #: of the plain loop
 WINDOWS = 9  #: of which the median counts
 COSTLY = {"cql": 20, "cal_ql": 20, "rlpd": 8, "spot": 2, "moorl": 2}  #: agents measured over as many times fewer
 # Of the same sizes, and in it no episode ends before its 1,000 steps: evaluations cost the most that they can.
@@ -64,7 +65,7 @@ def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
 def measure_loop(name: str, prepared: Prepared) -> float:
     """Return the updates a second of the same update in a plain Python loop, of one seed."""
     agent = _updating(name)
-    return plain_loop(agent, _fresh(agent, prepared), prepared, 5 * _window(name))
+    return plain_loop(agent, _fresh(agent, prepared), prepared, LOOP_UPDATES // COSTLY.get(name, 1))
 
 
 def measure_evaluation(name: str, prepared: Prepared) -> float:
@@ -88,7 +89,7 @@ def data(name: str) -> Prepared:
 
 def _window(name: str) -> int:
     """Return the updates of each seed in a measured window."""
-    return UPDATES.get(jax.default_backend(), 5_000) // COSTLY.get(name, 1)
+    return UPDATES.get(jax.default_backend(), 4_800) // COSTLY.get(name, 1)
 
 
 def _fresh(agent: Agent, prepared: Prepared) -> State:

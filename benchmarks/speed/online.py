@@ -83,7 +83,7 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
     done = count * window * learning.utd * gigaflops(trainer.agent, state, prepared)
     updating = np.diff([clock["update"] for clock in clocks])
     shares = done / updating / np.convolve(roofs, [0.5, 0.5], mode="valid")
-    loop = plain_loop(trainer.agent, state, prepared, window * learning.utd) if beside_loop else np.nan
+    loop = plain_loop(trainer.agent, state, prepared, WINDOWS * window * learning.utd) if beside_loop else np.nan
     return Speed(
         env_steps_per_second=rate,
         updates_per_second=rate * learning.utd,
