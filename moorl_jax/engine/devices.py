@@ -56,14 +56,6 @@ def lanes(seeds: int, images: bool = False) -> tuple[Lane, ...]:
     )
 
 
-def compiler_options(device: jax.Device) -> dict[str, int]:
-    """Return what XLA is told, beyond its defaults, when it compiles long programs for the device.
-
-    A GPU's are not tuned by timing candidates for each product: that took most of compiling, and made nothing faster.
-    """
-    return {"xla_gpu_autotune_level": 0} if device.platform == "gpu" else {}
-
-
 def require_room(arrays: Any, device: jax.Device, what: str, held: bool = False) -> None:
     """Raise MoorlError where arrays, or what is to have their shapes, are larger than what a device has free.
 

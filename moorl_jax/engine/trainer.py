@@ -16,7 +16,7 @@ from flax import struct
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State, Update
 from moorl_jax.data import Normalizer, Prepared
-from moorl_jax.engine.devices import Lane, compiler_options, lanes, require_room
+from moorl_jax.engine.devices import Lane, lanes, require_room
 from moorl_jax.engine.simulators import Simulators
 from moorl_jax.errors import MoorlError
 from moorl_jax.footage import Footage
@@ -342,8 +342,7 @@ class Trainer:
 
             def compile_lane(lane: int) -> Any:
                 group = self._groups[lane][0]
-                lowered = _learn.lower(group.carry, group.buffer, group.inputs, np.int32(0), cycles=cycles)
-                return lowered.compile(compiler_options(self._lanes[lane].device))
+                return _learn.lower(group.carry, group.buffer, group.inputs, np.int32(0), cycles=cycles).compile()
 
             self._compiled[key] = list(self._pool.map(compile_lane, range(len(self._lanes))))
             for clock in self.clocks:
