@@ -3,12 +3,13 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moorl_jax.agents import CQL, Agent
+from moorl_jax.agents import Agent
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.devices import evaluation_device
 from moorl_jax.nets import matmul_precision
@@ -75,12 +76,14 @@ def plain_loop(agent: Agent, state: Any, prepared: Prepared, updates: int) -> fl
 
 
 def gigaflops(agent: Agent, state: Any, prepared: Prepared) -> float:
-    """Return the GFLOP of an update, the mean over the agent's cycle, as XLA counts them."""
+    """Return the GFLOP of an update, the mean over the agent's cycle, as XLA counts them.
+
+    Of a loop it counts one turn, so the update is the one that an accelerator is given, without a CPU's loops over
+    blocks and members. It is lowered for a CPU: of a GPU's programs nothing is counted before they are compiled.
+    """
     assert prepared.transitions is not None
     batch = jax.tree.map(lambda leaf: leaf[: agent.batch_size], prepared.transitions)
-    if isinstance(agent, CQL):
-        agent = agent.replace(blocks=1)  # of a loop XLA counts one turn
-    with jax.default_device(evaluation_device()):  # of programs for a GPU nothing is counted before they are compiled
+    with jax.default_device(evaluation_device()), patch("jax.default_backend", return_value="gpu"):
         draws = agent.draw(jax.random.key(0), batch)
         counted: list[Any] = [jax.jit(update).lower(state, batch, draws).cost_analysis() for update in agent.cycle()]
     return float(np.mean([costs["flops"] for costs in counted])) / 1e9

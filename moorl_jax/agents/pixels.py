@@ -75,6 +75,18 @@ class FromImages(SquashedGaussian):
 class PixelSAC(FromImages, SAC):
     """SAC from images."""
 
+    def critic_gradients(
+        self, params: Params, target: Array, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[Params, Metrics]:
+        """Return the gradient and the metrics of the critics' loss, of all at once: they share an encoder."""
+
+        def loss(params: Params) -> tuple[Array, Metrics]:
+            seen = self.see(params, batch.observations, draws["shift"])
+            return self.critic_loss(self.values(params, seen, batch.actions), target)
+
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        return gradients, metrics
+
     def subset(self, critic: Params, members: Array) -> Params:
         """Return these members of the ensemble, with the encoder and the trunk that all share."""
         return critic | {"members": super().subset(critic["members"], members)}

@@ -93,7 +93,11 @@ def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Pa
     return jax.vmap(lambda k: module.init(k, inputs)["params"])(jax.random.split(key, members))
 
 
+def q_value(params: Params, observations: Array, actions: Array) -> Array:
+    """Evaluate one Q(s, a): (..., sizes) to (...,)."""
+    return mlp(params, jnp.concatenate([observations, actions], axis=-1))[..., 0]
+
+
 def critics(params: Params, observations: Array, actions: Array) -> Array:
     """Evaluate an ensemble of Q(s, a) as batched products: (..., sizes) to (members, ...)."""
-    x = jnp.concatenate([observations, actions], axis=-1)
-    return jax.vmap(lambda member: mlp(member, x)[..., 0])(params)
+    return jax.vmap(q_value, in_axes=(0, None, None))(params, observations, actions)

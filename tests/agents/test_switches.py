@@ -313,10 +313,14 @@ def test_spots_dropout_drops_hidden_units_of_actor_and_target_actor(batch, rng):
         np.testing.assert_allclose(loss(agent, actor, kept), loss(plain, doubled(actor), draws), rtol=1e-9)
 
 
-@pytest.mark.parametrize("entropy", [True, False])
+@pytest.mark.parametrize(("entropy", "backend"), [(True, "cpu"), (False, "gpu")])
 @pytest.mark.parametrize("kind", [SAC, RLPD])
-def test_sac_and_rlpd(kind, entropy, batch, rng):
-    """One drawn target of several, with and without entropy in the target; the smallest value or the mean."""
+def test_sac_and_rlpd(kind, entropy, backend, batch, rng, monkeypatch):
+    """One drawn target of several, with and without entropy in the target; the smallest value or the mean.
+
+    Critics are taken one after the other, as a CPU does, and all at once, as accelerators do.
+    """
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     agent = kind(hidden=(32, 32), members=4, target_members=1, utd=1, backup_entropy=entropy, discount=DISCOUNT)
     state, draws = shaken(agent, batch, rng), agent.draw(jax.random.key(1), batch)
     temperature = jnp.exp(state.log_temperature.params)
