@@ -26,10 +26,8 @@ class CalQL(CQL):
         """
         bound = jnp.asarray(batch.mc_returns)[:, None]
         metrics = {
-            "bound_rate1_current": jnp.mean(q_current[0] < bound),
-            "bound_rate2_current": jnp.mean(q_current[1] < bound),
-            "bound_rate1_next": jnp.mean(q_ahead[0] < bound),
-            "bound_rate2_next": jnp.mean(q_ahead[1] < bound),
+            "bound_rate{}_current": jnp.mean(q_current < bound, axis=(-2, -1)),
+            "bound_rate{}_next": jnp.mean(q_ahead < bound, axis=(-2, -1)),
         }
         return jnp.maximum(q_current, bound), jnp.maximum(q_ahead, bound), metrics
 

@@ -1,6 +1,7 @@
 """CQL: conservative Q-learning over SAC (Kumar, Zhou, Tucker and Levine 2020, arXiv 2006.04779)."""
 
 import math
+from functools import partial
 
 import chex
 import jax
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, blockwise_gradients, squashed_sample
+from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, blockwise, squashed_sample
 from moorl_jax.agents.contract import static
-from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak, q_of_several
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Metrics, Params, Transitions
@@ -24,6 +25,14 @@ class CQLState(struct.PyTreeNode):
     log_alpha: Learner
     log_alpha_prime: Learner
     target_critic: Params
+
+
+class Tried(struct.PyTreeNode):
+    """Actions at the batch's states: the data's, then n random ones, n by the policy there, n by the policy at s'."""
+
+    actions: Array  #: (batch, 1 + 3 n, A)
+    log_densities: Array  #: (batch, 3 n), of those that were sampled
+    target: Array  #: (batch,), the value that the data's is to have
 
 
 class CQL(SquashedGaussian):
@@ -42,7 +51,7 @@ class CQL(SquashedGaussian):
     max_target_backup: bool = static(False)  #: back up the best of `actions_per_state` next actions
     backup_entropy: bool = static(False)
     cloning_updates: int = static(0)  #: first updates, in which the policy clones the data
-    blocks: int | None = static(None)  #: parts the batch is differentiated in; None is 8 on a CPU, 1 elsewhere
+    blocks: int | None = static(None)  #: parts the batch is differentiated in; None is 16 on a CPU, 1 elsewhere
     actor_learning_rate: float = 3e-4  #: also the temperature's
     critic_learning_rate: float = 3e-4  #: also the Lagrange multiplier's
     discount: float = 0.99
@@ -98,20 +107,9 @@ class CQL(SquashedGaussian):
         }
 
     def update(self, state: CQLState, batch: Transitions, draws: dict[str, Array]) -> tuple[CQLState, Metrics]:
-        """Step policy, critics and multipliers on the sum of their losses, then move the targets."""
-        params = {
-            "actor": state.actor.params,
-            "critic": state.critic.params,
-            "log_alpha": state.log_alpha.params,
-            "log_alpha_prime": state.log_alpha_prime.params,
-        }
+        """Step policy, critics and multipliers, each on its own loss, then move the targets."""
         cloning = state.actor.moments.count < self.cloning_updates
-        gradients, metrics = blockwise_gradients(
-            lambda params, block: self.loss(params, state.target_critic, block[0], block[1], cloning),
-            params,
-            (batch, draws),
-            self.blocks or (math.gcd(8, len(batch)) if jax.default_backend() == "cpu" else 1),
-        )
+        gradients, metrics = self.gradients(state, batch, draws, cloning)
         critic = state.critic.descend(gradients["critic"], self.critic_learning_rate)
         log_alpha_prime = state.log_alpha_prime
         if self.lagrange:
@@ -125,123 +123,162 @@ class CQL(SquashedGaussian):
         )
         return state, metrics
 
-    def loss(
+    def gradients(
+        self, state: CQLState, batch: Transitions, draws: dict[str, Array], cloning: Array
+    ) -> tuple[dict[str, Params], Metrics]:
+        """Return the gradients of all losses, each by the parameters that it is for, and the metrics."""
+        seen = self.see(state.critic.params, batch.observations, draws.get("shift"))
+        next_seen = self.see(state.critic.params, batch.next_observations, draws.get("next_shift"))
+        policy = {"actor": state.actor.params, "log_alpha": state.log_alpha.params}
+        loss = partial(self.policy_loss, state=state, seen=(seen, next_seen), batch=batch, draws=draws, cloning=cloning)
+        (_, (proposals, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(policy)
+
+        # Everything below treats the policy as given.
+        mean, next_mean, log_std, next_log_std = proposals
+        several, next_several = (mean[:, None], log_std[:, None]), (next_mean[:, None], next_log_std[:, None])
+        target, next_q = self.target(state, next_seen, (next_mean, next_log_std), batch, draws, metrics["alpha"])
+        current_actions, current_log_pi = squashed_sample(*several, draws["current"])
+        ahead_actions, ahead_log_pi = squashed_sample(*next_several, draws["next"])
+        random_log_pi = jnp.full_like(current_log_pi, batch.actions.shape[-1] * jnp.log(0.5))
+        tried = Tried(
+            actions=jnp.concatenate(
+                [batch.actions[:, None], draws["random_actions"], current_actions, ahead_actions], axis=1
+            ),
+            log_densities=jnp.concatenate([random_log_pi, current_log_pi, ahead_log_pi], axis=1),
+            target=target,
+        )
+        alpha_prime, rate = jnp.zeros(()), jnp.asarray(self.penalty_weight)
+        if self.lagrange:
+            alpha_prime = _bounded_exp(state.log_alpha_prime.params)
+            rate = rate * alpha_prime
+        gradients["critic"], twins = self.critic_gradients(state.critic.params, seen, tried, batch, draws, rate)
+
+        def alpha_prime_loss(log_alpha_prime: Array) -> Array:
+            return -jnp.mean(_bounded_exp(log_alpha_prime) * self.penalty_weight * (twins["gap{}"] - self.target_gap))
+
+        metrics |= {"target_q": next_q.mean(), "alpha_prime": alpha_prime, "alpha_prime_loss": jnp.zeros(())}
+        if self.lagrange:
+            metrics["alpha_prime_loss"], gradients["log_alpha_prime"] = jax.value_and_grad(alpha_prime_loss)(
+                state.log_alpha_prime.params
+            )
+        metrics |= {name.format(i + 1): value[i] for name, value in twins.items() for i in range(2)}
+        return gradients, metrics
+
+    def policy_loss(
         self,
         params: dict[str, Params],
-        target_critic: Params,
+        state: CQLState,
+        seen: tuple[Array, Array],
         batch: Transitions,
         draws: dict[str, Array],
         cloning: Array,
-    ) -> tuple[Array, Metrics]:
-        """Return the sum of all losses; each part of `params` receives the gradient of its own loss only.
+    ) -> tuple[Array, tuple[tuple[Array, ...], Metrics]]:
+        """Return the losses of policy and temperature (SAC's), mean and log std at s and s', and the metrics.
 
-        Everything is a mean over states, which is what lets a batch be differentiated in blocks. Notation: n is
-        `actions_per_state`, Q has a leading axis over the twin critics.
+        One pass of the policy serves all samples.
         """
-        fixed = jax.lax.stop_gradient(params)
-        n = self.actions_per_state
-
-        seen = self.see(params["critic"], batch.observations, draws.get("shift"))
-        next_seen = self.see(fixed["critic"], batch.next_observations, draws.get("next_shift"))
-        fixed_seen = jax.lax.stop_gradient(seen)
-
-        # The policy at s and s' in one pass serves all samples.
-        both = jnp.stack([fixed_seen, next_seen])
-        (mean, next_mean), (log_std, next_log_std) = self.gaussian(params["actor"], both)
+        (mean, next_mean), (log_std, next_log_std) = self.gaussian(params["actor"], jnp.stack(seen))
         actions, log_pi = squashed_sample(mean, log_std, draws["policy"])
-
-        # Temperature and policy (SAC).
         target_entropy = -actions.shape[-1] if self.target_entropy is None else self.target_entropy
         alpha_loss = -params["log_alpha"] * jax.lax.stop_gradient(log_pi + target_entropy).mean()
-        alpha = self.alpha_multiplier * jnp.exp(fixed["log_alpha"])
-        q_pi = self.values(fixed["critic"], fixed_seen, actions).min(axis=0)
+        alpha = self.alpha_multiplier * jnp.exp(jax.lax.stop_gradient(params["log_alpha"]))
+        q_pi = self.values(state.critic.params, seen[0], actions).min(axis=0)
         chex.assert_equal_shape([log_pi, q_pi, batch.rewards])
-        policy_loss = jnp.mean(alpha * log_pi - q_pi)
+        loss = jnp.mean(alpha * log_pi - q_pi)
         if self.cloning_updates:
             data_log_pi = _log_density(mean, log_std, batch.actions)
-            policy_loss = jnp.where(cloning, jnp.mean(alpha * log_pi - data_log_pi), policy_loss)
+            loss = jnp.where(cloning, jnp.mean(alpha * log_pi - data_log_pi), loss)
+        metrics = {"policy_loss": loss, "log_pi": log_pi.mean(), "alpha": alpha, "alpha_loss": alpha_loss}
+        return loss + alpha_loss, ((mean, next_mean, log_std, next_log_std), metrics)
 
-        # Everything below treats the policy as given.
-        mean, log_std, next_mean, next_log_std = jax.lax.stop_gradient((mean, log_std, next_mean, next_log_std))
-        several = (mean[:, None], log_std[:, None])
-        next_several = (next_mean[:, None], next_log_std[:, None])
+    def target(
+        self,
+        state: CQLState,
+        next_seen: Array,
+        policy: tuple[Array, Array],
+        batch: Transitions,
+        draws: dict[str, Array],
+        alpha: Array,
+    ) -> tuple[Array, Array]:
+        """Return what the critics are to say of the batch, (batch,), and the next value in it.
 
-        # Temporal-difference target.
+        y = r + (1 - d) discount (min_i Qbar_i(s', a') [- alpha log pi(a'|s')]), a' ~ pi, or the best of several.
+        """
         if self.max_target_backup:
-            next_actions, next_log_pi = squashed_sample(*next_several, draws["target"])
-            candidates = self.values(target_critic, next_seen, next_actions).min(axis=0)
+            actions, log_pi = squashed_sample(policy[0][:, None], policy[1][:, None], draws["target"])
+            candidates = self.values(state.target_critic, next_seen, actions).min(axis=0)
             best = candidates.argmax(axis=-1)[:, None]
             next_q = jnp.take_along_axis(candidates, best, axis=-1)[:, 0]
-            next_log_pi = jnp.take_along_axis(next_log_pi, best, axis=-1)[:, 0]
+            log_pi = jnp.take_along_axis(log_pi, best, axis=-1)[:, 0]
         else:
-            next_actions, next_log_pi = squashed_sample(next_mean, next_log_std, draws["target"])
-            next_q = self.values(target_critic, next_seen, next_actions).min(axis=0)
+            actions, log_pi = squashed_sample(*policy, draws["target"])
+            next_q = self.values(state.target_critic, next_seen, actions).min(axis=0)
         if self.backup_entropy:
-            next_q = next_q - alpha * next_log_pi
-        target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
+            next_q = next_q - alpha * log_pi
+        return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q, next_q
 
-        # One pass of the critics over the data's action and the 3 n sampled ones, all at s.
-        current_actions, current_log_pi = squashed_sample(*several, draws["current"])
-        ahead_actions, ahead_log_pi = squashed_sample(*next_several, draws["next"])
-        tried = jnp.concatenate(
-            [batch.actions[:, None], draws["random_actions"], current_actions, ahead_actions], axis=1
-        )
-        q_tried = self.values(params["critic"], seen, tried)
-        q = q_tried[..., 0]
-        q_random, q_current, q_ahead = jnp.split(q_tried[..., 1:], [n, 2 * n], axis=-1)
-        q_current, q_ahead, extra_metrics = self.calibrate(q_current, q_ahead, batch)
-        chex.assert_shape(q, (2, *target.shape))
-        bellman_loss = jnp.mean((q - target) ** 2, axis=-1)
+    def critic_gradients(
+        self,
+        params: Params,
+        seen: Array,
+        tried: Tried,
+        batch: Transitions,
+        draws: dict[str, Array],  # noqa: ARG002
+        rate: Array,
+    ) -> tuple[Params, Metrics]:
+        """Return the gradients of the twins' losses, and the metrics, (2,) each.
 
-        # Conservative penalty: push down where the data is not, up where it is (eq. 4 with R(mu) of app. F).
-        if self.importance_sampling:
-            random_density = actions.shape[-1] * jnp.log(0.5)
-            compared = [q_random - random_density, q_ahead - ahead_log_pi, q_current - current_log_pi]
-        else:
-            compared = [q_random, q[..., None], q_ahead, q_current]
-        heat = self.penalty_temperature
-        soft_max = heat * jax.nn.logsumexp(jnp.concatenate(compared, axis=-1) / heat, axis=-1)
+        A CPU takes one twin after the other and each in blocks of the batch: what it needs stays in the cache.
+        """
+
+        def of_member(member: Params) -> tuple[Params, Metrics]:
+            def of_block(block: tuple[Array, Tried, Transitions]) -> tuple[Params, Metrics]:
+                seen, tried, batch = block
+
+                def loss(member: Params) -> tuple[Array, Metrics]:
+                    return self.critic_loss(q_of_several(member, seen, tried.actions), tried, batch, rate)
+
+                (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(member)
+                return gradients, metrics
+
+            return blockwise(of_block, (seen, tried, batch), self.parts(batch))
+
+        return jax.lax.map(of_member, params) if jax.default_backend() == "cpu" else jax.vmap(of_member)(params)
+
+    def parts(self, batch: Transitions) -> int:
+        """Return in how many blocks a batch's critics are differentiated."""
+        return self.blocks or (math.gcd(16, len(batch)) if jax.default_backend() == "cpu" else 1)
+
+    def critic_loss(self, q: Array, tried: "Tried", batch: Transitions, rate: Array) -> tuple[Array, Metrics]:
+        """Return the loss of one critic, (), or of several, (members,), by its values of all that was tried.
+
+        It is the mean of (Q(s, a) - y)^2 and `rate` times the penalty, which pushes down where the data is not, up
+        where it is (eq. 4 with R(mu) of app. F). The metrics' names have a place for the number of the critic.
+        """
+        q, sampled = q[..., 0], q[..., 1:]
+        chex.assert_equal_shape_suffix([q, tried.target], 1)
+        bellman_loss = jnp.mean((q - tried.target) ** 2, axis=-1)
+        of_random, of_current, of_ahead = jnp.split(sampled, 3, axis=-1)
+        of_current, of_ahead, metrics = self.calibrate(of_current, of_ahead, batch)
+        sampled = jnp.concatenate([of_random, of_current, of_ahead], axis=-1)
+        all_of_them = jnp.concatenate([sampled, q[..., None]], axis=-1)
+        compared = sampled - tried.log_densities if self.importance_sampling else all_of_them
+        soft_max = self.penalty_temperature * jax.nn.logsumexp(compared / self.penalty_temperature, axis=-1)
         gap = jnp.clip(soft_max - q, self.gap_min, self.gap_max).mean(axis=-1)
-        if self.lagrange:
-            alpha_prime = jnp.clip(jnp.exp(params["log_alpha_prime"]), 0.0, 1e6)
-            excess = self.penalty_weight * (gap - self.target_gap)
-            penalty = jax.lax.stop_gradient(alpha_prime) * excess
-            alpha_prime_loss = -jnp.mean(alpha_prime * jax.lax.stop_gradient(excess))
-        else:
-            alpha_prime = alpha_prime_loss = jnp.zeros(())
-            penalty = self.penalty_weight * gap
-        critic_loss = bellman_loss + penalty
-
-        spread = jnp.std(jnp.concatenate([q_random, q[..., None], q_ahead, q_current], axis=-1), axis=-1)
-        metrics = {
-            "policy_loss": policy_loss,
-            "log_pi": log_pi.mean(),
-            "alpha": alpha,
-            "alpha_loss": alpha_loss,
-            "alpha_prime": alpha_prime,
-            "alpha_prime_loss": alpha_prime_loss,
-            "target_q": next_q.mean(),
-            "bellman1_loss": bellman_loss[0],
-            "bellman2_loss": bellman_loss[1],
-            "critic1_loss": critic_loss[0],
-            "critic2_loss": critic_loss[1],
-            "q1": q[0].mean(),
-            "q2": q[1].mean(),
-            "q1_random": q_random[0].mean(),
-            "q2_random": q_random[1].mean(),
-            "q1_current": q_current[0].mean(),
-            "q2_current": q_current[1].mean(),
-            "q1_next": q_ahead[0].mean(),
-            "q2_next": q_ahead[1].mean(),
-            "q1_spread": spread[0].mean(),
-            "q2_spread": spread[1].mean(),
-            "gap1": gap[0],
-            "gap2": gap[1],
-            "penalty1": penalty[0],
-            "penalty2": penalty[1],
-            **extra_metrics,
+        penalty = rate * (gap - self.target_gap if self.lagrange else gap)
+        loss = bellman_loss + penalty
+        over_states = (-2, -1)
+        return loss, metrics | {
+            "bellman{}_loss": bellman_loss,
+            "critic{}_loss": loss,
+            "q{}": q.mean(axis=-1),
+            "q{}_random": of_random.mean(axis=over_states),
+            "q{}_current": of_current.mean(axis=over_states),
+            "q{}_next": of_ahead.mean(axis=over_states),
+            "q{}_spread": jnp.std(all_of_them, axis=-1).mean(axis=-1),
+            "gap{}": gap,
+            "penalty{}": penalty,
         }
-        return policy_loss + alpha_loss + critic_loss.sum() + alpha_prime_loss, metrics
 
     def calibrate(
         self,
@@ -249,7 +286,7 @@ class CQL(SquashedGaussian):
         q_ahead: Array,
         batch: Transitions,  # noqa: ARG002
     ) -> tuple[Array, Array, Metrics]:
-        """Return the values of the policy's actions as the penalty compares them, (2, batch, n): unchanged."""
+        """Return the values of the policy's actions as the penalty compares them, (..., batch, n): unchanged."""
         return q_current, q_ahead, {}
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
@@ -268,3 +305,7 @@ def _log_density(mean: Array, log_std: Array, actions: Array) -> Array:
     inside = jnp.clip(actions, -1.0 + 1e-6, 1.0 - 1e-6)
     noise = (jnp.arctanh(inside) - mean) / jnp.exp(log_std)
     return squashed_sample(mean, log_std, noise)[1]
+
+
+def _bounded_exp(logarithm: Array) -> Array:
+    return jnp.clip(jnp.exp(logarithm), 0.0, 1e6)

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from moorl_jax.agents.bc import BC, BCState
-from moorl_jax.agents.common import SquashedGaussian
+from moorl_jax.agents.common import SquashedGaussian, blockwise
 from moorl_jax.agents.contract import State, static
-from moorl_jax.agents.cql import CQL
+from moorl_jax.agents.cql import CQL, Tried
 from moorl_jax.agents.moorl import MOORL
 from moorl_jax.agents.sac import RLPD, SAC, SACState
 from moorl_jax.errors import MoorlError
@@ -122,6 +122,30 @@ class PixelMOORL(MOORL, PixelSAC):
 
 class PixelCQL(FromImages, CQL):
     """CQL from images. Targets see by the encoder that is trained, as DrQ-v2's do."""
+
+    def critic_gradients(
+        self,
+        params: Params,
+        seen: Array,  # noqa: ARG002
+        tried: Tried,
+        batch: Transitions,
+        draws: dict[str, Array],
+        rate: Array,
+    ) -> tuple[Params, Metrics]:
+        """Return the gradient of the twins' losses, of both at once: they share an encoder; and the metrics, (2,)."""
+
+        def of_block(block: tuple[Tried, Transitions, Array]) -> tuple[Params, Metrics]:
+            tried, batch, shifts = block
+
+            def loss(params: Params) -> tuple[Array, Metrics]:
+                q = self.values(params, self.see(params, batch.observations, shifts), tried.actions)
+                losses, metrics = self.critic_loss(q, tried, batch, rate)
+                return losses.sum(), metrics
+
+            (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+            return gradients, metrics
+
+        return blockwise(of_block, (tried, batch, draws["shift"]), self.parts(batch))
 
 
 class PixelBC(BC):

@@ -101,3 +101,17 @@ def q_value(params: Params, observations: Array, actions: Array) -> Array:
 def critics(params: Params, observations: Array, actions: Array) -> Array:
     """Evaluate an ensemble of Q(s, a) as batched products: (..., sizes) to (members, ...)."""
     return jax.vmap(q_value, in_axes=(0, None, None))(params, observations, actions)
+
+
+def q_of_several(params: Params, observations: Array, actions: Array) -> Array:
+    """Evaluate one Q, not normalized, at several actions of each state, (batch, several).
+
+    Observations (batch, size), actions (batch, several, size). The first layer's product with a state is made once for
+    all its actions.
+    """
+    split = observations.shape[-1]
+    kernel, bias = params["layer0"]["kernel"], params["layer0"]["bias"]
+    of_states = jnp.dot(observations, kernel[:split], precision=matmul_precision()) + bias
+    of_actions = jnp.dot(actions, kernel[split:], precision=matmul_precision())
+    behind = {f"layer{layer - 1}": params[f"layer{layer}"] for layer in range(1, len(params))}
+    return mlp(behind, nn.relu(of_states[:, None] + of_actions))[..., 0]
