@@ -23,7 +23,7 @@ AGENTS_MEASURED = tuple(
     name for name, agent in AGENTS.items() if suits(name, find(TASK)) and not issubclass(agent, OPT | Subroutine)
 )
 # Windows of about two seconds, on a CPU: what else a machine does slows it from minute to minute, and a window and the
-# products beside it alike. All are whole cycles of their agents.
+# products beside it alike.
 UPDATES = {"cpu": 240}  #: of each seed in a measured window; elsewhere 4800
 LOOP_UPDATES = 1_500  #: of the plain loop
 WINDOWS = 9  #: of which the median counts
@@ -88,8 +88,9 @@ def data(name: str) -> Prepared:
 
 
 def _window(name: str) -> int:
-    """Return the updates of each seed in a measured window."""
-    return UPDATES.get(jax.default_backend(), 4_800) // COSTLY.get(name, 1)
+    """Return the updates of each seed in a measured window, whole cycles of the agent."""
+    cycle = len(_updating(name).cycle())
+    return -(-UPDATES.get(jax.default_backend(), 4_800) // COSTLY.get(name, 1) // cycle) * cycle
 
 
 def _fresh(agent: Agent, prepared: Prepared) -> State:

@@ -39,6 +39,12 @@ def test_updates_are_counted_against_the_roofline_and_a_plain_loop(monkeypatch):
     assert 0.0 < measured.share < 1.2
 
 
+def test_windows_are_whole_cycles():
+    """The trainer rounds updates up to cycles: of 30 in a window RLPD, whose cycle has 20, would make 40."""
+    assert offline._window("rlpd") == 40
+    assert all(offline._window(name) % len(offline._updating(name).cycle()) == 0 for name in offline.AGENTS_MEASURED)
+
+
 def test_several_seeds_and_a_plain_loop_are_compared():
     found = _compared({1: 100.0, 2: 160.0}, loop=50.0, compiling=3.0)
     assert found["cost of 2"] == pytest.approx(1.25)  # 2 / 160 s in 1 / 100 s
