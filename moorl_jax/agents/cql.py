@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, blockwise, squashed_sample
+from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, blockwise, over_members, squashed_sample
 from moorl_jax.agents.contract import static
 from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak, q_of_several
 from moorl_jax.phases import Offline, Online, Phase
@@ -226,10 +226,7 @@ class CQL(SquashedGaussian):
         draws: dict[str, Array],  # noqa: ARG002
         rate: Array,
     ) -> tuple[Params, Metrics]:
-        """Return the gradients of the twins' losses, and the metrics, (2,) each.
-
-        A CPU takes one twin after the other and each in blocks of the batch: what it needs stays in the cache.
-        """
+        """Return the gradients of the twins' losses, and the metrics, (2,) each."""
 
         def of_member(member: Params) -> tuple[Params, Metrics]:
             def of_block(block: tuple[Array, Tried, Transitions]) -> tuple[Params, Metrics]:
@@ -243,13 +240,13 @@ class CQL(SquashedGaussian):
 
             return blockwise(of_block, (seen, tried, batch), self.parts(batch))
 
-        return jax.lax.map(of_member, params) if jax.default_backend() == "cpu" else jax.vmap(of_member)(params)
+        return over_members(of_member, params)
 
     def parts(self, batch: Transitions) -> int:
         """Return in how many blocks a batch's critics are differentiated."""
         return self.blocks or (math.gcd(16, len(batch)) if jax.default_backend() == "cpu" else 1)
 
-    def critic_loss(self, q: Array, tried: "Tried", batch: Transitions, rate: Array) -> tuple[Array, Metrics]:
+    def critic_loss(self, q: Array, tried: Tried, batch: Transitions, rate: Array) -> tuple[Array, Metrics]:
         """Return the loss of one critic, (), or of several, (members,), by its values of all that was tried.
 
         It is the mean of (Q(s, a) - y)^2 and `rate` times the penalty, which pushes down where the data is not, up
