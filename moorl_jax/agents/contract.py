@@ -58,8 +58,8 @@ class Agent(struct.PyTreeNode):
         """Return the updates that repeat in turn; each is given its own batch and draws.
 
         One by default. An agent whose actor rests on some updates (TD3; RLPD, with many critic updates an env step)
-        says so here rather than by a condition, which under `vmap` would compute both branches. All of a cycle's
-        updates take the state of the same structure; the metrics reported are the last one's.
+        says so here rather than by a condition in its update, which under `vmap` would compute both branches. All of a
+        cycle's updates take the state of the same structure; the metrics reported are the last one's.
         """
         return (self.update,)
 

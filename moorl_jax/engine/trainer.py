@@ -143,8 +143,8 @@ class Trainer:
 
     @property
     def progress(self) -> int:
-        """A number that grows with everything done."""
-        return self._drawn + self.env_steps
+        """A number that grows with everything done; an evaluation alone is a phase of its own."""
+        return self._drawn + self.env_steps + self.phase
 
     @property
     def agent(self) -> Agent:
@@ -160,7 +160,8 @@ class Trainer:
     def start(self, count: int) -> Callable[[], Metrics]:
         """Start `count` updates or env steps of the current phase and return at once; a Judge is over with its one.
 
-        Call the result to wait for the end; it returns the metrics, means over the updates with a leading seed axis.
+        Call the result to wait for the end; it returns the metrics with a leading seed axis, means over the updates
+        that end a cycle.
         Updates without env steps are rounded up to whole cycles of the agent.
         """
         phase, cycle = self.current, len(self.agent.cycle())
@@ -210,8 +211,11 @@ class Trainer:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *host)
 
     def save(self) -> dict[str, np.ndarray]:
-        """Return all that decides how training goes on, by name; leaves have a leading seed axis."""
-        changed = self.gather([[(group.carry, group.buffer) for group in groups] for groups in self._groups])
+        """Return all that decides how training goes on, by name; leaves have a leading seed axis.
+
+        A buffer is left out while it is empty, for that may be a gigabyte of zeros.
+        """
+        changed = self.gather([[self._changed(group) for group in groups] for groups in self._groups])
         saved = {
             f"changed{jax.tree_util.keystr(path)}": leaf for path, leaf in jax.tree_util.tree_leaves_with_path(changed)
         }
@@ -236,9 +240,10 @@ class Trainer:
         for lane, groups in zip(self._lanes, self._groups, strict=True):
             for group in groups:
                 rows = np.array(group.positions)
-                paths, structure = jax.tree_util.tree_flatten_with_path((group.carry, group.buffer))
+                paths, structure = jax.tree_util.tree_flatten_with_path(self._changed(group))
                 leaves = [saved[f"changed{jax.tree_util.keystr(path)}"][rows] for path, _ in paths]
-                group.carry, group.buffer = jax.device_put(jax.tree.unflatten(structure, leaves), lane.device)
+                group.carry, buffer = jax.device_put(jax.tree.unflatten(structure, leaves), lane.device)
+                group.buffer = buffer if self.env_steps else group.buffer
                 if group.simulators:
                     names = [name for name in saved if name.startswith("simulator.")]
                     group.simulators.restore([{n.removeprefix("simulator."): saved[n][p] for n in names} for p in rows])
@@ -270,6 +275,10 @@ class Trainer:
         pauses = sum(isinstance(phase, Pause) for phase in self.phases)
         episodes = env_steps // task.horizon + 1 + pauses  # they never end early
         return FrameBuffer.create_for(env_steps, episodes, self._example, span_rule(self.phases))
+
+    def _changed(self, group: Group) -> tuple[Carry, Any]:
+        """Return what training has changed of a group."""
+        return group.carry, group.buffer if self.env_steps else None
 
     def _all_groups(self) -> list[Group]:
         return list(itertools.chain.from_iterable(self._groups))
@@ -323,7 +332,7 @@ class Trainer:
                 experience = self._experience(group, place) if seen else Experience(None, None)
                 memories.append(sampling.init(key, experience, phase.agent.batch_size))
             memory = _stack(memories)
-        group.carry = group.carry.replace(memory=memory, totals={})
+        group.carry = group.carry.replace(memory=jax.device_put(memory, lane.device), totals={})
         if isinstance(phase, Collect | Online):
             observations = jax.device_put(group.simulators.observations, lane.device)
             random = isinstance(phase, Collect) and phase.random
@@ -336,7 +345,9 @@ class Trainer:
             group.carry = group.carry.replace(totals=jax.device_put(totals, lane.device))
 
     def _compile(self, cycles: int) -> list[Any]:
-        key = (self.phase, cycles)
+        group = self._groups[0][0]
+        leaves, structure = jax.tree.flatten((group.carry, group.buffer, group.inputs))
+        key = (cycles, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))  # phases may share a program
         if key not in self._compiled:
             started = time.perf_counter()
 
@@ -368,14 +379,16 @@ class Trainer:
         phase, clock, groups = self.current, self.clocks[lane], self._groups[lane]
         random, utd = isinstance(phase, Collect) and phase.random, phase.utd if isinstance(phase, Online) else 0
         cycle = len(self.agent.cycle())
-        turns = [(done + number) * utd % cycle for number in range(steps)]  # a phase begins with a whole cycle
         began = time.perf_counter()
         for group in groups:
             group.carry = group.carry.replace(totals=jax.tree.map(jnp.zeros_like, group.carry.totals))
         for number in range(steps):
             # The next action belongs to the step after this one.
-            scalars = {"step": np.int32(step + number + 1), "drawn": np.int32(drawn + number * utd)}
-            form = {"turn": turns[number], "utd": utd, "random": random}
+            scalars = {
+                "step": np.int32(step + number + 1),
+                "drawn": np.int32(drawn + number * utd),
+                "turn": np.int32((done + number) * utd % cycle),  # a phase begins with a whole cycle
+            }
             for group in groups:
                 mark = time.perf_counter()
                 actions = np.asarray(group.actions)
@@ -386,18 +399,18 @@ class Trainer:
                 if outcome.lengths.any():
                     group.buffer = _finish_episodes(group.buffer, outcome.returns, outcome.lengths)
                 group.carry, group.actions = _env_step(
-                    group.carry, group.buffer, group.inputs, outcome.observations, **scalars, **form
+                    group.carry, group.buffer, group.inputs, outcome.observations, **scalars, utd=utd, random=random
                 )
                 use = "update"
-                if (self.phase, lane, form["turn"]) not in self._warm:
-                    self._warm.add((self.phase, lane, form["turn"]))
+                if (self.phase, lane) not in self._warm:
+                    self._warm.add((self.phase, lane))
                     jax.block_until_ready(group.actions)
                     use = "compile"
                 clock.add(use, time.perf_counter() - stepped)
                 clock.add("update", waited - mark)
                 clock.add("simulate", stepped - waited)
         # A cycle's metrics are those of its last update.
-        readings = sum(turn + utd >= cycle for turn in turns)
+        readings = (done + steps) * utd // cycle - done * utd // cycle
         for group in groups:
             mark = time.perf_counter()
             group.actions.block_until_ready()
@@ -488,54 +501,80 @@ def _over_seeds(function: Callable[..., Any], *grouped: Any) -> Any:
     return jax.vmap(function)(*grouped)
 
 
-def _function(update: Update) -> Any:
-    """Return what tells two updates apart, be they methods of an agent or plain functions."""
-    return getattr(update, "__func__", update)
-
-
-def _updates(
-    carry: Carry, buffer: Any, inputs: Inputs, key: Array, first: Array, updates: tuple[Update, ...]
-) -> tuple[Carry, Metrics]:
-    """Perform updates in turn, `first` the number of the first, each on a batch of its own.
-
-    The metrics are those of the latest update that is the last of the agent's cycle, none if there is none.
-    """
-    whole = _function(inputs.agent.cycle()[-1])
+def _drawing(buffer: Any, inputs: Inputs, key: Array) -> Callable[[Carry, Array], tuple[Carry, Any, Any]]:
+    """Return what draws the batch and the randomness of an update, given its number."""
     if buffer is not None and inputs.agent.returns_to_go() is None:  # it need not wait for an episode's end
         buffer = buffer.replace(finished=buffer.written)
     experience = Experience(inputs.data, buffer)
 
-    def one(carry: Carry, number: Array, update: Update) -> tuple[Carry, Metrics]:
+    def drawn(carry: Carry, number: Array) -> tuple[Carry, Any, Any]:
         sample_key, draw_key = jax.random.split(jax.random.fold_in(key, number))
         memory, batch = inputs.sampling.sample(carry.memory, sample_key, experience, inputs.agent.batch_size)
-        state, metrics = update(carry.state, batch, inputs.agent.draw(draw_key, batch))
-        return carry.replace(state=state, memory=memory), metrics
+        return carry.replace(memory=memory), batch, inputs.agent.draw(draw_key, batch)
 
-    metrics: Metrics = {}
-    # Equal updates in a row are scanned: unrolled, twenty of them would take a minute to compile.
-    for function, run in itertools.groupby(updates, key=_function):
-        same = list(run)
-        if len(same) == 1:
-            carry, latest = one(carry, first, same[0])
-        else:
-            numbers = first + jnp.arange(len(same))
-            carry, each = jax.lax.scan(partial(one, update=same[0]), carry, numbers)
-            latest = jax.tree.map(lambda values: values[-1], each)
-        metrics = latest if function == whole else metrics
-        first = first + len(same)
-    return carry, metrics
+    return drawn
+
+
+def _cycles(
+    carry: Carry, buffer: Any, inputs: Inputs, key: Array, first: Array, *, cycles: int
+) -> tuple[Carry, Metrics]:
+    """Perform whole cycles of updates, `first` the number of the first; the metrics are those of each cycle's last."""
+    drawn, cycle = _drawing(buffer, inputs, key), inputs.agent.cycle()
+
+    def one(carry: Carry, number: Array, update: Update) -> tuple[Carry, Metrics]:
+        carry, batch, draws = drawn(carry, number)
+        state, metrics = update(carry.state, batch, draws)
+        return carry.replace(state=state), metrics
+
+    def one_cycle(carry: Carry, number: Array) -> tuple[Carry, Metrics]:
+        metrics: Metrics = {}
+        # Equal updates in a row are scanned: unrolled, twenty of them would take a minute to compile.
+        for _, run in itertools.groupby(cycle):
+            same = list(run)
+            if len(same) == 1:
+                carry, metrics = one(carry, number, same[0])
+            else:
+                carry, each = jax.lax.scan(partial(one, update=same[0]), carry, number + jnp.arange(len(same)))
+                metrics = jax.tree.map(lambda values: values[-1], each)
+            number = number + len(same)
+        return carry, metrics
+
+    return jax.lax.scan(one_cycle, carry, first + len(cycle) * jnp.arange(cycles))
+
+
+def _turns(
+    carry: Carry, buffer: Any, inputs: Inputs, key: Array, first: Array, turn: Array, *, updates: int
+) -> tuple[Carry, Metrics]:
+    """Perform `updates` from number `turn` of the agent's cycle on; the metrics are 0 but for each cycle's last.
+
+    Which update it is is decided as the program runs. On a CPU a program for each turn, all updates unrolled, is no
+    faster, and OPT's took half a minute to compile.
+    """
+    drawn, cycle = _drawing(buffer, inputs, key), inputs.agent.cycle()
+    kinds = [update for place, update in enumerate(cycle) if update not in cycle[:place]]
+    kind = jnp.array([kinds.index(update) for update in cycle])
+
+    def one(carry: Carry, number: Array) -> tuple[Carry, Metrics]:
+        carry, batch, draws = drawn(carry, number)
+        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(cycle[-1], carry.state, batch, draws)[1])
+
+        def reporting(update: Update) -> Update:
+            return lambda *given: update(*given) if update == cycle[-1] else (update(*given)[0], nothing)
+
+        place = (turn + number - first) % len(cycle)
+        state, metrics = jax.lax.switch(kind[place], list(map(reporting, kinds)), carry.state, batch, draws)
+        ends = place == len(cycle) - 1
+        return carry.replace(state=state), jax.tree.map(lambda value: jnp.where(ends, value, 0), metrics)
+
+    return jax.lax.scan(one, carry, first + jnp.arange(updates))
 
 
 @partial(jax.jit, donate_argnums=0, static_argnames="cycles")
 def _learn(group: Carry, buffer: Any, inputs: Inputs, drawn: Array, *, cycles: int) -> tuple[Carry, Metrics]:
     """Take a group through `cycles` cycles of updates, `drawn` the number of the first update."""
-    updates = inputs.agent.cycle()
 
     def train(carry: Carry, buffer: Any, key: Array) -> tuple[Carry, Metrics]:
-        def one_cycle(carry: Carry, first: Array) -> tuple[Carry, Metrics]:
-            return _updates(carry, buffer, inputs, key, first, updates)
-
-        carry, metrics = jax.lax.scan(one_cycle, carry, drawn + len(updates) * jnp.arange(cycles))
+        carry, metrics = _cycles(carry, buffer, inputs, key, drawn, cycles=cycles)
         return carry, jax.tree.map(lambda values: values.mean(axis=0), metrics)
 
     return _over_seeds(train, group, buffer, inputs.update_key)
@@ -561,7 +600,7 @@ def _finish_episodes(buffer: Buffer, returns: Array, lengths: Array) -> Buffer:
     return _over_seeds(Buffer.finish, buffer, returns, lengths)
 
 
-@partial(jax.jit, donate_argnums=0, static_argnames=("turn", "utd", "random"))
+@partial(jax.jit, donate_argnums=0, static_argnames=("utd", "random"))
 def _env_step(
     group: Carry,
     buffer: Buffer,
@@ -569,23 +608,26 @@ def _env_step(
     observations: Array,
     step: Array,
     drawn: Array,
+    turn: Array,
     *,
-    turn: int,
     utd: int,
     random: bool,
 ) -> tuple[Carry, Array]:
-    """Perform `utd` updates from `turn` of the agent's cycle on, and choose the next actions."""
-    cycle = inputs.agent.cycle()
-    updates = tuple(cycle[(turn + number) % len(cycle)] for number in range(utd))
+    """Perform `utd` updates from number `turn` of the agent's cycle on, and choose the next actions."""
 
     def one(
         carry: Carry, buffer: Buffer, update_key: Array, action_key: Array, observation: Array
     ) -> tuple[Carry, Array]:
         if utd:
             memory = inputs.sampling.stored(carry.memory, Experience(inputs.data, buffer))
-            carry, metrics = _updates(carry.replace(memory=memory), buffer, inputs, update_key, drawn, updates)
-            if turn + utd >= len(cycle):
-                carry = carry.replace(totals=jax.tree.map(jnp.add, carry.totals, metrics))
+            carry = carry.replace(memory=memory)
+            cycles, rest = divmod(utd, len(inputs.agent.cycle()))
+            if rest:
+                carry, metrics = _turns(carry, buffer, inputs, update_key, drawn, turn, updates=utd)
+            else:
+                carry, metrics = _cycles(carry, buffer, inputs, update_key, drawn, cycles=cycles)
+            totals = jax.tree.map(lambda total, values: total + values.sum(axis=0), carry.totals, metrics)
+            carry = carry.replace(totals=totals)
         return carry, _act(carry.state, inputs.agent, action_key, observation, step, random)
 
     return _over_seeds(one, group, buffer, inputs.update_key, inputs.action_key, observations)
@@ -609,9 +651,9 @@ def _act(state: State, agent: Agent, key: Array, observation: Array, step: Array
 
 def _last_metrics(group: Carry, buffer: Buffer, inputs: Inputs) -> Metrics:
     """Return the metrics of a cycle's last update, for their names and types."""
-    last = inputs.agent.cycle()[-1]
 
     def one(carry: Carry, buffer: Buffer, key: Array) -> Metrics:
-        return _updates(carry, buffer, inputs, key, jnp.int32(0), (last,))[1]
+        _, metrics = _cycles(carry, buffer, inputs, key, jnp.int32(0), cycles=1)
+        return jax.tree.map(lambda values: values[0], metrics)
 
     return _over_seeds(one, group, buffer, inputs.update_key)

@@ -26,7 +26,7 @@ class SumTree(struct.PyTreeNode):
     """A tree whose nodes hold the sum of their BRANCHES children; its leaves are priorities.
 
     Six levels reach two million leaves. A binary tree would need twenty-one, each with a gather and a scatter to
-    compile; drawn from several times in one program it was copied each time.
+    compile.
     """
 
     levels: tuple[Array, ...]  #: (groups, BRANCHES) each, from the root's children to the leaves

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from moorl_jax.agents import (
     TuneCalQL,
     TuneIQL,
 )
+from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.subroutine import Candidate
 from moorl_jax.data import Normalizer, Preparation, Prepared
 from moorl_jax.engine import trainer as engine
@@ -29,7 +31,7 @@ from moorl_jax.engine.devices import lanes
 from moorl_jax.engine.trainer import Trainer, needs_data, returns_rule
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Pretrain, Switch
-from moorl_jax.replay import Balanced, Both, Mixed, Union
+from moorl_jax.replay import Balanced, Both, Mixed, OneSource, Union
 
 SMALL = {"hidden": (16, 16), "batch_size": 32}
 FEW = {"actions_per_state": 2, "blocks": 2}
@@ -90,6 +92,29 @@ SUBROUTINES = {
 def quickest(names, quick):
     """Mark all but the `quick` ones as slow: each trains its recipe several times, and some compile for a minute."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+class Numbering(Agent):
+    """Two updates that count, then one that reports its number."""
+
+    def init(self, key, example):
+        return {"moved": jnp.zeros(2, jnp.int32), "action": jnp.zeros(example.actions.shape[-1])}
+
+    def cycle(self):
+        return (self.count, self.count, self.update)
+
+    def count(self, state, batch, draws):
+        return state | {"moved": state["moved"].at[0].add(1)}, {}
+
+    def update(self, state, batch, draws):
+        number = state["moved"].sum().astype(jnp.float32)
+        return state | {"moved": state["moved"].at[1].add(1)}, {"number": number}
+
+    def policy(self, state):
+        return state["action"]
+
+    def greedy(self, params, observations):
+        return jnp.broadcast_to(params, (*observations.shape[:-1], *params.shape))
 
 
 CALL = 7  #: updates or env steps; it cuts every phase of every recipe
@@ -258,11 +283,21 @@ class TestOnline:
         jumps = np.abs(buffer.rows.observations[1:200] - buffer.rows.next_observations[:199]).max(axis=1) > 0
         np.testing.assert_array_equal(np.flatnonzero(jumps), ends[ends < 199])
 
-    def test_nothing_is_compiled_again_when_episodes_end(self, make):
-        trainer = make((Collect(OFFLINE["td3_bc"], 20), Online(OFFLINE["td3_bc"], 300, Mixed(0.5))), (0, 1))
+    def test_metrics_are_means_over_the_updates_that_end_a_cycle(self, make):
+        """Cycles of three over env steps of two updates: of 14 updates the numbers 2, 5, 8 and 11 report."""
+        trainer = make((Online(Numbering(), 7, Union(), utd=2),))
+        metrics = trainer.start(7)()
+        assert metrics["number"] == pytest.approx(6.5)
+        assert trainer.states()["moved"].tolist() == [[10, 4]]
+        np.testing.assert_array_equal(make((Online(Numbering(), 1, Union(), utd=2),)).start(1)()["number"], np.nan)
+
+    @pytest.mark.parametrize("rule", [Mixed(0.5), OneSource(draws=2), Balanced(hidden=(8,), density_batch=16)])
+    def test_a_phase_is_compiled_once(self, make, rule):
+        """Neither another turn of the cycle, nor an episode's end, nor what a rule remembers asks for a new program."""
+        trainer = make((Collect(OFFLINE["td3_bc"], 20), Online(OFFLINE["td3_bc"], 300, rule)), (0, 1))
         trainer.start(20)()
         trainer.next_phase()
-        trainer.start(4)()  # both turns of the cycle
+        trainer.start(1)()
         before = engine._env_step._cache_size(), engine._store._cache_size()
         trainer.start(290)()
         assert (engine._env_step._cache_size(), engine._store._cache_size()) == before
