@@ -20,7 +20,7 @@ from moorl_jax.data.rows import suspicions
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.trainer import needs_data
-from moorl_jax.engine.training import evaluate, train
+from moorl_jax.engine.training import evaluate, train, which_seeds
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
@@ -215,7 +215,7 @@ def train_command(
     if directory.exists() and not overwrite:
         raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
     use_all_cores()
-    chosen_seeds = _seeds(seeds)
+    chosen_seeds = which_seeds(_seeds(seeds))
     setting = families.settings(agent, chosen, updates, env_steps)
     trained = override(setting.agent, overrides or [])
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours

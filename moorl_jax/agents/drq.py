@@ -204,8 +204,8 @@ class DrQ(Agent):
             raise MoorlError(f"{self.random_steps} random env steps hold no transition over {self.n_step} steps")
         if env_steps <= self.random_steps:
             raise MoorlError(
-                f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: "
-                f"{env_steps:,} env steps are too few"
+                f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: it must be given "
+                f"more env steps than {env_steps:,}"
             )
         learning = Online(self, env_steps - self.random_steps, FromBuffer())
         return (Collect(self, self.random_steps, random=True), learning)

@@ -164,8 +164,8 @@ class SAC(SquashedGaussian):
         """Return random steps, then learning online; there is no offline phase."""
         if env_steps <= self.random_steps:
             raise MoorlError(
-                f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: "
-                f"{env_steps:,} env steps are too few"
+                f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: it must be given "
+                f"more env steps than {env_steps:,}"
             )
         learning = Online(self, env_steps - self.random_steps, self.sampling(), self.utd)
         return (Collect(self, self.random_steps, random=True), learning)

@@ -68,8 +68,14 @@ def location(task: Task, source: str) -> str:
 
 
 def published(task: Task) -> str:
-    """Return where the task's own dataset was published: `d4rl`, `minari` or `vd4rl`."""
-    return next(source for source in ("minari", "vd4rl", "d4rl") if source in task.datasets)
+    """Return where the task's own dataset was published: `d4rl`, `minari` or `vd4rl`.
+
+    Raises NotAvailableError for a task without datasets.
+    """
+    for source in ("minari", "vd4rl", "d4rl"):
+        if source in task.datasets:
+            return source
+    raise NotAvailableError(f"{task.name} has no dataset: it is for agents that learn online alone, such as sac")
 
 
 def choose(task: Task, source: str = "auto", policies: Path | None = None) -> str:
@@ -80,10 +86,8 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
     Minari's tasks have Minari alone. `embedded` is never chosen silently. Raises UnknownNameError or NotAvailableError.
     """
     task.require()
-    if not task.datasets:
-        raise NotAvailableError(f"{task.name} has no dataset: it is for agents that learn online alone, such as sac")
+    own = published(task)
     if source == "auto":
-        own = published(task)
         if own == "minari" or at_hand(task, own):
             return own
         carried = own == "vd4rl" and _is_carried(task)

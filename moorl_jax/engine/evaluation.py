@@ -37,31 +37,33 @@ class Evaluator:
     def evaluate(self, agent: Agent, policies: Params, round_: int) -> Episodes:
         """Play the episodes; each one's start depends on its seed, `round_` and its number alone."""
         agent = jax.device_put(agent, self._device)
-        keys = jnp.stack([jax.random.fold_in(jax.random.key(seed + STREAM), round_) for seed in self._seeds])
-        keys = jax.device_put(keys, self._device)
+        with jax.default_device(self._device):
+            keys = jnp.stack([jax.random.fold_in(jax.random.key(seed + STREAM), round_) for seed in self._seeds])
         shape = (len(self._seeds), self._episodes)
-        kind = np.uint8 if self._task.pixels else np.float32
-        observations = np.zeros((*shape, *self._task.observation_shape), kind)
         returns, successes = np.zeros(shape), np.full(shape, np.nan)
         running = [(s, e) for s in range(shape[0]) for e in range(shape[1])]
-        for s, e in running:
-            start = np.random.SeedSequence([STREAM, self._seeds[s], round_, e]).generate_state(1)[0]
-            first, _ = self._simulators[s][e].reset(seed=int(start))
-            observations[s, e] = self._normalizer(first)
+        observations = np.stack([self._begin(s, round_, e) for s, e in running])
+        observations = observations.reshape(*shape, *self._task.observation_shape)
         step = 0
         while running:
-            actions = np.asarray(_judged(agent, policies, observations, keys, np.int32(step)))
+            seen = self._normalizer(observations)
+            actions = np.asarray(_judged(agent, policies, seen, keys, np.int32(step)))
             still = []
             for s, e in running:
-                observation, reward, terminal, timeout, info = self._simulators[s][e].step(actions[s, e])
-                observations[s, e] = self._normalizer(observation)
+                observations[s, e], reward, terminal, timeout, info = self._simulators[s][e].step(actions[s, e])
                 returns[s, e] += float(reward)
-                successes[s, e] = np.fmax(successes[s, e], info.get("success", np.nan))
+                if "success" in info:
+                    successes[s, e] = np.fmax(successes[s, e], info["success"])
                 if not (terminal or timeout):
                     still.append((s, e))
             running = still
             step += 1
         return Episodes(returns, successes)
+
+    def _begin(self, seed: int, round_: int, episode: int) -> np.ndarray:
+        start = np.random.SeedSequence([STREAM, self._seeds[seed], round_, episode]).generate_state(1)[0]
+        observation, _ = self._simulators[seed][episode].reset(seed=int(start))
+        return observation
 
     def close(self) -> None:
         """Close all simulators."""

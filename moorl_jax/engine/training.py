@@ -48,7 +48,7 @@ class Report:
     done: int  #: updates or env steps of the phase so far
     total: int  #: of the phase
     unit: str  #: which of the two, or evaluations
-    rate: float  #: of them a second, all seeds together
+    rate: float  #: of them a second, all seeds together; NaN of an evaluation alone
     score: float  #: mean normalized score over the seeds at the latest evaluation, NaN before the first
 
 
@@ -105,7 +105,8 @@ def train(
         dataset: data to train on instead of the task's.
         preparation: what is done to the data first; by default what the agent's authors did.
         checkpoints: directory to keep the last two checkpoints in. Where it holds some of this same training, it goes
-            on from them and ends exactly as if it had never stopped. It is left to the caller to delete.
+            on from them and, on a CPU with as many cores, ends exactly as if it had never stopped. It is left to the
+            caller to delete.
         checkpoint_seconds: wall-clock seconds between checkpoints, which are written after an evaluation or at the
             end of a phase.
         report: called after every part of the training.
@@ -117,9 +118,7 @@ def train(
     """
     task = find(task) if isinstance(task, str) else task
     task.require()
-    seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise MoorlError(f"seeds must be different whole numbers from 0 on, at least one, not {list(seeds)}")
+    seeds = which_seeds(seeds)
     if min(updates, env_steps) < 0 or updates + env_steps == 0:
         raise MoorlError(f"there must be updates or env steps: not {updates} and {env_steps}")
     if isinstance(agent, str):
@@ -172,6 +171,14 @@ def train(
     return Run(agent, task, dataset, preparation, prepared.normalizer, seeds, plan, curves, states, seconds)
 
 
+def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the seeds' numbers, given how many or which; raise MoorlError where there are none, or two are one."""
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise MoorlError(f"seeds: how many, at least one, or different whole numbers from 0 on, not {seeds}")
+    return numbers
+
+
 class _Course:
     """One training under way: the trainer, its evaluations, and what they have shown so far."""
 
@@ -219,15 +226,16 @@ class _Course:
             evaluated = getattr(phase, "judged", True)
             every = self._plan.evaluate_every if evaluated else UNJUDGED_UPDATES
             count = min(every, length(phase) - trainer.done)
-        started, compiling = time.perf_counter(), self._compiling
+        before = self._busy
         wait = trainer.start(count)
         self._judge_waiting()
         metrics = wait()
-        seconds = time.perf_counter() - started - (self._compiling - compiling)
+        seconds = self._busy - before
         unit = {Collect: "env steps", Online: "env steps", Judge: "evaluations"}.get(type(phase), "updates")
         name = type(phase).__name__.lower()
         score = self._records[-1]["score"].mean() if self._records else np.nan
-        news = Report(name, trainer.done, length(phase), unit, len(self._seeds) * count / seconds, score)
+        rate = len(self._seeds) * count / seconds if seconds else np.nan
+        news = Report(name, trainer.done, length(phase), unit, rate, score)
         if not evaluated:
             self._report(news)
             return
@@ -289,8 +297,9 @@ class _Course:
         waiting()
 
     @property
-    def _compiling(self) -> float:
-        return float(np.mean([clock.compile for clock in self.trainer.clocks]))
+    def _busy(self) -> float:
+        """Seconds that the lanes have trained, compilation and evaluation left out."""
+        return float(np.mean([clock.total - clock.compile for clock in self.trainer.clocks]))
 
     def _elapsed(self) -> float:
         return self._spent["total"] + time.perf_counter() - self._beginning

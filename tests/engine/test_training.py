@@ -10,6 +10,7 @@ from moorl_jax.data import Normalizer, Preparation
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError, NotAvailableError, UnknownNameError
+from moorl_jax.phases import Judge, Offline
 from moorl_jax.tasks import find
 from moorl_jax.types import Transitions
 
@@ -188,7 +189,7 @@ def test_an_agent_without_data_needs_none(hopper):
     run = train(agent, hopper, seeds=1, updates=0, env_steps=30, evaluate_every_steps=15, episodes=1)
     assert run.dataset is None
     assert list(run.curves["env_steps"]) == [15, 30]
-    with pytest.raises(MoorlError, match="SAC learns online, after 10 random env steps: 0 env steps are too few"):
+    with pytest.raises(MoorlError, match="after 10 random env steps: it must be given more env steps than 0"):
         train(agent, hopper, updates=10)
 
 
@@ -220,6 +221,17 @@ def test_a_stopped_training_goes_on_and_ends_the_same(hopper, hopper_data, tmp_p
     jax.tree.map(np.testing.assert_array_equal, run.states, straight.states)
 
 
+def test_an_evaluation_alone_has_a_checkpoint_of_its_own(hopper, hopper_data, tmp_path):
+    class Twice(BC):
+        def phases(self, updates, env_steps):
+            return (Offline(self, updates), Judge(self), Offline(self, updates))
+
+    agent = Twice(hidden=(8, 8), batch_size=8)
+    how = {"seeds": 1, "updates": 2, "evaluate_every": 2, "episodes": 1, "dataset": hopper_data}
+    run = train(agent, hopper, **how, checkpoints=tmp_path / "run", checkpoint_seconds=0.0)
+    assert run.curves["updates"].tolist() == [2, 2, 4]
+
+
 def test_on_an_accelerator_evaluation_overlaps_and_seeds_are_vmapped(run, hopper, hopper_data, monkeypatch):
     """The path an accelerator takes, on this CPU: the same curve up to rounding."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -242,7 +254,7 @@ def test_on_an_accelerator_evaluation_overlaps_and_seeds_are_vmapped(run, hopper
 
 @pytest.mark.parametrize("seeds", [0, [], [-1], [0, 0]])
 def test_seeds_are_checked_before_anything_runs(seeds, hopper_data):
-    with pytest.raises(MoorlError, match="seeds must be different whole numbers"):
+    with pytest.raises(MoorlError, match="different whole numbers from 0 on"):
         train("bc", "hopper-medium-v2", seeds=seeds, dataset=hopper_data)
 
 
