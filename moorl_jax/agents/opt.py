@@ -72,8 +72,11 @@ class OPT(Agent):
         return OPTState(state.replace(**pairs), jnp.zeros((), jnp.int32))
 
     def renew(self, state: OPTState, key: Array, example: Transitions) -> OPTState:  # noqa: ARG002
-        """Start all optimizers anew, which fine-tuning begins with."""
+        """Start the optimizers of the actor and the old critics anew; the new critics' go on from pre-training."""
         learners = {name: part.renewed() for name, part in vars(state.backbone).items() if isinstance(part, Learner)}
+        for name in set(self.BOTH) & set(learners):
+            trained = getattr(state.backbone, name)
+            learners[name] = jax.tree.map(lambda anew, kept: anew.at[NEW].set(kept[NEW]), learners[name], trained)
         return state.replace(backbone=state.backbone.replace(**learners))
 
     def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:

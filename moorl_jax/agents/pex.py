@@ -23,7 +23,8 @@ class PEX(IQL):
     """PEX over IQL with the defaults of Haichao-Zhang/PEX.
 
     Online the policy is a set of two, the frozen offline one and a new one. Each proposes an action; which is taken is
-    drawn from a softmax of their values.
+    drawn from a softmax of their values. Offline it is IQL as IQL's own authors have it; PEX's code differs there too,
+    as `update` says.
     """
 
     collect_steps: int = static(5000)  #: env steps before the first online update

@@ -305,7 +305,7 @@ class TestPhases:
         assert OPT(replay=Mixed(0.25), collect_steps=5).phases(10, 20)[-1].sampling == Mixed(0.25)
 
 
-def test_the_switch_keeps_the_old_critics_and_forgets_the_moments(rng):
+def test_the_switch_keeps_all_critics_and_forgets_the_moments_of_the_old(rng):
     opt = BACKBONES["td3_bc"]
     batch = batch_of(rng)
     backbone = opt.backbone.init(KEY, batch)
@@ -314,7 +314,10 @@ def test_the_switch_keeps_the_old_critics_and_forgets_the_moments(rng):
     assert_close(generation(opt, state, OLD).critic.params, backbone.critic.params)
     new = generation(opt, state, NEW).critic.params
     assert np.abs(new["layer0"]["kernel"] - backbone.critic.params["layer0"]["kernel"]).max() > 0.1
+    state, _ = step(opt.update, state, batch, opt.draw(KEY, batch))
     renewed = opt.renew(state, KEY, batch).backbone
-    for learner in (renewed.actor, renewed.critic):
-        assert all(not leaf.any() for leaf in jax.tree.leaves(learner.moments))
     assert_close(renewed.critic.params, state.backbone.critic.params)
+    before = state.backbone.critic.moments
+    for anew in (renewed.actor.moments, jax.tree.map(lambda leaf: leaf[OLD], renewed.critic.moments)):
+        assert all(not leaf.any() for leaf in jax.tree.leaves(anew))
+    jax.tree.map(lambda now, then: np.testing.assert_array_equal(now[NEW], then[NEW]), renewed.critic.moments, before)
