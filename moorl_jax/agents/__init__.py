@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from zlib import crc32
 
 from moorl_jax.agents.bc import BC
 from moorl_jax.agents.cal_ql import CalQL
@@ -70,7 +71,8 @@ def find_agent(name: str) -> type[Agent]:
     path = Path(file)
     if not path.is_file():
         raise MoorlError(f"agent '{name}': there is no file {path}")
-    spec = importlib.util.spec_from_file_location(f"user_agent_{path.stem}", path)
+    # Two files may have one name; classes are told apart by their module's.
+    spec = importlib.util.spec_from_file_location(f"user_agent_{path.stem}_{crc32(bytes(path.resolve())):08x}", path)
     if spec is None or spec.loader is None:
         raise MoorlError(f"agent '{name}': {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)

@@ -2,7 +2,8 @@
 
 import ast
 from collections.abc import Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from moorl_jax import replay
 from moorl_jax.agents import AGENTS, Agent
@@ -21,7 +22,9 @@ def override(agent: Agent, changes: Sequence[str]) -> Agent:
     value of another kind.
     """
     for change in changes:
-        path, _, text = change.partition("=")
+        path, given, text = change.partition("=")
+        if not given:
+            raise MoorlError(f"{change}: a field is changed by NAME=VALUE")
         agent = _changed(agent, path.split("."), text, change)
     return agent
 
@@ -36,16 +39,23 @@ def _changed(agent: Agent, path: list[str], text: str, change: str) -> Agent:
             raise MoorlError(f"{change}: {name} is {now!r}, which has no fields")
         return agent.replace(**{name: _changed(now, rest, text, change)})
     value = _value(text, change)
-    same_kind: tuple[type, ...] = (type(now),)
-    if isinstance(now, Sampling | Agent):
-        same_kind = (Sampling,) if isinstance(now, Sampling) else (Agent,)
-    elif "float" in str(kind := type(agent).__dataclass_fields__[name].type):
-        same_kind = (float, int, type(None)) if "None" in str(kind) else (float, int)
-    elif now is None:
-        same_kind = (int, type(None))
-    if not isinstance(value, same_kind) or (isinstance(value, bool) and bool not in same_kind):
+    within = next((kind for kind in (Sampling, Agent) if isinstance(now, kind)), None)
+    if not _fits(value, within or get_type_hints(type(agent))[name]):
         raise MoorlError(f"{change}: {name} is {now!r} now, which is another kind of value")
     return agent.replace(**{name: value})
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Tell whether a value is what an annotation says."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, each) for each in get_args(kind))
+    if get_origin(kind) is tuple:
+        each = get_args(kind)
+        kinds = each[:1] * len(value) if each[-1:] == (...,) and isinstance(value, tuple) else each
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, float | int if kind is float else kind)
 
 
 def _value(text: str, change: str) -> Any:

@@ -40,7 +40,10 @@ def agent_fields(agent: Agent) -> dict[str, Any]:
     for field in dataclasses.fields(agent):
         value = getattr(agent, field.name)
         if isinstance(value, Agent):
-            value = {"agent": agent_name(value)} | agent_fields(value)
+            inner = agent_fields(value)
+            if "agent" in inner:
+                raise MoorlError(f"{type(value).__name__}.agent: a field of an agent within another needs another name")
+            value = {"agent": agent_name(value)} | inner
         elif isinstance(value, Sampling):
             value = {"sampling": type(value).__name__} | dataclasses.asdict(value)
         try:

@@ -1,6 +1,6 @@
 import pytest
 
-from moorl_jax.agents import BC, IQL, OPT, TD3BC, RecommendIQL
+from moorl_jax.agents import BC, CQL, IQL, OPT, TD3BC, RecommendIQL, TuneIQL
 from moorl_jax.agents.overrides import override
 from moorl_jax.errors import MoorlError
 from moorl_jax.replay import Balanced, FromBuffer, Mixed
@@ -9,6 +9,9 @@ from moorl_jax.replay import Balanced, FromBuffer, Mixed
 def test_fields_are_replaced():
     assert override(BC(), ["learning_rate=1e-3", "hidden=(8, 8)"]) == BC(learning_rate=1e-3, hidden=(8, 8))
     assert override(IQL(), ["actor_decay_updates=100"]).actor_decay_updates == 100
+    assert override(IQL(actor_decay_updates=9.0), ["actor_decay_updates=None"]).actor_decay_updates is None
+    assert override(CQL(), ["critic_hidden=(8, 8)"]).critic_hidden == (8, 8)
+    assert override(TuneIQL(), ["pauses=(0.5, 1)"]).pauses == (0.5, 1)
 
 
 def test_rules_and_agents_within():
@@ -19,9 +22,16 @@ def test_rules_and_agents_within():
     assert override(OPT(), ["backbone.alpha=1.5"]).backbone == TD3BC(alpha=1.5)
 
 
+@pytest.mark.parametrize("change", ["pauses=0.5", "pauses=('x',)", "datasets='all'", "validation=1"])
+def test_what_a_tuple_holds_is_looked_at(change):
+    with pytest.raises(MoorlError, match="another kind of value"):
+        override(TuneIQL(), [change])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("batch_size", "NAME=VALUE"),
         ("hiden=(8,)", "did you mean hidden"),
         ("hidden=8 8", "not a Python literal"),
         ("hidden=8", "another kind of value"),
