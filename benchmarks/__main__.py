@@ -8,7 +8,15 @@ import typer
 from benchmarks import forecast, plots, tables
 from benchmarks.budgets import BUDGETS, PROTOCOLS, EnvStepsOption, UpdatesOption, find_budget
 from benchmarks.cells import able, by_default, plan
-from benchmarks.launchers import FinishedOption, GpusOption, LauncherOption, ParallelOption, outcomes_of
+from benchmarks.launchers import (
+    DryRunOption,
+    FinishedOption,
+    GpusOption,
+    LauncherOption,
+    ParallelOption,
+    check_choice,
+    outcomes_of,
+)
 from benchmarks.runner import finished
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
@@ -63,9 +71,7 @@ def bench(
     parallel: ParallelOption = 1,
     launcher: LauncherOption = "local",
     gpus: GpusOption = 0.0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would run, with its time, memory and disk.")
-    ] = False,
+    dry_run: DryRunOption = False,
     as_finished: FinishedOption = False,
     name: Annotated[
         str | None,
@@ -96,6 +102,7 @@ def bench(
         raise MoorlError(f"none of these agents can learn any of these tasks: {agents}")
     console = terminal()
     if dry_run:
+        check_choice(launcher, parallel, gpus)
         forecast.show(cells, results / "cells", policies, parallel, console)
         return
     outcomes = outcomes_of(cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished)

@@ -36,8 +36,10 @@ class Forecast:
     cell: Cell
     finished: bool
     device_hours: float  #: of all seeds together
+    hours: float  #: of wall-clock, its seeds side by side on its devices
     memory: float  #: bytes of the data on all devices of its process, experience to come included
-    disk: float  #: bytes of the data's file and of the checkpoints while it runs
+    data: float  #: bytes of the data's file, which other cells of the task share
+    checkpoints: float  #: bytes of experience in its checkpoints while it runs; networks take some megabytes
 
 
 def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: str, devices: int) -> list[Forecast]:
@@ -55,14 +57,16 @@ def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: st
         rows = _rows(cell, known.get((cell.task.name, cell.source)), policies)
         row, seeds = _row_bytes(cell), len(cell.seeds)
         # The seeds on a device share its copy of the data; images' seeds all share one device of a CPU.
-        copies = 1 if cell.task.pixels and kind.startswith("cpu") else min(seeds, devices)
+        used = 1 if cell.task.pixels and kind.startswith("cpu") else min(seeds, devices)
         forecasts.append(
             Forecast(
                 cell,
                 (directory / cell.name / results.CHECKPOINT).exists(),
-                seeds * seconds / 3600,
-                (copies * rows + seeds * env_steps) * row,
-                rows * row + CHECKPOINTS * seeds * env_steps * row,
+                device_hours=seeds * seconds / 3600,
+                hours=seeds * seconds / 3600 / used,
+                memory=(used * rows + seeds * env_steps) * row,
+                data=rows * row,
+                checkpoints=CHECKPOINTS * seeds * env_steps * row,
             )
         )
     return forecasts
@@ -79,18 +83,28 @@ def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: in
         cell = each.cell
         state = "finished" if each.finished else "to run"
         words = (cell.task.name, cell.label, cell.source, str(len(cell.seeds)), state)
-        table.add_row(*words, _number(each.device_hours, "{:.2f}"), _size(each.memory), _size(each.disk))
+        disk = each.data + each.checkpoints
+        table.add_row(*words, _number(each.device_hours, "{:.2f}"), _size(each.memory), _size(disk))
     console.print(table)
     waiting = [each for each in forecasts if not each.finished]
     unknown = sorted({each.cell.agent for each in waiting if np.isnan(each.device_hours)})
-    hours = np.nansum([each.device_hours for each in waiting])
+    known = [each for each in waiting if not np.isnan(each.device_hours)]
     unsized = sorted({each.cell.task.name for each in waiting if np.isnan(each.memory)})
-    files = {(each.cell.task.name, each.cell.source): each.disk for each in waiting}
-    at_once = sorted((each.memory for each in waiting if each.memory >= 0), reverse=True)[:parallel]
+    time = "no time known"
+    if known:
+        # So many cells at a time; the last to end may be the longest.
+        hours = max(sum(each.hours for each in known) / parallel, max(each.hours for each in known))
+        time = (
+            f"about {sum(each.device_hours for each in known):.1f} device hours, {hours:.1f} hours {parallel} at a time"
+        )
+    files = {(each.cell.task.name, each.cell.source): each.data for each in waiting}
+    memory, checkpoints = (
+        sum(sorted((size for size in sizes if size >= 0), reverse=True)[:parallel])
+        for sizes in ([each.memory for each in waiting], [each.checkpoints for each in waiting])
+    )
     console.print(
-        f"{len(forecasts)} cells, {len(waiting)} to run: about {hours / devices:.1f} hours on {devices} devices "
-        f"({device.device_kind}), {_size(np.nansum(at_once))} of memory for data, "
-        f"{_size(np.nansum(list(files.values())))} of disk.",
+        f"{len(forecasts)} cells, {len(waiting)} to run: {time}, on {devices} devices here ({device.device_kind}), "
+        f"{_size(memory)} of memory for data, {_size(np.nansum(list(files.values())) + checkpoints)} of disk.",
         highlight=False,
     )
     if unknown:

@@ -24,12 +24,17 @@ from moorl_jax.progress import Display
 
 LAUNCHERS = ("local", "ray")
 HERE = Path(__file__).parents[1]
+# What a user has set for the driver holds for a cluster's workers too: where data lies, how JAX computes.
+FORWARDED = ("D4RL_", "JAX_", "MINARI_", "MOORL_", "MUJOCO_", "VD4RL_")
 # Several processes share an accelerator, of which each would otherwise take three quarters at once.
 SHARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 ParallelOption = Annotated[int, typer.Option(min=1, help="Cells at a time, each in a process of its own.")]
 LauncherOption = Annotated[str, typer.Option(help="local, or ray: an existing Ray cluster with one file system.")]
 GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs that a cell asks Ray for; a fraction shares one.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would run, with its time, memory and disk on this machine.")
+]
 FinishedOption = Annotated[
     bool, typer.Option("--finished", help="Train nothing: show what has finished, here or in the clone's results.")
 ]
@@ -52,19 +57,23 @@ def outcomes_of(
         return sweep(cells, directory, policies, display, where)
 
 
-@contextmanager
-def launching(name: str, parallel: int, gpus: float, display: Display) -> Iterator[Launcher]:
-    """Open the launcher of that name for `parallel` cells at a time; jobs that still run when it closes are stopped.
-
-    Raises UnknownNameError, MoorlError for what is another launcher's choice, or NotAvailableError where there is no
-    cluster.
-    """
+def check_choice(name: str, parallel: int, gpus: float) -> None:
+    """Raise UnknownNameError, or MoorlError for what is another launcher's choice."""
     if name not in LAUNCHERS:
         raise UnknownNameError("launcher", name, LAUNCHERS)
     if name == "ray" and parallel > 1:
         raise MoorlError("how many cells run at a time is up to the Ray cluster: leave out --parallel")
     if name != "ray" and gpus:
         raise MoorlError("GPUs are asked for with --launcher ray; processes on this machine share all that it has")
+
+
+@contextmanager
+def launching(name: str, parallel: int, gpus: float, display: Display) -> Iterator[Launcher]:
+    """Open the launcher of that name for `parallel` cells at a time; jobs that still run when it closes are stopped.
+
+    Raises as `check_choice` does, or NotAvailableError where there is no cluster.
+    """
+    check_choice(name, parallel, gpus)
     if name == "ray":
         with OnRay(gpus, display) as cluster:
             yield cluster
@@ -143,16 +152,20 @@ class OnRay:
         try:
             import ray
             from ray.util.queue import Queue
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         except ModuleNotFoundError as error:
             raise NotAvailableError(f"this needs Ray, the extra 'ray': pip install -e '.[ray]' ({error})") from error
         self._ray, self._display = ray, display
         try:
-            environment = {"env_vars": {"PYTHONPATH": str(HERE), "XLA_FLAGS": _one_core()} | SHARING}
+            told = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
+            environment = {"env_vars": told | {"PYTHONPATH": str(HERE), "XLA_FLAGS": _one_core()} | SHARING}
             ray.init(address="auto", runtime_env=environment, log_to_driver=False, configure_logging=False)
         except ConnectionError as error:
             raise NotAvailableError("no Ray cluster is running here; `ray start --head` starts one") from error
         self._work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_work_on_ray)
-        self._news = Queue()
+        # On the driver's own node: with another one all cells' news would be lost, and so would they.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._news = Queue(actor_options={"scheduling_strategy": here})
         self._reports: dict[str, Any] = {}
         self._ended: set[str] = set()
         self._talking = threading.Lock()  # news may come after its job has ended

@@ -6,8 +6,17 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from benchmarks import forecast
 from benchmarks.budgets import BUDGETS, EnvStepsOption, UpdatesOption, find_budget
-from benchmarks.launchers import FinishedOption, GpusOption, LauncherOption, ParallelOption, outcomes_of
+from benchmarks.launchers import (
+    DryRunOption,
+    FinishedOption,
+    GpusOption,
+    LauncherOption,
+    ParallelOption,
+    check_choice,
+    outcomes_of,
+)
 from benchmarks.studies import cost, study, subroutines
 from benchmarks.studies.catalogue import STUDIES
 from moorl_jax.cli import PoliciesOption, SourceOption, guarded
@@ -34,6 +43,7 @@ def run(
     parallel: ParallelOption = 1,
     launcher: LauncherOption = "local",
     gpus: GpusOption = 0.0,
+    dry_run: DryRunOption = False,
     as_finished: FinishedOption = False,
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
 ) -> None:
@@ -45,12 +55,16 @@ def run(
     use_all_cores()
     console = terminal()
     if name == cost.NAME:
-        if task or agents or seeds or source != "auto" or spend.name != budget:
+        if task or agents or seeds or source != "auto" or spend.name != budget or dry_run:
             raise MoorlError("the study 'cost' runs on random numbers with one seed: of all this it takes a budget")
         cost.run(spend, directory, console)
         return
     chosen = STUDIES[name].only(agents) if agents else STUDIES[name]
     cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
+    if dry_run:
+        check_choice(launcher, parallel, gpus)
+        forecast.show(cells, results / "cells", policies, parallel, console)
+        return
     outcomes = outcomes_of(cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished)
     report = subroutines.report if chosen.protocol == "subroutine" else study.report
     for section in report(chosen, outcomes, directory):

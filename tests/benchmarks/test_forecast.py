@@ -27,6 +27,8 @@ def test_time_is_measured_on_finished_cells(tmp_path):
     offline, both, unknown = forecast.forecast(cells, tmp_path, None, "cpu cpu", 2)
     assert offline.device_hours == pytest.approx(3 * 36_000 * 0.005 / 3600)
     assert both.device_hours == pytest.approx(3 * (36_000 * 0.005 + 3_600 * 0.05) / 3600)
+    # Three seeds take two devices; images' share one.
+    assert offline.hours == pytest.approx(offline.device_hours / 2)
     assert np.isnan(unknown.device_hours)
     assert np.isnan(forecast.forecast(cells, tmp_path, None, "gpu NVIDIA H200", 1)[0].device_hours)
 
@@ -50,3 +52,22 @@ def test_the_plan_is_printed(tmp_path):
     assert "3 cells, 3 to run" in said
     assert "Without a size, and not counted: relocate-cloned-v1" in said
     assert "Without an estimate: cql" in said
+    assert "device hours" in said
+
+
+def test_what_is_not_known_is_not_called_nothing(tmp_path):
+    console = Console(file=io.StringIO(), width=140)
+    forecast.show([cell("cql")], tmp_path, None, 1, console)
+    assert "no time known" in " ".join(console.file.getvalue().split())
+
+
+@pytest.mark.parametrize("agents", [("iql", "rlpd"), ("rlpd", "iql")])
+def test_data_is_counted_once_and_checkpoints_of_those_that_run(tmp_path, agents):
+    """In whatever order: 5,000 rows of data, and two checkpoints of three seeds' experience, of one cell at a time."""
+    store(tmp_path / "one")
+    console = Console(file=io.StringIO(), width=140)
+    cells = [cell(agent, "offline-to-online" if agent == "rlpd" else "offline") for agent in agents]
+    forecast.show(cells, tmp_path, None, 1, console)
+    row = 4 * (2 * 11 + 3 + 2)
+    expected = (5_000 + 2 * 3 * 3_600) * row / 1e6
+    assert f"{expected:,.0f} MB of disk" in " ".join(console.file.getvalue().split())
