@@ -38,13 +38,16 @@ def find_results(places: list[Path]) -> list[Result]:
 def runs(found: list[Result]) -> pd.DataFrame:
     """Return a row per run, that is per seed of each result.
 
-    `agent` carries in brackets what of its settings was changed by hand. `last` and `best` are normalized scores, of
-    the last evaluation, NaN where that is what a run ended in, and of the best one.
+    `agent` carries in brackets what of its settings was changed by hand; `learned_offline` tells whether it spent its
+    `updates`, over which some pass. `before`, `last` and `best` are normalized scores: at the end of the offline phase,
+    at the last evaluation, NaN where that is what a run ended in, and the best one.
     """
     rows = []
     for number, result in enumerate(found):
         scores = result.curves.groupby("seed", sort=False)["score"]
-        for seed, last, best in zip(result.config["seeds"], result.last_scores(), scores.max(), strict=True):
+        seeds, offline = result.config["seeds"], result.offline_scores()
+        before = offline if len(offline) else [np.nan] * len(seeds)
+        for seed, start, last, best in zip(seeds, before, result.last_scores(), scores.max(), strict=True):
             rows.append(
                 {
                     "result": number,
@@ -55,9 +58,11 @@ def runs(found: list[Result]) -> pd.DataFrame:
                     "images": result.task.pixels,
                     "updates": result.plan.updates,
                     "env_steps": result.plan.env_steps,
+                    "learned_offline": len(offline) > 0,
                     "episodes": result.plan.episodes,
                     "finished": result.provenance["finished"],
                     "seed": seed,
+                    "before": start,
                     "last": last,
                     "best": best,
                 }

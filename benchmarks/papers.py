@@ -12,11 +12,14 @@ from scipy import stats
 
 from benchmarks.collection import find_results, runs
 from benchmarks.published import Published, published_table
-from benchmarks.tables import DASH
+from benchmarks.tables import DASH, MADE_HERE
 from moorl_jax.cli import guarded
+from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal
 from moorl_jax.tasks import SUITES
+
+Made = tuple[list[tuple[str, pd.DataFrame]], pd.DataFrame, str]  #: sections, numbers, legend
 
 ALPHA = 0.05  #: of the test that tells ours from theirs
 #: what LaTeX would not print as it stands
@@ -45,6 +48,7 @@ class Paper:
 
 _ADROIT_CLONED = tuple(name for name in SUITES["adroit"] if "cloned" in name)
 _CORL = ("bc", "td3_bc", "iql", "cql", "AWAC", "ReBRAC")
+_CORL_TUNED = (*SUITES["antmaze"], *_ADROIT_CLONED)
 _CORL_ONLINE = ("iql", "cql", "spot", "cal_ql", "AWAC", "ReBRAC")
 _OPT_TASKS = SUITES["opt-19"]
 _VD4RL = ("pixel_bc", "drq_bc", "pixel_cql")
@@ -58,13 +62,12 @@ PAPERS = {
             Section("Offline: locomotion", "corl", "offline", "offline", SUITES["locomotion"], _CORL),
             Section("Offline: AntMaze", "corl", "offline", "offline", SUITES["antmaze"], _CORL),
             Section("Offline: Adroit", "corl", "offline", "offline", SUITES["adroit"], _CORL),
-            Section(
-                "Fine-tuned: AntMaze and Adroit",
-                "corl-online",
-                "online",
-                "offline-to-online",
-                (*SUITES["antmaze"], *_ADROIT_CLONED),
-                _CORL_ONLINE,
+            *(
+                Section(title, "corl-online", phase, "offline-to-online", _CORL_TUNED, _CORL_ONLINE)
+                for title, phase in (
+                    ("Before fine-tuning: AntMaze and Adroit", "offline"),
+                    ("Fine-tuned: AntMaze and Adroit", "online"),
+                )
             ),
         ),
     ),
@@ -110,10 +113,11 @@ PAPERS = {
 def frame(section: Section, ours: pd.DataFrame) -> pd.DataFrame:
     """Return a row per task and agent: our figure, theirs, and the p value of Welch's test between them.
 
-    Ours is of the runs with the largest budget. The test, of two means with their deviations, needs two seeds on either
-    side.
+    Ours is of the runs with the largest budget, on the original data before any other. The test, of two means with
+    their deviations, needs two seeds on either side.
     """
     theirs = published_table(section.table, section.phase)
+    scored = "before" if section.phase == "offline" else "last"
     rows = []
     for task in section.tasks:
         for agent in section.agents:
@@ -122,9 +126,10 @@ def frame(section: Section, ours: pd.DataFrame) -> pd.DataFrame:
             row |= {"mean": np.nan, "std": np.nan, "seeds": 0, "source": "", "updates": 0, "env_steps": 0}
             if len(found):
                 first = found.iloc[0]
-                std = found["last"].std(ddof=0) if len(found) > 1 else np.nan
-                row |= {"mean": found["last"].mean(), "std": std, "seeds": len(found)}
-                row |= {name: first[name] for name in ("source", "updates", "env_steps")}
+                std = found[scored].std(ddof=0) if len(found) > 1 else np.nan
+                row |= {"mean": found[scored].mean(), "std": std, "seeds": len(found)}
+                row |= {"source": first["source"], "env_steps": first["env_steps"] if scored == "last" else 0}
+                row |= {"updates": first["updates"] if first["learned_offline"] else 0}
             known = theirs.get((task, agent))
             row |= {"published": known.mean if known else np.nan, "published std": known.std if known else np.nan}
             row |= {"published seeds": known.seeds if known else None, "published in": str(known or "")}
@@ -163,16 +168,15 @@ def legend(paper: Paper, numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str
         f"< and >: ours is lower or higher (Welch's t test, two-sided, {ALPHA:.0%}, not corrected for the number of "
         "tests); ≈: not told apart; /: not tested, for want of seeds or of a deviation.",
         f"Ours: {'; '.join(kinds)}." if kinds else "Ours: none has been run.",
-        "Recipe and embedded data was regenerated here and is not D4RL's or V-D4RL's: a difference may be the data's.",
+        "Recipe and embedded data was regenerated here and is not D4RL's or V-D4RL's: a difference may be the data's, "
+        "and the budget's where ours is the smaller.",
         f"Published: {'; '.join(published)}." if published else "",
     ]
     return "\n\n".join(filter(None, lines))
 
 
-def make(paper: Paper, results: Path) -> tuple[list[tuple[str, pd.DataFrame]], pd.DataFrame, str]:
-    """Return the paper's sections as (title, table), all of its numbers, and the legend."""
-    found = find_results([results / "cells"])
-    ours = runs(found)
+def make(paper: Paper, ours: pd.DataFrame) -> Made:
+    """Return the paper's sections as (title, table), all of its numbers, and the legend; `ours` is a row per run."""
     frames = [frame(section, ours).assign(section=section.title) for section in paper.sections]
     numbers = pd.concat(frames, ignore_index=True)
     kinds = dict.fromkeys(_kind(number) for number in numbers.to_dict("records") if number["seeds"])
@@ -181,10 +185,9 @@ def make(paper: Paper, results: Path) -> tuple[list[tuple[str, pd.DataFrame]], p
     return tables, numbers, legend(paper, numbers, marks)
 
 
-def write(name: str, results: Path) -> list[Path]:
-    """Write a paper's tables as Markdown, CSV and LaTeX below `results/papers`, and return the files."""
-    tables, numbers, told = make(PAPERS[name], results)
-    folder = results / "papers"
+def write(name: str, made: Made, folder: Path) -> list[Path]:
+    """Write a paper's tables as Markdown, CSV and LaTeX, and return the files."""
+    tables, numbers, told = made
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.{ending}" for ending in ("md", "csv", "tex")]
     pages = [f"## {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n" for title, table in tables]
@@ -217,7 +220,8 @@ def tables(
     """Print a paper's tables, its figures beside ours, and write them as Markdown, CSV and LaTeX."""
     if paper not in PAPERS:
         raise UnknownNameError("paper", paper, PAPERS)
-    sections, _, told = make(PAPERS[paper], results)
+    made = make(PAPERS[paper], runs(find_results([results / "cells"])))
+    sections, _, told = made
     console = terminal()
     for title, section in sections:
         table = Table(*section.columns, title=title, title_justify="left")
@@ -225,18 +229,24 @@ def tables(
             table.add_row(*row)
         console.print(table)
     console.print(told, highlight=False, markup=False)
-    console.print(f"written: {', '.join(map(str, write(paper, results)))}", highlight=False)
+    console.print(f"written: {', '.join(map(str, write(paper, made, results / 'papers')))}", highlight=False)
 
 
 def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.DataFrame:
-    """Return the runs of one result: that of the most env steps, then updates, then seeds, of equals the newest."""
+    """Return the runs of one result: of original data, of the most env steps, updates, seeds, of equals the newest.
+
+    An agent that uses no data followed the protocol `offline-to-online` by whatever name it was run.
+    """
     if ours.empty:
         return ours
-    found = ours[(ours["task"] == task) & (ours["agent"] == agent) & (ours["protocol"] == protocol)]
+    of_agent = (ours["task"] == task) & (ours["agent"] == agent)
+    alone = (ours["source"] == NO_SOURCE) & (protocol == "offline-to-online")
+    found = ours[of_agent & ((ours["protocol"] == protocol) | alone)]
     if found.empty:
         return found
-    seeds = found.groupby("result")["seed"].transform("size")
-    largest = found.assign(seeds=seeds).sort_values(["env_steps", "updates", "seeds", "finished"]).iloc[-1]
+    seeds, original = found.groupby("result")["seed"].transform("size"), ~found["source"].isin(MADE_HERE)
+    order = ["original", "env_steps", "updates", "seeds", "finished"]
+    largest = found.assign(seeds=seeds, original=original).sort_values(order).iloc[-1]
     return found[found["result"] == largest["result"]]
 
 

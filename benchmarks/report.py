@@ -67,15 +67,17 @@ class Board:
 def render(results: Path) -> str:
     """Return the page of the results below a directory; raise MoorlError where there are none."""
     found = find_results([results / "cells"])
-    table = runs(found)
-    table = table[~table["agent"].str.contains("(", regex=False)] if len(table) else table
+    every_run = runs(found)
+    table = every_run[~every_run["agent"].str.contains("(", regex=False)] if len(every_run) else every_run
     if table.empty:
         raise MoorlError(f"{results}: no cell has finished there yet; `make bench` runs some")
     table = one_each(table)
     groups = sorted(_groups(table), key=lambda group: (group["updates"] + group["env_steps"]).sum(), reverse=True)
     paper_tables = {
         name: (sections, told.split("\n\n"))
-        for name, (sections, _, told) in ((name, papers.make(paper, results)) for name, paper in papers.PAPERS.items())
+        for name, (sections, _, told) in (
+            (name, papers.make(paper, every_run)) for name, paper in papers.PAPERS.items()
+        )
     }
     environment = Environment(
         loader=PackageLoader("benchmarks", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -189,7 +191,7 @@ def _facts(result: Result) -> dict[str, str]:
         "result": f"{result.config['task']}, {result.config['agent']}, {len(result.config['seeds'])} seeds",
         "command": result.config["command"],
         "data": data,
-        "commit": made["commit"],
+        "commit": made["commit"].replace("-dirty", ", with changes that are in no commit"),
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
         "device": f"{len(made['devices'])} x {made['devices'][0]}{precision}",
         "time": f"{made['seconds']['total'] / 60:.1f} minutes, finished {made['finished']}",

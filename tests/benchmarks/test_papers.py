@@ -25,8 +25,9 @@ def runs_of(agent, scores, **changes):
         "env_steps": 0,
         "episodes": 10,
         "finished": "2026-11-21T12:00:00+00:00",
+        "learned_offline": True,
     }
-    rows = [row | {"seed": seed, "last": score, "best": score} for seed, score in enumerate(scores)]
+    rows = [row | {"seed": seed, "before": score, "last": score, "best": score} for seed, score in enumerate(scores)]
     return pd.DataFrame(rows).assign(**changes)
 
 
@@ -65,6 +66,33 @@ def test_of_several_results_the_largest_counts():
     assert papers.frame(section, pd.concat([newest, long_])).loc[0, "mean"] == 0.5
     online = runs_of("iql", [8.0], result=4, updates=99, protocol="offline-to-online")
     assert papers.frame(section, pd.concat([long_, online])).loc[0, "mean"] == 6.0
+
+
+def test_original_data_comes_before_a_larger_budget():
+    section = dataclasses.replace(PAPERS["corl"].sections[0], tasks=(TASK,), agents=("iql",))
+    original = runs_of("iql", [60.0, 62.0], source="d4rl", updates=10)
+    made_here = runs_of("iql", [30.0, 32.0], result=1, updates=1_000, finished="2026-11-22T12:00:00+00:00")
+    assert papers.frame(section, pd.concat([original, made_here])).loc[0, "mean"] == 61.0
+
+
+def test_fine_tuning_has_a_table_of_where_it_began():
+    before, after = (
+        dataclasses.replace(section, tasks=("antmaze-umaze-v2",), agents=("spot",))
+        for section in PAPERS["corl"].sections[-2:]
+    )
+    spent = {"updates": 30_000, "env_steps": 40_000, "protocol": "offline-to-online", "task": "antmaze-umaze-v2"}
+    ours = runs_of("spot", [60.0, 70.0], before=15.0, **spent)
+    assert papers.frame(before, ours).loc[0, ["mean", "published", "env_steps"]].tolist() == [15.0, 91.0, 0]
+    assert papers.frame(after, ours).loc[0, ["mean", "published", "env_steps"]].tolist() == [65.0, 99.5, 40_000]
+
+
+def test_an_agent_without_data_followed_either_protocol_and_spent_no_updates():
+    section = dataclasses.replace(PAPERS["moorl"].sections[0], tasks=(TASK,), agents=("sac",))
+    given = {"source": "none", "learned_offline": False}
+    short = runs_of("sac", [9.0], updates=100_000, env_steps=20_000, protocol="offline-to-online", **given)
+    long_ = runs_of("sac", [37.0], result=1, updates=0, env_steps=100_000, protocol="online", **given)
+    assert papers.frame(section, short).loc[0, ["mean", "updates"]].tolist() == [9.0, 0]
+    assert papers.frame(section, pd.concat([short, long_])).loc[0, ["mean", "env_steps"]].tolist() == [37.0, 100_000]
 
 
 def test_the_command_writes_three_forms(tmp_path):
