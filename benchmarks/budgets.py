@@ -44,7 +44,7 @@ BUDGETS = {
         "paper", 1_000_000, 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100
     ),
 }
-# On a CPU an update from images of 84 pixels takes one or two seconds, drawing a frame 30 to 80 ms, hence
+# On a CPU an update from images of 84 pixels takes two to six seconds, drawing a frame 30 to 80 ms, hence
 # `quick`, half of which is evaluation still; `short` is for a GPU. V-D4RL's authors make 550,000 updates.
 BUDGETS_OF_IMAGES = BUDGETS | {
     "quick": Budget("quick", 5, 5, 5, 5, 5, seeds=2, evaluations=1, episodes=1),

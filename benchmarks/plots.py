@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.statistics import Scores, profile
 from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.tasks import Task
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -67,7 +68,7 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
             axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label=DATA_MEAN)
             title = f"{task} ({with_data[0].config['source']} data)"
         axis.set_title(title, fontsize="medium")  # the longest are as wide as their panel
-        axis.set(xlabel="env steps" if env_steps else "updates", ylabel="normalized score")
+        axis.set(xlabel="env steps" if env_steps else "updates", ylabel=_unit(here[0][1].task))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         if offline_width:
             _name_both_phases(axis, updates, env_steps, offline_width)
@@ -82,6 +83,13 @@ def _panel(result: Result) -> tuple[str, int, int]:
     return result.task.name, result.plan.updates, result.plan.env_steps
 
 
+def _unit(task: Task) -> str:
+    """Return what a task's score is; those without datasets have scales of their own."""
+    if task.pixels:
+        return "return / 10"
+    return "normalized score" if task.datasets else "score"
+
+
 def profiles(of_agents: dict[str, Scores], path: Path) -> None:
     """Draw each agent's performance profile, the share of its runs above a score, with its 95 % band."""
     lowest = min(0.0, *(task.min() for scores in of_agents.values() for task in scores))
@@ -93,7 +101,7 @@ def profiles(of_agents: dict[str, Scores], path: Path) -> None:
         (line,) = axis.plot(thresholds, [share.value for share in shares], label=agent)
         low, high = [share.low for share in shares], [share.high for share in shares]
         axis.fill_between(thresholds, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    axis.set(xlabel="normalized score", ylabel="share of runs above it", ylim=(0, 1.02))
+    axis.set(xlabel="score", ylabel="share of runs above it", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=5, fontsize="small")
     figure.savefig(path, dpi=130)

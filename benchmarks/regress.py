@@ -104,13 +104,18 @@ def measure(seeds: list[int], display: Display) -> pd.DataFrame:
 def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     """Return a row per training and figure: the means then and now, the adjusted p value, and whether it alarms.
 
+    Raises MoorlError where the baseline is of other trainings.
+
     Holm's correction over all rows: without a change one of them alarms in at most 1 % of cases. Scores are compared by
     their ranks (Mann-Whitney, exact): they are far from normal, and their spread would hide that all are below all
     others. What critics learned is nearly normal: Student's t test. Welch's, with four seeds on one side, would alarm
     four times as often.
     """
+    trainings = baseline["training"].unique()
+    if set(trainings) != set(now["training"]):
+        raise MoorlError("the baseline is of other trainings; `python -m benchmarks.regress --record` writes it anew")
     rows = []
-    for training in baseline["training"].unique():
+    for training in trainings:
         for figure in FIGURES:
             then, here = (table.loc[table["training"] == training, figure.column] for table in (baseline, now))
             p = _tested(figure, here, then) if np.isfinite(here).all() else 0.0

@@ -96,10 +96,10 @@ def difference(pairs: list[Pair], others: list[Pair], together: list[str] | None
 
 
 def _probability(pairs: list[Pair]) -> Any:
-    """Return the mean of P(x > y) over the pairs; scores are (..., seeds)."""
+    """Return the mean of P(x > y) over the pairs; scores are (..., seeds), and NaN, which diverged, is below all."""
     of_pairs = []
     for x, y in pairs:
-        one, other = x[..., :, None], y[..., None, :]
+        one, other = (np.where(np.isnan(s), -np.inf, s) for s in (x[..., :, None], y[..., None, :]))
         of_pairs.append(((one > other) + 0.5 * (one == other)).mean(axis=(-2, -1)))
     return np.mean(of_pairs, axis=0)
 

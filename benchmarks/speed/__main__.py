@@ -130,8 +130,8 @@ def _write(part: str, table: pd.DataFrame, path: Path) -> str:
         f"{what} {ROWS:,} random transitions; {device}. Roofline: products of square float32 matrices on all devices, "
         f"measured in the same run, {roofline():,.0f} GFLOP/s at its end; an update's arithmetic is what XLA counts. "
         "Cost: wall-clock of so many seeds, in those of the fewest. Plain loop: the same update, one jitted call after "
-        "another from Python, batches drawn in NumPy, one seed; the ratio is ours to it. Compile: all programs of an "
-        "agent; left out of all else."
+        "another from Python, one seed, without env steps, on uniform batches drawn in NumPy; the ratio is ours to it. "
+        "Compile: all programs of an agent; left out of all else."
     )
     shown = table.copy()
     for column in table.columns[1:]:

@@ -65,7 +65,8 @@ def plain_loop(agent: Agent, state: Any, prepared: Prepared, updates: int) -> fl
         nonlocal state, key
         for number in range(count):
             key, own = jax.random.split(key)
-            batch = jax.tree.map(lambda leaf: leaf[rng.integers(len(data.rewards), size=agent.batch_size)], data)
+            rows = rng.integers(len(data.rewards), size=agent.batch_size)
+            batch = jax.tree.map(lambda leaf, rows=rows: leaf[rows], data)
             state, _ = steps[number % len(steps)](state, batch, own)
         jax.block_until_ready(state)
 

@@ -39,6 +39,13 @@ def test_a_profile_is_the_share_of_runs_above_each_threshold():
     assert shares[1].low < 5 / 8 < shares[1].high
 
 
+def test_what_diverged_is_below_all_else_either_way_round():
+    one, other = np.array([50.0, np.nan]), np.array([9.0, 60.0])
+    assert improvement([(one, other)]).value == 0.25
+    assert improvement([(other, one)]).value == 0.75
+    assert improvement([(one, one)]).value == 0.5
+
+
 def test_improvement_is_mann_whitneys_statistic_averaged_over_tasks():
     rng = np.random.default_rng(0)
     pairs = [(rng.normal(size=5).round(1), rng.normal(size=7).round(1)) for _ in range(4)]
