@@ -81,8 +81,10 @@ def test_wrong_choices_are_named():
 def test_a_ray_cluster_of_two_nodes_runs_all_and_loses_one_cell(cells, tmp_path, monkeypatch, capsys):
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
+    with monkeypatch.context() as elsewhere:  # a cluster does not know where this user's data lies
+        elsewhere.delenv("MOORL_DATA_DIR")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        cluster.add_node(num_cpus=1)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     display = Display(terminal())
     try:
