@@ -59,7 +59,8 @@ def lanes(seeds: int, images: bool = False) -> tuple[Lane, ...]:
 def require_room(arrays: Any, device: jax.Device, what: str, held: bool = False) -> None:
     """Raise MoorlError where arrays, or what is to have their shapes, are larger than what a device has free.
 
-    `held`, they are in the machine's memory already, and a CPU's device need not copy them.
+    `held`, they are in the machine's memory already, and a CPU's devices are not asked: they do not copy images, and
+    states, of which each has a copy, are small.
     """
     size = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(arrays))
     known = device.memory_stats() or {}
