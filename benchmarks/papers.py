@@ -157,7 +157,7 @@ def text(numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> pd.DataFra
 def legend(paper: Paper, numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> str:
     """Say what the figures are, and by what each was made."""
     kinds = [
-        f"{mark}: {source} data, {seeds} seed{'s' * (seeds > 1)}"
+        f"{mark}: {'no' if source == NO_SOURCE else source} data, {seeds} seed{'s' * (seeds > 1)}"
         + "".join(f", {count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count)
         for (source, seeds, updates, env_steps), mark in marks.items()
     ]
