@@ -179,7 +179,7 @@ def run(
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
-    partial.write_text(f"{PREFACE}\n{table}\n")
+    partial.write_text(f"{PREFACE}\n{table}\n", encoding="utf-8")
     os.replace(partial, out)
     terminal().print(f"{table}\nwritten: {out}", highlight=False, soft_wrap=True)
 

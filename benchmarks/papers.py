@@ -191,9 +191,9 @@ def write(name: str, made: Made, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.{ending}" for ending in ("md", "csv", "tex")]
     pages = [f"## {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n" for title, table in tables]
-    files[0].write_text("\n".join(pages) + f"\n{told}\n")
+    files[0].write_text("\n".join(pages) + f"\n{told}\n", encoding="utf-8")
     numbers.to_csv(files[1], index=False, float_format="%.4f")
-    files[2].write_text(_latex(tables, told))
+    files[2].write_text(_latex(tables, told), encoding="utf-8")
     return files
 
 

@@ -222,7 +222,7 @@ def report(
 ) -> None:
     """Write all finished results as one self-contained HTML page."""
     page = page or results / "report.html"
-    page.write_text(render(results))
+    page.write_text(render(results), encoding="utf-8")
     terminal().print(f"written: {page}, {page.stat().st_size / 1e6:.1f} MB", highlight=False)
 
 

@@ -135,7 +135,7 @@ def write(outcomes: list[Outcome], directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     score_frame(outcomes).to_csv(directory / "table.csv", index=False, float_format="%.4f")
     markdown = text_frame(outcomes).to_markdown(index=False, disable_numparse=True)
-    (directory / "table.md").write_text(f"{markdown}\n\n{caption(outcomes)}\n")
+    (directory / "table.md").write_text(f"{markdown}\n\n{caption(outcomes)}\n", encoding="utf-8")
 
 
 def show(outcomes: list[Outcome], console: Console) -> None:

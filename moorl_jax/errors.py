@@ -17,6 +17,10 @@ class NotAvailableError(MoorlError):
     """Something the catalogue lists that this version or this machine cannot do."""
 
 
+class BusyError(MoorlError):
+    """Something that another process is making, and that was not to be waited for."""
+
+
 class OtherTrainingError(MoorlError):
     """Checkpoints that another training wrote, or this one with other code or on another kind of device."""
 

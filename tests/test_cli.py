@@ -127,7 +127,7 @@ def test_a_faulty_file_is_one_clear_line(call, hopper, hopper_rows, monkeypatch,
     }
     hdf5.write(path, dataclasses.replace(hopper_rows, **broken.get(fault, {})), {})
     if fault == "html":
-        path.write_text("<!DOCTYPE html>")
+        path.write_text("<!DOCTYPE html>", encoding="utf-8")
     if fault == "truncated":
         path.write_bytes(path.read_bytes()[:9000])
     if fault == "key":

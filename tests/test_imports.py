@@ -8,11 +8,12 @@ import pytest
 import moorl_jax
 
 ROOT = Path(moorl_jax.__file__).parent
-LEAVES = {"types", "errors", "footage", "cores"}
+LEAVES = {"types", "errors", "footage", "cores", "locks"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
     "cores": set(),
+    "locks": {"errors"},
     "footage": {"types"},
     "nets": LEAVES,
     "replay": {"nets", *LEAVES},
@@ -29,7 +30,7 @@ ALLOWED = {
 
 def imported(file):
     """The rooms of the house that a file imports from when it runs."""
-    tree = ast.parse(file.read_text())
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     only_typing = {
         id(node)
         for branch in ast.walk(tree)

@@ -117,7 +117,7 @@ def _compared(rates: dict[int, float], loop: float, compiling: float) -> dict[st
 def _write(part: str, table: pd.DataFrame, path: Path) -> str:
     """Write the table to `path` with .csv and .md behind it; return what the latter says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_name(path.name + ".csv").write_text(table.to_csv(index=False, float_format="%.4g"))
+    path.with_name(path.name + ".csv").write_text(table.to_csv(index=False, float_format="%.4g"), encoding="utf-8")
     device = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}, jax {jax.__version__}"
     what = {
         "offline": f"Updates on a dataset, in the sizes of {find(offline.TASK).environment}: all seeds together. "
@@ -138,7 +138,7 @@ def _write(part: str, table: pd.DataFrame, path: Path) -> str:
         form = ".1%" if "roofline" in column or column in SHARES else ",.3g"
         shown[column] = [f"{value:{form}}" for value in table[column]]
     text = f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{told}\n"
-    path.with_name(path.name + ".md").write_text(text)
+    path.with_name(path.name + ".md").write_text(text, encoding="utf-8")
     return text
 
 

@@ -45,7 +45,7 @@ def run(budget: Budget, directory: Path, console: Console) -> None:
         "dataset and buffer included. Parameters are those that Adam moves, a sampling rule's among them."
     )
     markdown = table.to_markdown(index=False, floatfmt=("", "d", ".1f", ",.0f", ".2f", ".2f", ",.0f", ",d"))
-    (directory / "table.md").write_text(f"{markdown}\n\n{caption}\n")
+    (directory / "table.md").write_text(f"{markdown}\n\n{caption}\n", encoding="utf-8")
     console.print(markdown, highlight=False, soft_wrap=True)
     console.print(f"\n{caption}\nwritten: {directory}", highlight=False)
 

@@ -144,7 +144,7 @@ def write(numbers: pd.DataFrame, sections: list[Section], directory: Path) -> No
     """Write the numbers as table.csv and the sections as table.md."""
     directory.mkdir(parents=True, exist_ok=True)
     numbers.to_csv(directory / "table.csv", index=False, float_format="%.4f")
-    (directory / "table.md").write_text("\n".join(section.markdown() for section in sections))
+    (directory / "table.md").write_text("\n".join(section.markdown() for section in sections), encoding="utf-8")
 
 
 def figure(value: float) -> str:

@@ -50,7 +50,9 @@ def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progres
             if progress:
                 progress(done * task.horizon, len(jobs) * task.horizon)
     policies = "; ".join(f"{getattr(actor, 'path', Path()).name or 'uniform'}:{steps}" for actor, steps in parts)
-    (partial / NOTES).write_text(json.dumps({"version": VERSION, "seed": seed, "policies": policies}) + "\n")
+    (partial / NOTES).write_text(
+        json.dumps({"version": VERSION, "seed": seed, "policies": policies}) + "\n", encoding="utf-8"
+    )
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 
@@ -58,7 +60,7 @@ def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progres
 def outdated(folder: Path) -> bool:
     """Tell whether a folder was filmed by an earlier version of its recipe."""
     notes = folder / NOTES
-    return not notes.exists() or json.loads(notes.read_text())["version"] != VERSION
+    return not notes.exists() or json.loads(notes.read_text(encoding="utf-8"))["version"] != VERSION
 
 
 def film(task: Task, actor: Any, seed: tuple[int, ...]) -> Episode:

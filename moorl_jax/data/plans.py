@@ -149,7 +149,7 @@ def _filmed(task: Task, policies: Path | None) -> list[Part]:
     the policies up to it, each for an equal share of the steps.
     """
     folder = EMBEDDED / task.subject
-    rows = [line.split(",") for line in (folder / RETURNS).read_text().splitlines()[1:]]
+    rows = [line.split(",") for line in (folder / RETURNS).read_text(encoding="utf-8").splitlines()[1:]]
     returns = [float(row[1]) for row in rows]
     learned = [Actor("actor", folder / f"{int(row[0]):06d}.npz", "relu", squash=True) for row in rows]
     best = int(np.argmax(returns))

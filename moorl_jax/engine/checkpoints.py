@@ -37,10 +37,10 @@ class Checkpoints:
         if not file.exists():
             self._directory.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(identity, indent=1) + "\n")
+            partial.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
             os.replace(partial, file)
             return
-        found = json.loads(file.read_text())
+        found = json.loads(file.read_text(encoding="utf-8"))
         different = sorted(name for name in identity | found if identity.get(name) != found.get(name))
         if different:
             raise OtherTrainingError(directory, different)
@@ -53,8 +53,8 @@ class Checkpoints:
         partial.mkdir()
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / "arrays", arrays)
-        (partial / "record.json").write_text(json.dumps(record))
-        (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)))
+        (partial / "record.json").write_text(json.dumps(record), encoding="utf-8")
+        (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)), encoding="utf-8")
         os.replace(partial, final)
         for old in self._numbered()[:-KEPT]:
             shutil.rmtree(old)
@@ -73,7 +73,7 @@ class Checkpoints:
                 continue
             with ocp.StandardCheckpointer() as checkpointer:
                 arrays = checkpointer.restore(directory / "arrays")
-            return arrays, json.loads((directory / "record.json").read_text())
+            return arrays, json.loads((directory / "record.json").read_text(encoding="utf-8"))
         return None
 
     def _numbered(self) -> list[Path]:
@@ -85,7 +85,7 @@ class Checkpoints:
 def _fault(directory: Path) -> str:
     """Return what is wrong with a checkpoint's files, nothing if they are as they were written."""
     try:
-        written = json.loads((directory / CHECKSUMS).read_text())
+        written = json.loads((directory / CHECKSUMS).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
         return str(error)
     return "" if written == _checksums(directory) else "its checksums do not match"

@@ -133,8 +133,8 @@ def save(run: Run, directory: Path, command: str) -> None:
         "matmul_precision": matmul_precision(),
         "commit": provenance.COMMIT,
     }
-    (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n")
+    (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
     run.curves.to_csv(partial / "curves.csv", index=False, float_format="%.7g")
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(partial / CHECKPOINT, _tree(run.states, run.normalizer))
@@ -150,8 +150,8 @@ def read(directory: Path) -> Result:
         if not (directory / name).exists():
             raise MoorlError(f"{directory} is not a finished result: {name} is missing")
     try:
-        config = json.loads((directory / "config.json").read_text())
-        made_by = json.loads((directory / "provenance.json").read_text())
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        made_by = json.loads((directory / "provenance.json").read_text(encoding="utf-8"))
         curves = pd.read_csv(directory / "curves.csv", dtype=dict.fromkeys(MEASURED, float))
         last = curves.groupby("seed", sort=False).last()
         ended = last["env_steps"] if config["plan"]["env_steps"] else last["updates"]

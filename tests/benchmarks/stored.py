@@ -57,6 +57,6 @@ def store(
         "matmul_precision": "float32",
         "commit": "abc",
     }
-    (directory / "config.json").write_text(json.dumps(config))
-    (directory / "provenance.json").write_text(json.dumps(made_by))
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (directory / "provenance.json").write_text(json.dumps(made_by), encoding="utf-8")
     return directory

@@ -48,7 +48,7 @@ def test_of_equal_results_the_newest_of_those_with_most_seeds_counts(tmp_path):
 def test_what_is_damaged_or_unfinished_is_passed_over(tmp_path):
     store(tmp_path / "good")
     store(tmp_path / "killed.partial")
-    (store(tmp_path / "bad") / "curves.csv").write_text("broken")
+    (store(tmp_path / "bad") / "curves.csv").write_text("broken", encoding="utf-8")
     assert [result.directory.name for result in find_results([tmp_path])] == ["good"]
     with pytest.raises(MoorlError, match="no such directory"):
         find_results([tmp_path / "nowhere"])

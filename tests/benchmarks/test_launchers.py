@@ -29,7 +29,7 @@ class Killed(BC):
 def cells(hopper, hopper_rows, tmp_path):
     """Three cells of which the second kills the process that it is in."""
     hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
-    (tmp_path / "killed.py").write_text(KILLED)
+    (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     agents = ["bc", f"{tmp_path / 'killed.py'}:Killed", "td3_bc"]
     budget = dataclasses.replace(TINY, episodes=1)
     return plan((hopper,), agents, "embedded", None, 1, budget, "offline")

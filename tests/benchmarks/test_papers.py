@@ -101,9 +101,9 @@ def test_the_command_writes_three_forms(tmp_path):
     (tmp_path / "cells").mkdir()
     run = CliRunner().invoke(papers.app, ["opt", "--results", str(tmp_path)])
     assert run.exit_code == 0, run.output
-    assert "| walker2d-random-v2" in (tmp_path / "papers/opt.md").read_text()
-    assert "none has been run" in (tmp_path / "papers/opt.md").read_text()
-    latex = (tmp_path / "papers/opt.tex").read_text()
+    assert "| walker2d-random-v2" in (tmp_path / "papers/opt.md").read_text(encoding="utf-8")
+    assert "none has been run" in (tmp_path / "papers/opt.md").read_text(encoding="utf-8")
+    latex = (tmp_path / "papers/opt.tex").read_text(encoding="utf-8")
     assert r"td3\_bc" in latex
     assert "-- / 94.6" in latex
     assert r"{\footnotesize Ours: none has been run.\par}" in latex

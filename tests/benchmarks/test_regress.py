@@ -102,8 +102,8 @@ def test_a_planted_fault_is_caught(fault, tmp_path):
         shutil.copytree(HERE / package, tmp_path / package)
     for file, right, wrong in PLANTS[fault]:
         path = tmp_path / "moorl_jax" / file
-        assert path.read_text().count(right) == 1
-        path.write_text(path.read_text().replace(right, wrong))
+        assert path.read_text(encoding="utf-8").count(right) == 1
+        path.write_text(path.read_text(encoding="utf-8").replace(right, wrong), encoding="utf-8")
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.regress"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -30,7 +30,7 @@ def results(tmp_path):
 def test_the_page_holds_tables_statistics_pictures_and_provenance(results):
     run = CliRunner().invoke(report.app, ["--results", str(results)])
     assert run.exit_code == 0, run.output
-    page = (results / "report.html").read_text()
+    page = (results / "report.html").read_text(encoding="utf-8")
     assert "6 finished results, 12 runs" in page  # the study's are left to it, and the earlier one to the latest
     assert "60.0 ± 10.0 (60.0)" in page
     assert "60.0 [50.0, 70.0]" in page  # mean and interval over both tasks
@@ -95,7 +95,9 @@ def test_in_a_browser_it_fits_and_sorts(results, width):
     # In a frame, for Chromium's own window is never narrower than 500 pixels.
     inner = html.escape(report.render(results) + probe)
     page = results / "page.html"
-    page.write_text(f'<title></title><iframe width={width} height=900 frameborder=0 srcdoc="{inner}"></iframe>')
+    page.write_text(
+        f'<title></title><iframe width={width} height=900 frameborder=0 srcdoc="{inner}"></iframe>', encoding="utf-8"
+    )
     words = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
     dumped = subprocess.run([CHROMIUM, *words], capture_output=True, text=True, timeout=120, check=True).stdout
     said = re.search(r"<title>(.*?)</title>", dumped)[1]

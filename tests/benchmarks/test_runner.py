@@ -82,7 +82,7 @@ def test_what_has_finished_elsewhere_can_be_looked_at(cells, run_sweep, tmp_path
     found = collect([*cells, longer], tmp_path)
     assert [outcome.cell for outcome in found] == cells
     assert found[0].result.provenance == trained[0].result.provenance
-    (tmp_path / cells[0].name / "curves.csv").write_text("")
+    (tmp_path / cells[0].name / "curves.csv").write_text("", encoding="utf-8")
     assert "damaged" in collect(cells, tmp_path)[0].fault
     with pytest.raises(MoorlError, match="none of these 1 cells has finished"):
         collect([longer], tmp_path)
@@ -90,7 +90,7 @@ def test_what_has_finished_elsewhere_can_be_looked_at(cells, run_sweep, tmp_path
 
 def test_a_damaged_cell_is_named_and_run_again(cells, run_sweep, tmp_path, capsys):
     run_sweep(cells)
-    (tmp_path / cells[0].name / "curves.csv").write_text("")
+    (tmp_path / cells[0].name / "curves.csv").write_text("", encoding="utf-8")
     outcomes = run_sweep(cells)
     assert "hopper-medium-v2 bc: running again" in capsys.readouterr().out
     assert outcomes[0].result is not None
@@ -153,7 +153,7 @@ def test_a_failing_cell_is_named_and_the_sweep_goes_on(cells, run_sweep, monkeyp
 
 
 def test_data_that_cannot_be_had_is_named_once_for_all_agents(cells, run_sweep, hopper, capsys):
-    sources.file_of(hopper, "embedded").write_text("<html>404</html>")
+    sources.file_of(hopper, "embedded").write_text("<html>404</html>", encoding="utf-8")
     outcomes = run_sweep(cells)
     assert all("not an HDF5 file" in outcome.fault and outcome.no_data for outcome in outcomes)
     assert capsys.readouterr().out.count("not an HDF5 file") == 1
@@ -217,9 +217,9 @@ def test_a_new_setting_renames_no_cell(cells, monkeypatch):
 def test_a_cell_of_other_defaults_is_run_again(cells, run_sweep, tmp_path, capsys):
     run_sweep(cells[:1])
     config = tmp_path / cells[0].name / "config.json"
-    saved = json.loads(config.read_text())
+    saved = json.loads(config.read_text(encoding="utf-8"))
     saved["agent_config"]["learning_rate"] = 0.25
-    config.write_text(json.dumps(saved))
+    config.write_text(json.dumps(saved), encoding="utf-8")
     run_sweep(cells[:1])
     assert "running again, learning_rate was 0.25" in " ".join(capsys.readouterr().out.split())
 
@@ -236,7 +236,9 @@ def test_users_agents_differ_by_file_and_by_content(hopper, tmp_path):
     for folder, width in (("a", 8), ("b", 8), ("b", 16)):
         file = tmp_path / folder / "mine.py"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(f"from moorl_jax.agents import BC\n\n\nclass Mine(BC):\n    width: int = {width}\n")
+        file.write_text(
+            f"from moorl_jax.agents import BC\n\n\nclass Mine(BC):\n    width: int = {width}\n", encoding="utf-8"
+        )
         names.append(Cell(hopper, f"{file}:Mine", "recipe", (0,), TINY, "offline").name)
     assert len(set(names)) == 3
     assert all(name.startswith("hopper-medium-v2/mine.py-Mine-recipe") for name in names)
@@ -244,7 +246,10 @@ def test_users_agents_differ_by_file_and_by_content(hopper, tmp_path):
 
 def test_an_agent_that_cannot_be_saved_is_named_before_anything_runs(hopper, tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("from moorl_jax.agents import BC, static\n\n\nclass Mine(BC):\n    f: object = static(print)\n")
+    file.write_text(
+        "from moorl_jax.agents import BC, static\n\n\nclass Mine(BC):\n    f: object = static(print)\n",
+        encoding="utf-8",
+    )
     with pytest.raises(MoorlError, match=r"Mine\.f cannot be written to a result"):
         plan((hopper,), [f"{file}:Mine"], "embedded", None, 1, TINY, "offline")
 
@@ -357,10 +362,10 @@ def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hoppe
     sweep_process.send_signal(signal.SIGKILL)
     sweep_process.wait()
     (first,) = finished()
-    before = (first / "provenance.json").read_text()
+    before = (first / "provenance.json").read_text(encoding="utf-8")
     output = subprocess.run(command, env=os.environ, check=True, capture_output=True, text=True).stdout
     assert "bc: finished before, kept" in output
-    assert (first / "provenance.json").read_text() == before
+    assert (first / "provenance.json").read_text(encoding="utf-8") == before
     assert {path.name.split("-")[0] for path in tmp_path.glob("cells/*/*")} == {"bc", "td3_bc"}
     assert not list(tmp_path.glob("cells/*/*.running")), "the kill may have come before these were deleted"
     assert (tmp_path / "quick" / "curves.png").exists()

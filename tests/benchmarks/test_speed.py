@@ -65,7 +65,7 @@ def test_a_table_is_written_as_it_grows(tmp_path):
     rows = pd.DataFrame([{"agent": "bc", "updates/s, 1": 1234.5, "of roofline, 1": 0.5}])
     text = _write("offline", rows, tmp_path / "kind" / "offline-bc")
     assert "| bc      | 1.23e+03       | 50.0%            |" in text
-    assert (tmp_path / "kind" / "offline-bc.md").read_text() == text
+    assert (tmp_path / "kind" / "offline-bc.md").read_text(encoding="utf-8") == text
     assert pd.read_csv(tmp_path / "kind" / "offline-bc.csv")["updates/s, 1"].tolist() == [1234.0]
 
 

@@ -71,7 +71,7 @@ def test_a_studys_table_and_picture(outcomes, tmp_path):
     assert numbers["final"][1] == pytest.approx(online[online["env_steps"] == 20]["score"].mean())
     assert (numbers["minutes"] > 0).all()
     study.report(tiny, outcomes, tmp_path / "out")
-    written = (tmp_path / "out" / "table.md").read_text()
+    written = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert "What is tried?" in written
     assert (
         "embedded data (regenerated, not D4RL's); 6 offline updates where the agent has an offline phase, 20 env steps"

@@ -152,7 +152,7 @@ def test_a_study_is_written_with_a_picture_for_each_agent(tmp_path):
     sections = subroutines.report(STUDIES["subroutine-drop"], [*outcomes, failed], tmp_path / "out")
     assert sections[0].title == "Variants"
     assert sections[0].table["final"].tolist()[2] == "–"
-    written = (tmp_path / "out" / "table.md").read_text()
+    written = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert "## The paper's findings as questions" in written
     assert "## After the switch to fine-tuning" in written
     assert (tmp_path / "out" / "curves-tune_iql.png").exists()

@@ -131,7 +131,7 @@ def test_files_are_written(outcomes, tmp_path):
     tables.write(outcomes, tmp_path)
     plots.curves(finished(outcomes), tmp_path / "curves.png")
     assert pd.read_csv(tmp_path / "table.csv")["task"].tolist() == list(NAMES)
-    assert "| hopper-medium-v2" in (tmp_path / "table.md").read_text()
+    assert "| hopper-medium-v2" in (tmp_path / "table.md").read_text(encoding="utf-8")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -90,7 +90,7 @@ def test_random_damage_is_never_a_traceback(file, seed):
 
 def test_an_html_page_under_the_name_is_named(tmp_path):
     path = tmp_path / "hopper.hdf5"
-    path.write_text("<!DOCTYPE html><html><body>404 Not Found</body></html>")
+    path.write_text("<!DOCTYPE html><html><body>404 Not Found</body></html>", encoding="utf-8")
     with pytest.raises(DatasetError, match="not an HDF5 file but an HTML page"):
         hdf5.read(path)
 

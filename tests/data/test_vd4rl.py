@@ -174,7 +174,7 @@ def test_levels_are_filmed_of_the_policies_that_the_learner_had(monkeypatch, tmp
     folder = tmp_path / "walker_walk"
     folder.mkdir()
     rows = "env_steps,return,deviation\n100,30.0,1.0\n200,460.0,9.0\n300,900.0,9.0\n400,880.0,9.0\n"
-    (folder / plans.RETURNS).write_text(rows)
+    (folder / plans.RETURNS).write_text(rows, encoding="utf-8")
     monkeypatch.setattr(plans, "EMBEDDED", tmp_path)
     learned = {
         level: [(actor.path.stem, steps) for actor, steps in plans.plan(find(f"vd4rl-walker_walk-{level}"), None)]

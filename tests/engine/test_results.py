@@ -52,7 +52,7 @@ def test_scores_are_floats_though_all_are_whole(saved, run):
 
 def test_files_are_plain_json(saved):
     for name in ("config.json", "provenance.json"):
-        json.loads((saved / name).read_text(), parse_constant=pytest.fail)
+        json.loads((saved / name).read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
 def test_states_come_back_and_play_the_same(saved, run):
@@ -108,15 +108,15 @@ def test_a_missing_file_is_named(saved, name):
 
 @pytest.mark.parametrize(("name", "text"), [("config.json", "{"), ("config.json", "null"), ("provenance.json", "{}")])
 def test_damaged_files_are_named(saved, name, text):
-    (saved / name).write_text(text)
+    (saved / name).write_text(text, encoding="utf-8")
     with pytest.raises(MoorlError, match="the result is damaged"):
         results.read(saved)
 
 
 @pytest.mark.parametrize("kept", [3, 4])  # the last evaluation gone, or only one seed's part of it
 def test_curves_cut_short_are_named(saved, kept):
-    lines = (saved / "curves.csv").read_text().splitlines()
-    (saved / "curves.csv").write_text("\n".join(lines[:kept]) + "\n")
+    lines = (saved / "curves.csv").read_text(encoding="utf-8").splitlines()
+    (saved / "curves.csv").write_text("\n".join(lines[:kept]) + "\n", encoding="utf-8")
     with pytest.raises(MoorlError, match=r"curves\.csv does not hold all seeds to the end"):
         results.read(saved)
 

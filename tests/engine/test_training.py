@@ -269,10 +269,10 @@ def test_names_are_checked_before_anything_runs(hopper_data):
 
 def test_the_readmes_own_agent_trains(tmp_path, hopper, hopper_data):
     """A user's agent in her own file, exactly as the README shows it."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     code = readme.split("<!-- the example agent; a test runs it -->\n```python\n")[1].split("```")[0]
     file = tmp_path / "awr.py"
-    file.write_text(code)
+    file.write_text(code, encoding="utf-8")
     run = train(f"{file}:AWR", hopper, seeds=2, updates=10, evaluate_every=5, episodes=1, dataset=hopper_data)
     assert len(run.curves) == 4
     assert np.isfinite(run.curves["return"]).all()

@@ -136,7 +136,9 @@ def test_offline_schedules_end_with_the_offline_phase(agent):
 
 def test_a_users_agent_gets_its_defaults_and_the_data_as_it_is(tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("from moorl_jax.agents import BC\n\n\nclass Mine(BC):\n    learning_rate: float = 0.5\n")
+    file.write_text(
+        "from moorl_jax.agents import BC\n\n\nclass Mine(BC):\n    learning_rate: float = 0.5\n", encoding="utf-8"
+    )
     chosen = settings(f"{file}:Mine", HOPPER, 10, 0)
     assert chosen.agent.learning_rate == 0.5
     assert chosen.preparation == Preparation()
