@@ -83,8 +83,12 @@ class Normalizer:
 
     @classmethod
     def fit(cls, observations: np.ndarray) -> "Normalizer":
-        """Take mean and population std + 1e-3 of (N, size) observations, next ones not counted (TD3+BC)."""
-        return cls(observations.mean(axis=0), observations.std(axis=0) + np.float32(1e-3))
+        """Take mean and population std + 1e-3 of (N, size) observations, next ones not counted (TD3+BC).
+
+        Both are of float64: of float32 the mean of a million equal numbers is another number.
+        """
+        mean, std = observations.mean(axis=0, dtype=np.float64), observations.std(axis=0, dtype=np.float64)
+        return cls(mean.astype(np.float32), (std + 1e-3).astype(np.float32))
 
     def __call__(self, observations: np.ndarray) -> np.ndarray:
         """Map (..., size) observations, float32 out; images, which are bytes, stay as they are."""
@@ -100,7 +104,8 @@ def return_scale(data: Transitions) -> float:
     left at the end count as one. Raises DatasetError where all returns are equal.
     Source: ikostrikov/implicit_q_learning `dataset_utils.py`, `train_offline.py`.
     """
-    jump = np.linalg.norm(data.observations[1:] - data.next_observations[:-1], axis=1) > 1e-6
+    apart = np.subtract(data.observations[1:], data.next_observations[:-1], dtype=np.float64)
+    jump = np.linalg.norm(apart, axis=1) > 1e-6
     ended = np.append(jump | (data.terminals[:-1] > 0), True)
     last = np.flatnonzero(ended)
     totals = np.cumsum(data.rewards, dtype=np.float64)[last]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from moorl_jax.data import Dataset, Preparation, Rows
-from moorl_jax.data.preparation import return_scale
+from moorl_jax.data.preparation import Normalizer, return_scale
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import find
 from moorl_jax.types import ReturnsToGo
@@ -41,10 +41,27 @@ def test_nothing_by_default(dataset, data):
 def test_observations_are_normalized_as_td3_bc_does(dataset):
     done = Preparation(normalize_observations=True).apply(dataset)
     prepared, normalizer = done.transitions, done.normalizer
-    np.testing.assert_allclose(normalizer.mean, CONVENTIONS["td3bc/mean"][0], rtol=1e-6)
+    # The recorded mean is a sum in float32 of numbers around 1.
+    np.testing.assert_allclose(normalizer.mean, CONVENTIONS["td3bc/mean"][0], rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(normalizer.std, CONVENTIONS["td3bc/std"][0], rtol=1e-6)
     np.testing.assert_allclose(prepared.observations, CONVENTIONS["td3bc/observations"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(prepared.next_observations, CONVENTIONS["td3bc/next_observations"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "rows"), [(1.62, 0.0, 137_000), (100.0, 0.01, 2_000_000), (0.0, 1e20, 1_000), (-7e5, 0.0, 3)]
+)
+def test_means_and_spreads_are_of_float64(rng, mean, deviation, rows):
+    """In float32 a constant becomes something else than 0, a small spread another one, a large one infinite."""
+    observations = (mean + deviation * rng.choice([-1.0, 1.0], (rows, 1))).astype(np.float32)
+    normalizer = Normalizer.fit(observations)
+    spread = observations.astype(np.float64).std()
+    np.testing.assert_allclose(normalizer.mean, observations.astype(np.float64).mean(), rtol=1e-6)
+    np.testing.assert_allclose(normalizer.std, spread + 1e-3, rtol=1e-6)
+    assert (normalizer.mean.dtype, normalizer.std.dtype) == (np.float32, np.float32)
+    normalized = normalizer(observations).astype(np.float64)
+    assert abs(normalized.mean()) < 1e-3
+    assert normalized.std() == pytest.approx(spread / (spread + 1e-3), rel=1e-3)
 
 
 def test_rewards_are_scaled_and_actions_clipped_as_iql_does(dataset, data):
@@ -67,6 +84,12 @@ def test_returns_to_go_are_of_the_prepared_rewards(dataset):
     done = Preparation(normalize_returns=True).apply(dataset, ReturnsToGo(0.0))
     np.testing.assert_allclose(done.transitions.mc_returns, done.transitions.rewards, rtol=1e-6)
     assert len(done.transitions) == len(dataset.transitions) - 1, "the unfinished tail is dropped"
+
+
+def test_features_of_any_size_tell_trajectories_apart(data):
+    """Their distances are of float64, in which their squares are finite."""
+    large = {name: getattr(data, name) * np.float32(1e30) for name in ("observations", "next_observations")}
+    assert return_scale(data.replace(**large)) == return_scale(data)
 
 
 def test_equal_returns_cannot_be_scaled(data):
