@@ -45,11 +45,13 @@ class ReturnsToGo:
     """How the Monte-Carlo returns of an episode are computed (Cal-QL).
 
     `failure_reward` is, for sparse rewards, what a step pays that does not succeed: in an episode of nothing else the
-    return is taken as if it went on for ever, failure_reward / (1 - discount).
+    return is taken as if it went on for ever, failure_reward / (1 - discount). With `endless` the last reward of every
+    episode goes on for ever, unless the episode really ended: a finished sub-task stays finished.
     """
 
     discount: float
     failure_reward: float | None = None
+    endless: bool = False
 
 
 @dataclass(frozen=True)

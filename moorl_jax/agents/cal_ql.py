@@ -18,6 +18,7 @@ class CalQL(CQL):
     max_target_backup: bool = static(True)
     actor_learning_rate: float = 1e-4
     failure_reward: float | None = None  #: of a step without success, as prepared, where rewards are sparse
+    endless: bool = static(False)  #: whether returns to go take an episode's last reward to go on for ever
 
     def calibrate(self, q_current: Array, q_ahead: Array, batch: Transitions) -> tuple[Array, Array, Metrics]:
         """Bound the values of the policy's actions at s and at s' from below by the return to go (eq. 5.1).
@@ -33,4 +34,4 @@ class CalQL(CQL):
 
     def returns_to_go(self) -> ReturnsToGo:
         """Ask for the discounted return to go of every transition."""
-        return ReturnsToGo(self.discount, self.failure_reward)
+        return ReturnsToGo(self.discount, self.failure_reward, self.endless)

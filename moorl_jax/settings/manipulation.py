@@ -10,6 +10,7 @@ from moorl_jax.data.preparation import Preparation
 from moorl_jax.settings import locomotion
 from moorl_jax.settings.proportions import first_steps, iql_decay, opt_fields
 from moorl_jax.tasks import Task
+from moorl_jax.tasks.catalogue import STAGES
 
 INSIDE = 1 - 1e-5  #: to which IQL's and RLPD's code clips actions
 KAPPA = (0.1, 0.9, 250_000)  #: OPT's appendix H, for Adroit's cloned sets
@@ -83,7 +84,9 @@ def cal_ql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prep
     """Return Cal-QL's settings.
 
     Adroit has the networks and the weight of nakamotoo/Cal-QL `scripts/run_adroit.sh`, whose tasks have binary rewards;
-    on dense ones they are ours. Kitchen, which the authors describe but do not publish, is set as rl-garden's preset.
+    on dense ones they are ours. Kitchen is set by its `scripts/run_kitchen.sh`. There a step pays for every sub-task
+    finished so far, and returns to go take the last reward to go on for ever (`replay_buffer.py`, infinite_horizon);
+    where a sub-task is paid for once, they do not: ours.
     """
     if task.family == "sawyer":
         return locomotion.cal_ql(task, updates, env_steps)
@@ -93,6 +96,7 @@ def cal_ql(task: Task, updates: int, env_steps: int) -> tuple[agents.Agent, Prep
             importance_sampling=False,
             penalty_weight=5.0,
             offline_share=0.25,
+            endless=task.rewards == STAGES,
         )
         return agent, Preparation(action_limit=0.99999)
     agent = agents.CalQL(hidden=(512,) * 2, critic_hidden=(512,) * 3, penalty_weight=1.0, offline_share=0.5)

@@ -5,6 +5,7 @@ from moorl_jax.data import Preparation
 from moorl_jax.errors import MoorlError
 from moorl_jax.settings import FAMILIES, settings
 from moorl_jax.tasks import find
+from moorl_jax.types import ReturnsToGo
 
 HOPPER = find("hopper-medium-v2")
 
@@ -61,6 +62,18 @@ def test_antmazes_rewards_are_its_authors(agent, scale, shift):
     assert (preparation.reward_scale, preparation.reward_shift) == (scale, shift)
     if agent == "cal_ql":
         assert settings(agent, find("antmaze-umaze-v2"), 1000, 0).agent.failure_reward == shift
+
+
+def test_cal_qls_returns_on_kitchen_are_its_authors():
+    """nakamotoo/Cal-QL's `run_kitchen.sh`; where a sub-task is paid for once, its last reward is no standing one."""
+    chosen = settings("cal_ql", find("kitchen-mixed-v0"), 10, 10)
+    agent = chosen.agent
+    assert agent.returns_to_go() == ReturnsToGo(0.99, endless=True)
+    assert (agent.hidden, agent.critic_hidden, agent.importance_sampling) == ((512,) * 3, None, False)
+    assert (agent.penalty_weight, agent.offline_share, agent.max_target_backup) == (5.0, 0.25, True)
+    assert chosen.preparation == Preparation(action_limit=0.99999)
+    for task in ("franka-kitchen", "franka-kitchen-sparse", "pen-human-v1", "antmaze-umaze-v2", "hopper-medium-v2"):
+        assert not settings("cal_ql", find(task), 10, 10).agent.returns_to_go().endless
 
 
 def test_opts_weights_on_antmaze_are_not_all_spots():
