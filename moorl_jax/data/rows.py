@@ -71,17 +71,35 @@ def check(rows: Rows, task: Task, where: str) -> None:
     beyond = float(np.abs(rows.actions).max(initial=0.0))
     if beyond > 1.0 + ACTION_TOLERANCE:
         refuse("actions", f"reaches {beyond:.4g}, outside [-1, 1]", "scale or clip it before saving")
-    if not ends(rows, task.horizon).any():
+    if not _flagged(rows, task.horizon).any():
         refuse("terminals", f"and time-outs end no episode in {count} rows", "the file is cut off: " + again)
     if _timeouts(rows, task.horizon)[:-1].all():
         refuse("timeouts", f"leaves no transition of {count} rows", again)
 
 
 def ends(rows: Rows, horizon: int) -> np.ndarray:
-    """Return (N,) bool, true on the last row of every episode that is flagged as ended.
+    """Return (N,) bool, true on the last row of every episode that is flagged as ended, or that breaks off.
 
     Without time-out flags an episode ends when its clock reaches the horizon, as in D4RL's `qlearning_dataset`.
     """
+    ended = _flagged(rows, horizon)
+    ended[breaks(rows, horizon)] = True
+    return ended
+
+
+def breaks(rows: Rows, horizon: int) -> np.ndarray:
+    """Return the numbers of the rows that no flag ends, but whose own next observation is not what the next row shows.
+
+    Data that was filtered or shuffled has such rows.
+    """
+    if rows.next_observations is None:
+        return np.zeros(0, np.int64)
+    apart = np.subtract(rows.next_observations[:-1], rows.observations[1:], dtype=np.float64)
+    other = np.abs(apart).max(axis=1) > MATCH_TOLERANCE
+    return np.flatnonzero(other & ~_flagged(rows, horizon)[:-1])
+
+
+def _flagged(rows: Rows, horizon: int) -> np.ndarray:
     return rows.terminals | _timeouts(rows, horizon)
 
 
@@ -103,25 +121,30 @@ def kept_rows(rows: Rows, horizon: int) -> np.ndarray:
 
 
 def to_transitions(rows: Rows, horizon: int) -> Transitions:
-    """Pair each row with the next, exactly as D4RL's `qlearning_dataset` does by default.
+    """Pair each row with the next, as D4RL's `qlearning_dataset` does by default.
 
     The last row is always lost, for nothing follows it; a time-out's row is dropped even if it is also terminal, for
-    what follows it belongs to the next episode; terminals are real terminals only. Arrays are float32 NumPy.
+    what follows it belongs to the next episode; terminals are real terminals only. Unlike there, a row at which the
+    episode breaks off without a flag is paired with the file's own next observation. Arrays are float32 NumPy.
     Source: D4RL `d4rl/__init__.py`, 69-140.
     """
     kept = kept_rows(rows, horizon)
+    following = rows.observations[kept + 1]
+    if rows.next_observations is not None:
+        broken = breaks(rows, horizon)
+        following[np.searchsorted(kept, broken)] = rows.next_observations[broken]
     columns: dict[str, Any] = {
         "observations": rows.observations[kept],
         "actions": rows.actions[kept],
         "rewards": rows.rewards[kept],
-        "next_observations": rows.observations[kept + 1],
+        "next_observations": following,
         "terminals": rows.terminals[kept].astype(np.float32),
     }
     return Transitions(**columns)
 
 
 def episode_returns(rows: Rows, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (returns, lengths) of the flagged episodes; rows after the last flag belong to none."""
+    """Return (returns, lengths) of the episodes that `ends` tells of; rows after the last end belong to none."""
     last = np.flatnonzero(ends(rows, horizon))
     first = np.concatenate([[0], last[:-1] + 1])
     totals = np.concatenate([[0.0], np.cumsum(rows.rewards, dtype=np.float64)])
@@ -156,11 +179,9 @@ def suspicions(rows: Rows, horizon: int) -> list[str]:
     if rows.timeouts is not None and (rows.timeouts & rows.terminals).any():
         both = (rows.timeouts & rows.terminals).sum()
         found.append(f"{both} rows are both terminal and time-out: their terminals are lost, as in D4RL")
-    if rows.next_observations is not None:
-        jump = np.abs(rows.next_observations[:-1] - rows.observations[1:]).max(axis=1) > MATCH_TOLERANCE
-        unflagged = int((jump & ~ended[:-1]).sum())
-        if unflagged:
-            found.append(f"{unflagged} episode edges carry no flag: the transitions there join two episodes")
+    broken = len(breaks(rows, horizon))
+    if broken:
+        found.append(f"{broken} episodes break off without a flag: the data may have been filtered or shuffled")
     if not ended[-1]:
         tail = len(ended) - 1 - (np.flatnonzero(ended)[-1] if ended.any() else -1)
         found.append(f"the last {tail} rows are an unfinished episode")

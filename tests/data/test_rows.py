@@ -24,6 +24,36 @@ def test_transitions_are_those_of_d4rls_qlearning_dataset(timeouts, name):
         np.testing.assert_array_equal(getattr(ours, field), CONVENTIONS[f"d4rl/{name}/{field}"], err_msg=field)
 
 
+class TestSuccessors:
+    """A file's own next observations decide where the rows' order does not tell the truth."""
+
+    @pytest.fixture
+    def rows(self):
+        numbers = np.arange(10, dtype=np.float32)[:, None]
+        flags = np.isin(np.arange(10), [9]), np.isin(np.arange(10), [4])
+        return Rows(numbers, np.zeros((10, 1), np.float32), numbers[:, 0], *flags, next_observations=numbers + 1)
+
+    def taken(self, rows, order):
+        return Rows(**{name: value[order] for name, value in rows.arrays().items()})
+
+    def test_intact_data_is_paired_as_by_d4rl(self, rows):
+        ours, theirs = (to_transitions(each, HORIZON) for each in (rows, replace(rows, next_observations=None)))
+        for field in ("observations", "next_observations", "rewards", "terminals"):
+            np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field), err_msg=field)
+
+    @pytest.mark.parametrize("order", [[0, 1, 3, 4, 5, 6, 8, 9], [7, 0, 9, 3, 2, 4, 8, 1, 6, 5]])
+    def test_filtered_and_shuffled_data_has_its_true_successors(self, rows, order):
+        data = to_transitions(self.taken(rows, order), HORIZON)
+        assert len(data) == len(order) - 2  # all but the time-out's row and the last
+        going_on = data.terminals == 0
+        np.testing.assert_array_equal(data.next_observations[going_on], data.observations[going_on] + 1)
+
+    def test_an_episode_that_breaks_off_ends_there(self, rows):
+        returns, lengths = episode_returns(self.taken(rows, [0, 1, 3, 4, 5]), HORIZON)
+        np.testing.assert_array_equal(returns, [1, 7])
+        np.testing.assert_array_equal(lengths, [2, 2])
+
+
 def test_returns_are_those_of_the_flagged_episodes():
     rows = Rows(
         observations=np.zeros((6, 1), np.float32),
@@ -116,7 +146,7 @@ class TestSuspicions:
         edge = 7 + 8 + 6 + 5 - 1  # the fourth recorded episode ends without a flag
         following[edge] += 1.0
         found = " ".join(suspicions(replace(rows, next_observations=following), HORIZON))
-        assert "1 episode edges carry no flag" in found
+        assert "1 episodes break off without a flag" in found
         assert "1 rows are both terminal and time-out" in found
         assert "the last 2 rows are an unfinished episode" in found
 
