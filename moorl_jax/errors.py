@@ -9,6 +9,12 @@ class MoorlError(Exception):
     """A fault the user can mend; the command line prints its message and nothing else."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return what a library says of a fault, on one line of at most 200 characters."""
+    told = " ".join(str(error).split()) or type(error).__name__
+    return told if len(told) <= 200 else f"{told[:199]}…"
+
+
 class DatasetError(MoorlError):
     """A dataset that cannot be read, or whose contents cannot be trained on."""
 

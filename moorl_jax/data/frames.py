@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 
-from moorl_jax.data.rows import ACTION_TOLERANCE, Logged
+from moorl_jax.data.rows import ACTION_TOLERANCE, Logged, require_memory
 from moorl_jax.errors import DatasetError
 from moorl_jax.footage import Footage
 from moorl_jax.tasks import Task
@@ -52,15 +51,11 @@ class Frames(Logged):
 def room(shape: tuple[int, ...]) -> np.ndarray:
     """Return an array of bytes, not yet filled, at an address where a CPU's device takes it over without a copy.
 
-    Raises DatasetError where so much memory is not free: filling it would drive the machine into its swap.
+    Raises DatasetError where so much memory is not free.
     """
     size = math.prod(shape)
-    free = psutil.virtual_memory().available
-    if size > free:
-        raise DatasetError(
-            f"{shape[0]:,} frames take {size / 1e9:.1f} GB, {free / 1e9:.1f} GB of memory are free; frames of 64 "
-            "pixels take three fifths of those of 84, and fewer files make a smaller dataset"
-        )
+    remedy = "frames of 64 pixels take three fifths of those of 84, and fewer files make a smaller dataset"
+    require_memory(size, f"{shape[0]:,} frames take", remedy)
     memory = np.empty(size + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
     return memory[first : first + size].reshape(shape)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
@@ -12,6 +13,26 @@ from moorl_jax.types import Transitions
 
 ACTION_TOLERANCE = 1e-5  #: how far outside [-1, 1] float32 rounding may carry an action
 MATCH_TOLERANCE = 1e-6  #: how far a next observation may lie from the row that follows it
+
+
+def require_memory(size: int, what: str, remedy: str) -> None:
+    """Raise DatasetError unless so many bytes of memory are free: more would drive the machine into its swap."""
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise DatasetError(f"{what} {size / 1e9:.1f} GB, {free / 1e9:.1f} GB of memory are free; {remedy}")
+
+
+def as_float32(values: np.ndarray, where: str) -> np.ndarray:
+    """Return the numbers as float32; raise DatasetError, which names `where`, if some are beyond its range."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32, copy=False)
+    if values.dtype.itemsize > single.dtype.itemsize:
+        beyond = np.isinf(single) & np.isfinite(values)
+        if beyond.any():
+            raise DatasetError(
+                f"{where} holds {values[beyond].flat[0]:.4g}, beyond float32's range; scale it before saving"
+            )
+    return single
 
 
 class Logged:
