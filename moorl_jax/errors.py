@@ -9,10 +9,10 @@ class MoorlError(Exception):
     """A fault the user can mend; the command line prints its message and nothing else."""
 
 
-def one_line(error: BaseException) -> str:
-    """Return what a library says of a fault, on one line of at most 200 characters."""
-    told = " ".join(str(error).split()) or type(error).__name__
-    return told if len(told) <= 200 else f"{told[:199]}…"
+def one_line(told: object) -> str:
+    """Return what a library or a file says, an error for example, on one line of at most 200 characters."""
+    words = " ".join(str(told).split()) or type(told).__name__
+    return words if len(words) <= 200 else f"{words[:199]}…"
 
 
 class DatasetError(MoorlError):

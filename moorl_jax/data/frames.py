@@ -23,6 +23,7 @@ class Frames(Logged):
     rewards: np.ndarray  #: (N,) float32, likewise
     discounts: np.ndarray  #: (N,) float32, 0 where the episode really ended
     firsts: np.ndarray  #: (N,) bool, an episode begins here
+    notes: tuple[str, ...] = ()  #: what was odd about the files but does not forbid training, a sentence each
 
     def begins(self) -> np.ndarray:
         """Return the row at which each row's episode begins, (N,)."""
@@ -67,22 +68,21 @@ def check(rows: Frames, task: Task, where: str) -> None:
     def refuse(wrong: str, remedy: str) -> None:
         raise DatasetError(f"{where}: {wrong}; {remedy}")
 
-    again = "fetch or make the dataset again"
     count = len(rows.rewards)
     height, width, _ = task.observation_shape
     if not count:
-        refuse("there are no frames", again)
+        refuse("there are no frames", "is this another task's data?")
     sizes = {"frames": (height, width, 3), "actions": (task.action_size,)}
     for name, value in rows.arrays().items():
         if value.shape != (count, *sizes.get(name, ())):
             wanted = (count, *sizes.get(name, ()))
             refuse(f"'{name}' has shape {value.shape} where {task.name} needs {wanted}", "is this another task's data?")
         if name != "frames" and not np.isfinite(value).all():
-            refuse(f"'{name}' holds NaN or infinite numbers", again)
+            refuse(f"'{name}' holds NaN or infinite numbers", "leave such episodes out")
     beyond = float(np.abs(rows.actions).max())
     if beyond > 1.0 + ACTION_TOLERANCE:
         refuse(f"actions reach {beyond:.4g}, outside [-1, 1]", "scale or clip them before saving")
     if not rows.firsts[0]:
-        refuse("the first row does not begin an episode", "the file is cut off: " + again)
+        refuse("the first row does not begin an episode", "begin with a reset's frame")
     if rows.firsts[-1] or (rows.firsts[1:] & rows.firsts[:-1]).any():
-        refuse("an episode has no env steps", again)
+        refuse("an episode has no env steps", "leave it out")

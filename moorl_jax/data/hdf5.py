@@ -74,7 +74,7 @@ def dataset(file: h5py.File, key: str, path: Path, layout: str) -> h5py.Dataset:
     """Return an array of numbers, ready to be read, that the file itself holds whole; `layout` says whose file it is."""
     found, not_theirs = find(file, key, path), f"this is not a file of {layout} layout"
     if found is None:
-        there = ", ".join(sorted(file)) or "nothing"
+        there = one_line(", ".join(sorted(file)) or "nothing")
         raise DatasetError(f"{path}: the key '{key}' is missing (found: {there}); {not_theirs}")
     if isinstance(found, h5py.Dataset):
         _require_stored(found, key, path)
