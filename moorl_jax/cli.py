@@ -341,6 +341,7 @@ def _report(where: Path | str, dataset: Dataset) -> None:
         lines["noticed"] = "\n".join(suspicions(rows, task.horizon)) or "nothing odd"
     else:
         lines["frames"] = f"{rows.frames.nbytes / 1e9:.2f} GB"
+        lines["noticed"] = "\n".join(rows.notes) or "nothing odd"
     table = Table(show_header=False)
     for line in lines.items():
         table.add_row(*line)

@@ -19,6 +19,7 @@ import numpy as np
 from moorl_jax.cores import usable_cores
 from moorl_jax.data.plans import Part
 from moorl_jax.data.vd4rl import FIRST, LAST, MIDDLE
+from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task, make_environment
 from moorl_jax.types import Progress
 
@@ -58,9 +59,15 @@ def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progres
 
 
 def outdated(folder: Path) -> bool:
-    """Tell whether a folder was filmed by an earlier version of its recipe."""
+    """Tell whether a folder was filmed by an earlier version of its recipe; raise DatasetError if it does not say."""
     notes = folder / NOTES
-    return not notes.exists() or json.loads(notes.read_text(encoding="utf-8"))["version"] != VERSION
+    try:
+        version: int = json.loads(notes.read_text(encoding="utf-8"))["version"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DatasetError(
+            f"{notes}: the recipe's notes cannot be read; move the folder away to film it anew"
+        ) from error
+    return version != VERSION
 
 
 def film(task: Task, actor: Any, seed: tuple[int, ...]) -> Episode:

@@ -26,7 +26,8 @@ def read(path: Path) -> Rows:
     """
     with opened(path) as file:
         arrays: dict[str, np.ndarray | None] = {
-            key: as_float32(_values(file, key, path), f"{path}: '{key}'") for key in ("observations", "actions", "rewards")
+            key: as_float32(_values(file, key, path), f"{path}: '{key}'")
+            for key in ("observations", "actions", "rewards")
         }
         arrays["terminals"] = _flags(file, "terminals", path)
         arrays["timeouts"] = _flags(file, "timeouts", path) if find(file, "timeouts", path) else None
@@ -66,12 +67,26 @@ def find(file: h5py.File, key: str, path: Path) -> h5py.Group | h5py.Dataset | N
         elif kind == h5py.h5l.TYPE_HARD:
             place = place[part]
         else:
-            raise DatasetError(f"{path}: '{key}' is a link that leads out of the file; store its values in the file itself")
+            raise DatasetError(
+                f"{path}: '{key}' is a link that leads out of the file or in a circle; store its values in the file"
+            )
     return place
 
 
+def require_own(path: Path) -> None:
+    """Raise DatasetError unless the file itself holds whole all that it names, and memory has room for it."""
+    with opened(path) as file:
+        names: list[str] = []
+        file.visititems_links(lambda name, _: names.append(name))
+        found = {name: find(file, name, path) for name in names}
+        arrays = {name: data for name, data in found.items() if isinstance(data, h5py.Dataset)}
+        for name, data in arrays.items():
+            _require_stored(data, name, path)
+        require_memory(sum(data.nbytes for data in arrays.values()), f"{path}: it takes", "make a smaller file of it")
+
+
 def dataset(file: h5py.File, key: str, path: Path, layout: str) -> h5py.Dataset:
-    """Return an array of numbers, ready to be read, that the file itself holds whole; `layout` says whose file it is."""
+    """Return an array of numbers that the file itself holds whole, not read yet; `layout` says whose file it is."""
     found, not_theirs = find(file, key, path), f"this is not a file of {layout} layout"
     if found is None:
         there = one_line(", ".join(sorted(file)) or "nothing")
@@ -87,7 +102,7 @@ def _require_stored(data: h5py.Dataset, key: str, path: Path) -> None:
     """Raise DatasetError unless the file itself holds the whole array, in a form that can be read and has room."""
     made = data.id.get_create_plist()
     if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
-        raise DatasetError(f"{path}: '{key}' is stored in other files; store its values in the file itself")
+        raise DatasetError(f"{path}: '{key}' is stored in other files; store its values in the file")
     for number, _, _, name in (made.get_filter(position) for position in range(made.get_nfilters())):
         if not h5py.h5z.filter_avail(number):
             raise DatasetError(
@@ -103,7 +118,9 @@ def _require_stored(data: h5py.Dataset, key: str, path: Path) -> None:
         pieces = math.prod(shape)
         whole = data.id.get_storage_size() >= pieces * size
     if not whole:
-        raise DatasetError(f"{path}: '{key}' has {shape} numbers, not all of which were written; fetch or make it again")
+        raise DatasetError(
+            f"{path}: '{key}' has {shape} numbers, not all of which were written; fetch or make it again"
+        )
     require_memory(pieces * size, f"{path}: '{key}' takes", "make a smaller file of it")
 
 

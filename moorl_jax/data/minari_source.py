@@ -1,23 +1,31 @@
 """Datasets of the Minari library, as the same rows that D4RL's files hold."""
 
+import json
 import os
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import minari
 import numpy as np
 from gymnasium import spaces
 
-from moorl_jax.data.rows import Rows
-from moorl_jax.errors import DatasetError
+from moorl_jax.data import hdf5
+from moorl_jax.data.rows import Rows, as_float32
+from moorl_jax.errors import DatasetError, one_line
 
 HUB = "https://huggingface.co"
 PATIENCE = 5.0  #: seconds to wait for the hub
 
 
+def folder_of(name: str) -> Path:
+    """Return where the dataset lies or would lie in Minari's local directory."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets") / name
+
+
 def at_hand(name: str) -> bool:
     """Tell whether the dataset lies in Minari's local directory."""
-    return name in minari.list_local_datasets()
+    return (folder_of(name) / "data").is_dir()
 
 
 def download(name: str) -> None:
@@ -29,34 +37,52 @@ def download(name: str) -> None:
             urllib.request.urlopen(HUB, timeout=PATIENCE).close()
         minari.download_dataset(name)
     except Exception as error:
-        raise DatasetError(f"minari {name}: cannot be downloaded ({error}); {remedy}") from error
+        raise DatasetError(f"minari {name}: cannot be downloaded ({one_line(error)}); {remedy}") from error
 
 
 def read(name: str) -> Rows:
     """Read a local dataset; each episode's last observation is kept as that row's next observation.
 
-    Dictionaries of observations are flattened as gymnasium's FlattenObservation does.
+    Dictionaries of observations are flattened as gymnasium's FlattenObservation does. Raises DatasetError where that
+    cannot be done, or where the dataset names files outside of its own or code to run.
     """
+    columns: dict[str, list[Any]] = {key: [] for key in Rows.__dataclass_fields__}
     try:
+        _require_own(folder_of(name) / "data")
         dataset = minari.load_dataset(name)
-        columns: dict[str, list[Any]] = {key: [] for key in Rows.__dataclass_fields__}
         for episode in dataset.iterate_episodes():
+            if not len(episode.rewards):
+                raise DatasetError(f"minari {name}: episode {episode.id} has no steps; leave it out")
             observations = _flat(dataset.observation_space, episode.observations)
             columns["observations"].append(observations[:-1])
             columns["next_observations"].append(observations[1:])
             columns["actions"].append(episode.actions)
             columns["rewards"].append(episode.rewards)
-            columns["terminals"].append(episode.terminations)
+            columns["terminals"].append(episode.terminations.astype(bool))
             timeouts = episode.truncations & ~episode.terminations
             # Whatever cut an episode that is flagged neither way, the next one does not follow from it.
             timeouts[-1] = not episode.terminations[-1]
-            columns["timeouts"].append(timeouts)
-    except Exception as error:
-        raise DatasetError(f"minari {name}: cannot be read ({error}); delete it and download it again") from error
-    flags = ("terminals", "timeouts")
-    return Rows(
-        **{key: np.concatenate(parts).astype(bool if key in flags else np.float32) for key, parts in columns.items()}
-    )
+            columns["timeouts"].append(timeouts.astype(bool))
+        if not columns["rewards"]:
+            raise DatasetError(f"minari {name}: it has no episodes; record some, or choose another dataset")
+        joined = {key: np.concatenate(parts) for key, parts in columns.items()}
+    except DatasetError:
+        raise
+    except Exception as error:  # Minari raises errors of many kinds, assertions among them
+        raise DatasetError(
+            f"minari {name}: cannot be read ({one_line(error)}); move it away and download it again"
+        ) from error
+    flags = {key: joined.pop(key) for key in ("terminals", "timeouts")}
+    return Rows(**{key: as_float32(values, f"minari {name}: '{key}'") for key, values in joined.items()}, **flags)
+
+
+def _require_own(data: Path) -> None:
+    """Raise DatasetError where a dataset's files lead to others, or would make Minari run code that they name."""
+    metadata = json.loads((data / "metadata.json").read_text(encoding="utf-8"))
+    if not {"observation_space", "action_space"} <= set(metadata):
+        raise DatasetError(f"{data / 'metadata.json'}: it lacks the spaces, which Minari would make an environment for")
+    if metadata.get("data_format") == "hdf5":
+        hdf5.require_own(data / "main_data.hdf5")
 
 
 def _flat(space: spaces.Space, observations: Any) -> np.ndarray:

@@ -173,9 +173,13 @@ def _is_carried(task: Task) -> bool:
 
 
 def _outdated(task: Task, source: str) -> bool:
-    """Tell whether the file was made by an earlier version of its recipe."""
+    """Tell whether the file was made by an earlier version of its recipe; raise DatasetError if it does not say."""
+    path = file_of(task, source)
+    if source not in ("recipe", "embedded"):
+        return False
     if task.pixels:
-        return source == "recipe" and filming.outdated(file_of(task, source))
-    return source in ("recipe", "embedded") and hdf5.note(file_of(task, source), "version") != str(
-        recipe.VERSIONS[task.family]
-    )
+        return filming.outdated(path)
+    version = hdf5.note(path, "version")
+    if version is None:
+        raise DatasetError(f"{path}: it lacks a recipe's 'metadata/version'; move it away to make the dataset anew")
+    return version != str(recipe.VERSIONS[task.family])

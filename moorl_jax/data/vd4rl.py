@@ -51,7 +51,9 @@ def read(folder: Path, progress: Progress | None = None) -> Frames:
     small = [_columns(path, notes) for path in found]
     for path, each in zip(found, small, strict=True):
         if each["actions"].shape[1:] != small[0]["actions"].shape[1:]:
-            raise DatasetError(f"{path}: its actions are not those of {found[0].name}; the files are not of one dataset")
+            raise DatasetError(
+                f"{path}: its actions are not those of {found[0].name}; the files are not of one dataset"
+            )
     joined = {name: np.concatenate([each[name] for each in small]) for name in small[0]}
     frames: np.ndarray | None = None
     done = 0
@@ -152,7 +154,9 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
         size = math.prod(shape) * dtype.itemsize
         stored = archive.getinfo(f"{key}.npy").file_size - member.tell()
         if size != stored:
-            raise DatasetError(f"{path}: '{key}' of shape {shape} takes {size} bytes, {stored} are stored; leave it out")
+            raise DatasetError(
+                f"{path}: '{key}' of shape {shape} takes {size} bytes, {stored} are stored; leave it out"
+            )
         require_memory(size, f"{path}: '{key}' takes", "leave the file out")
         values = np.frombuffer(member.read(size), dtype)
     return values.reshape(shape, order="F" if columns_first else "C")

@@ -117,6 +117,7 @@ class TestLoad:
         episode = SimpleNamespace(**steps, terminations=never, truncations=never)
         dataset = SimpleNamespace(iterate_episodes=lambda: iter([episode, episode]), observation_space=None)
         monkeypatch.setattr(minari, "load_dataset", lambda _: dataset)
+        monkeypatch.setattr(minari_source, "_require_own", lambda _: None)
         rows = minari_source.read("any")
         assert rows.timeouts.tolist() == [False, False, True] * 2
 
