@@ -14,6 +14,7 @@ from benchmarks.collection import find_results, runs
 from benchmarks.published import Published, published_table
 from benchmarks.tables import DASH, MADE_HERE
 from moorl_jax.cli import guarded
+from moorl_jax.data.sources import FILE
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal
@@ -244,7 +245,7 @@ def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.Dat
     found = ours[of_agent & ((ours["protocol"] == protocol) | alone)]
     if found.empty:
         return found
-    seeds, original = found.groupby("result")["seed"].transform("size"), ~found["source"].isin(MADE_HERE)
+    seeds, original = found.groupby("result")["seed"].transform("size"), ~found["source"].isin({*MADE_HERE, FILE})
     order = ["original", "env_steps", "updates", "seeds", "finished"]
     largest = found.assign(seeds=seeds, original=original).sort_values(order).iloc[-1]
     return found[found["result"] == largest["result"]]

@@ -14,7 +14,8 @@ from moorl_jax.footage import Footage
 from moorl_jax.tasks import Task
 from moorl_jax.types import NStep, Progress, Transitions
 
-SOURCES = ("d4rl", "recipe", "embedded", "minari", "vd4rl")
+FILE = "file"  #: someone's own file: given by its path, or found in D4RL's place though it is not D4RL's
+SOURCES = ("d4rl", "recipe", "embedded", "minari", "vd4rl", FILE)
 _OR_MADE = "or make it from trained policies: --policies DIR"
 
 
@@ -48,7 +49,7 @@ def directory() -> Path:
 
 def file_of(task: Task, source: str) -> Path:
     """Return where the task's HDF5 file of that source lies or would lie; for images, the folder of their files."""
-    if source == "d4rl":
+    if source in ("d4rl", FILE):
         return d4rl.file_of(task)
     if task.pixels:
         return vd4rl.folder_of(task) if source == "vd4rl" else directory() / source / task.name
@@ -83,17 +84,25 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
 
     That is the data as it was published, a recipe's file, a recipe whose policies are at hand; else `d4rl`, which will
     be downloaded, or `vd4rl`, which will not, and after which comes a recipe that needs no policies.
-    Minari's tasks have Minari alone. `embedded` is never chosen silently. Raises UnknownNameError or NotAvailableError.
+    Minari's tasks have Minari alone. A file in D4RL's place that is not D4RL's is `file`. `embedded` is never chosen
+    silently. Raises UnknownNameError or NotAvailableError.
     """
     task.require()
     own = published(task)
+    foreign = own == "d4rl" and at_hand(task, own) and not d4rl.is_theirs(task)
     if source == "auto":
         if own == "minari" or at_hand(task, own):
-            return own
+            return FILE if foreign else own
         carried = own == "vd4rl" and _is_carried(task)
         return "recipe" if "recipe" in task.datasets and (at_hand(task, "recipe") or policies or carried) else own
     if source not in SOURCES:
         raise UnknownNameError("source", source, ["auto", *SOURCES])
+    if source == "d4rl" and foreign:
+        raise NotAvailableError(
+            f"{d4rl.file_of(task)}: its size is not that of D4RL's own; train on it by --source {FILE}, or move it away"
+        )
+    if source == FILE and foreign:
+        return source
     if source not in task.datasets:
         why = f" ({task.no_recipe})" if source == "recipe" and task.no_recipe else ""
         raise NotAvailableError(f"{task.name} has no source '{source}'{why}; it has {', '.join(task.datasets)}")
@@ -118,9 +127,10 @@ def make(
 def load(task: Task, source: str, policies: Path | None = None, progress: Progress | None = None) -> Dataset:
     """Return the task's data of that source, downloaded or made first where it is not at hand.
 
+    Its source is `file` where what lies in D4RL's place is not D4RL's.
     Raises DatasetError where it cannot be had or is faulty.
     """
-    if not at_hand(task, source) or _outdated(task, source):
+    if source != FILE and (not at_hand(task, source) or _outdated(task, source)):
         if source == "minari":
             minari_source.download(task.datasets[source])
         elif source == "d4rl":
@@ -132,6 +142,8 @@ def load(task: Task, source: str, policies: Path | None = None, progress: Progre
             )
         else:
             make(task, source, policies, progress=progress)
+    if source == "d4rl" and not d4rl.is_theirs(task):
+        source = FILE
     if source != "minari":
         return read(file_of(task, source), task, source, progress)
     rows = minari_source.read(task.datasets[source])

@@ -16,15 +16,44 @@ from moorl_jax.tasks import find
 
 
 @pytest.fixture
-def d4rl_file(hopper, hopper_rows):
+def own_file(hopper, hopper_rows):
+    """A file in D4RL's place that is not D4RL's."""
     path = d4rl.file_of(hopper)
     hdf5.write(path, hopper_rows, {})
     return path
 
 
+@pytest.fixture
+def d4rl_file(own_file, monkeypatch):
+    """The same, where D4RL's own is of its size."""
+    known = {"https://server/gym_mujoco_v2/hopper_medium-v2.hdf5": {"bytes": str(own_file.stat().st_size)}}
+    monkeypatch.setattr(d4rl, "_known", lambda: known)
+    return own_file
+
+
 class TestChoose:
     def test_an_original_file_comes_first(self, hopper, d4rl_file, tmp_path):
         assert sources.choose(hopper, policies=tmp_path) == "d4rl"
+
+    def test_a_file_is_not_d4rls_by_its_name_alone(self, hopper, own_file):
+        assert sources.choose(hopper) == sources.choose(hopper, "file") == "file"
+        with pytest.raises(NotAvailableError, match=r"hopper_medium-v2\.hdf5: its size is not that of D4RL's own"):
+            sources.choose(hopper, "d4rl")
+        for source in ("d4rl", "file"):
+            dataset = sources.load(hopper, source)
+            assert (dataset.source, len(dataset.rows.rewards)) == ("file", 2000)
+
+    def test_where_d4rls_size_is_not_known_its_name_must_do(self):
+        task = find("relocate-human-v1")
+        d4rl.file_of(task).parent.mkdir(parents=True)
+        d4rl.file_of(task).touch()
+        assert sources.choose(task) == "d4rl"
+
+    def test_a_file_that_is_not_there_is_not_made(self, hopper, tmp_path):
+        with pytest.raises(NotAvailableError, match="no source 'file'"):
+            sources.choose(hopper, "file", tmp_path)
+        with pytest.raises(DatasetError, match="no such file"):
+            sources.load(hopper, "file", tmp_path)
 
     def test_a_recipe_comes_next(self, hopper, tmp_path):
         assert sources.choose(hopper, policies=tmp_path) == "recipe"
@@ -56,7 +85,7 @@ class TestChoose:
 class TestLoad:
     def test_an_original_file(self, hopper, d4rl_file, hopper_rows):
         dataset = sources.load(hopper, "d4rl")
-        assert dataset.fingerprint == hopper_rows.fingerprint()
+        assert (dataset.source, dataset.fingerprint) == ("d4rl", hopper_rows.fingerprint())
         assert len(dataset.transitions) == 2000 - hopper_rows.timeouts[:-1].sum() - 1
 
     def test_a_faulty_file_is_refused(self, hopper, hopper_rows):
