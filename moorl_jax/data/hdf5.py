@@ -12,7 +12,8 @@ import numpy as np
 from moorl_jax.data.rows import Rows, as_float32, require_memory
 from moorl_jax.errors import DatasetError, one_line
 
-COLUMNS = ("rewards", "terminals", "timeouts")  #: what D4RL may store as (N, 1)
+FLAGS = ("terminals", "timeouts")
+COLUMNS = ("rewards", *FLAGS)  #: what D4RL may store as (N, 1)
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 SMALLEST_USER_BLOCK = 512  #: bytes before the signature; others are twice, four times, ... as long
 MOST_LINKS = 16  #: followed from a key to what it names, as HDF5 itself does
@@ -25,16 +26,12 @@ def read(path: Path) -> Rows:
     not itself hold what it names: nothing outside it is ever read.
     """
     with opened(path) as file:
-        arrays: dict[str, np.ndarray | None] = {
-            key: as_float32(_values(file, key, path), f"{path}: '{key}'")
-            for key in ("observations", "actions", "rewards")
+        optional = [key for key in ("timeouts", "next_observations") if find(file, key, path) is not None]
+        arrays = {
+            key: (_flags if key in FLAGS else _numbers)(file, key, path)
+            for key in ("observations", "actions", "rewards", "terminals", *optional)
         }
-        arrays["terminals"] = _flags(file, "terminals", path)
-        arrays["timeouts"] = _flags(file, "timeouts", path) if find(file, "timeouts", path) else None
-        key = "next_observations"
-        has_next = find(file, key, path) is not None
-        arrays[key] = as_float32(_values(file, key, path), f"{path}: '{key}'") if has_next else None
-        return Rows(**arrays)  # type: ignore[arg-type]
+        return Rows(**{"timeouts": None, **arrays})  # type: ignore[arg-type]
 
 
 def note(path: Path, name: str) -> str | None:
@@ -128,6 +125,10 @@ def _values(file: h5py.File, key: str, path: Path) -> np.ndarray:
     """Return one array, whatever its numeric type; a column of scalars as a vector, as D4RL stores some."""
     values: np.ndarray = dataset(file, key, path, "D4RL's")[()]
     return values[:, 0] if key in COLUMNS and values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _numbers(file: h5py.File, key: str, path: Path) -> np.ndarray:
+    return as_float32(_values(file, key, path), f"{path}: '{key}'")
 
 
 def _flags(file: h5py.File, key: str, path: Path) -> np.ndarray:

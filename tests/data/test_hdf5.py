@@ -28,6 +28,40 @@ def test_the_layout_is_d4rls(file):
         assert opened["observations"].compression == "gzip"
 
 
+def soft_links(path, arrays):
+    with h5py.File(path, "w") as file:
+        for name, value in arrays.items():
+            file[f"data/{name}"] = value
+            file[name] = h5py.SoftLink(f"data/{name}" if name == "rewards" else f"/data/{name}")
+
+
+def saved(opening=None, convert=lambda value: value, **filters):
+    def save(path, arrays):
+        with h5py.File(path, "w", **(opening or {})) as file:
+            for name, value in arrays.items():
+                file.create_dataset(name, data=convert(value), **filters)
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        pytest.param(saved({"userblock_size": 512}), id="user block"),
+        pytest.param(saved({"userblock_size": 4096}), id="longer user block"),
+        pytest.param(saved({"libver": "latest"}), id="latest format"),
+        pytest.param(saved(compression="lzf", shuffle=True, fletcher32=True), id="other filters"),
+        pytest.param(saved(chunks=True, maxshape=None), id="resizable"),
+        pytest.param(saved(convert=lambda v: v.astype(v.dtype if v.dtype == bool else np.float64)), id="float64"),
+        pytest.param(saved(convert=lambda v: v.astype(v.dtype.newbyteorder(">"))), id="big-endian"),
+        pytest.param(soft_links, id="links within the file"),
+    ],
+)
+def test_other_forms_of_hdf5_are_read(save, tmp_path, hopper_rows):
+    save(tmp_path / "x.hdf5", hopper_rows.arrays())
+    assert hdf5.read(tmp_path / "x.hdf5").fingerprint() == hopper_rows.fingerprint()
+
+
 def test_columns_of_rewards_and_flags_are_flattened(file, hopper_rows):
     with h5py.File(file, "r+") as opened:
         rewards = opened["rewards"][()]

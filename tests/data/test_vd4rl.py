@@ -68,6 +68,18 @@ def test_both_layouts_are_read_byte_by_byte(write, tmp_path):
     assert returns == pytest.approx([each["reward"].sum() for each in made])
 
 
+def test_an_episode_whose_flags_have_a_row_more_is_read_with_a_note(tmp_path):
+    """V-D4RL published such files of humanoid_walk (conglu1997/v-d4rl, issue 13)."""
+    write_npz(tmp_path)
+    whole = vd4rl.read(tmp_path)
+    assert whole.notes == ()
+    file, episode = vd4rl.files(tmp_path)[0], next(episodes())
+    np.savez_compressed(file, **episode | {name: np.append(episode[name], False) for name in ("is_first", "is_last")})
+    uneven = vd4rl.read(tmp_path)
+    assert uneven.fingerprint() == whole.fingerprint()
+    assert uneven.notes == (f"{file.name}: its flags have 6 rows, all else has 5; the last flag is left out",)
+
+
 def test_what_a_first_row_holds_beside_its_frame_is_of_no_account(tmp_path):
     write_npz(tmp_path)
     clean = vd4rl.read(tmp_path)
