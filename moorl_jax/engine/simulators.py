@@ -36,7 +36,8 @@ class Simulators:
         self, task: Task, prepared: Prepared, seeds: tuple[int, ...], returns: ReturnsToGo | None, env_steps: int
     ):
         self._prepared, self._seeds, self._returns, self._horizon = prepared, seeds, returns, task.horizon
-        self._environments = [make_environment(task) for _ in seeds]
+        beside_data = prepared.transitions is not None
+        self._environments = [make_environment(task, as_data=beside_data) for _ in seeds]
         self._episodes = [0 for _ in seeds]  # begun so far
         self._taken = 0  # env steps of each seed
         self._ends = np.zeros((len(seeds), env_steps), np.int8)  # how episodes ended at each of them, 0 where none did
