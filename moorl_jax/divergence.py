@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+DASH = "–"  #: where there is no figure
+
 
 def finite(actions: np.ndarray) -> np.ndarray:
     """Tell which of the actions, (..., action size), are finite, (...)."""
@@ -34,9 +36,9 @@ class OverSeeds:
         return cls(mean, float(array.std()) if len(array) > 1 else np.nan, len(array), diverged)
 
     def told(self, figure: str) -> str:
-        """Return the figure, or `diverged 1/3` in its place where one of three seeds did; `–` of no seeds."""
+        """Return the figure, or `diverged 1/3` in its place where one of three seeds did; a dash of no seeds."""
         if not self.diverged:
-            return figure if self.seeds else "–"
+            return figure if self.seeds else DASH
         return "diverged" if self.seeds == 1 else f"diverged {self.diverged}/{self.seeds}"
 
     def __str__(self) -> str:

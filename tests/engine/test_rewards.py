@@ -45,9 +45,7 @@ def played_in_the_kitchen(task):
         meddle(inner, step)
         action = rng.uniform(-1, 1, 9).astype(np.float32)
         seen, *_ = environment.step(action)
-        complete = sum(
-            np.linalg.norm(seen[place : place + len(goal)] - goal) < 0.3 for place, goal in MOVED.values()
-        )
+        complete = sum(np.linalg.norm(seen[place : place + len(goal)] - goal) < 0.3 for place, goal in MOVED.values())
         row = {"observations": seen, "actions": action, "rewards": complete, "terminals": False, "timeouts": False}
         for name, value in row.items():
             columns[name].append(value)
