@@ -15,6 +15,7 @@ from benchmarks.published import Published, published_table
 from benchmarks.tables import DASH, MADE_HERE
 from moorl_jax.cli import guarded
 from moorl_jax.data.sources import FILE
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal
@@ -124,11 +125,13 @@ def frame(section: Section, ours: pd.DataFrame) -> pd.DataFrame:
         for agent in section.agents:
             row: dict[str, Any] = {"task": task, "agent": agent}
             found = _largest(ours, task, agent, section.protocol)
-            row |= {"mean": np.nan, "std": np.nan, "seeds": 0, "source": "", "updates": 0, "env_steps": 0}
+            if section.phase == "offline" and len(found):
+                found = found[found["learned_offline"]]  # what passes over that phase has no score there
+            over = OverSeeds.of(found[scored] if len(found) else [])
+            row |= {"mean": over.mean, "std": over.std, "seeds": over.seeds, "diverged": over.diverged}
+            row |= {"source": "", "updates": 0, "env_steps": 0}
             if len(found):
                 first = found.iloc[0]
-                std = found[scored].std(ddof=0) if len(found) > 1 else np.nan
-                row |= {"mean": found[scored].mean(), "std": std, "seeds": len(found)}
                 row |= {"source": first["source"], "env_steps": first["env_steps"] if scored == "last" else 0}
                 row |= {"updates": first["updates"] if first["learned_offline"] else 0}
             known = theirs.get((task, agent))
@@ -147,7 +150,7 @@ def text(numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> pd.DataFra
     rows: dict[str, dict[str, str]] = {}
     for number in numbers.to_dict("records"):
         row = rows.setdefault(str(number["task"]), {"task": str(number["task"])})
-        here = _spread(number["mean"], number["std"])
+        here = str(OverSeeds(number["mean"], number["std"], number["seeds"], number["diverged"]))
         if number["seeds"]:
             here += f" {marks[_kind(number)]}"
         row[str(number["agent"])] = f"{here} {_sign(number)} {_spread(number['published'], number['published std'])}"
@@ -167,7 +170,8 @@ def legend(paper: Paper, numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str
         f"{paper.note} Normalized scores at the last evaluation, mean ± population standard deviation over seeds: "
         "ours, then the published figure, which is of the original data and those authors' settings. "
         f"< and >: ours is lower or higher (Welch's t test, two-sided, {ALPHA:.0%}, not corrected for the number of "
-        "tests); ≈: not told apart; /: not tested, for want of seeds or of a deviation.",
+        "tests); ≈: not told apart; /: not tested, for want of seeds or of a deviation. Diverged 1/3: one of three "
+        "seeds did, and there is no mean.",
         f"Ours: {'; '.join(kinds)}." if kinds else "Ours: none has been run.",
         "Recipe and embedded data was regenerated here and is not D4RL's or V-D4RL's: a difference may be the data's, "
         "and the budget's where ours is the smaller.",

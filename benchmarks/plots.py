@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 
 from benchmarks.statistics import Scores, profile
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.tasks import Task
 
@@ -22,9 +23,9 @@ DATA_MEAN = "dataset mean"  #: what its line is called
 def curves(finished: list[tuple[str, Result]], path: Path) -> None:
     """Draw one panel a task and budget: the mean score over seeds against updates or env steps, by each result's label.
 
-    A band is one standard deviation. Where there are both, updates and env steps share the axis: updates up to the
-    switch, env steps after it. The dashed line is the dataset's own mean score. A single evaluation is no curve, and
-    without curves there is no picture.
+    A band is one standard deviation. A curve ends where a seed has diverged, and a note says how many did. Where there
+    are both, updates and env steps share the axis: updates up to the switch, env steps after it. The dashed line is the
+    dataset's own mean score. A single evaluation is no curve, and without curves there is no picture.
     """
     finished = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
     panels = list(dict.fromkeys(_panel(result) for _, result in finished))
@@ -46,12 +47,14 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
         task, updates, env_steps = panel
         begins_offline = any((result.curves["env_steps"] == 0).any() for _, result in here)
         offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
+        notes: list[str] = []
         for label, result in here:
             # Of two evaluations at one moment, on either side of a switch, the later.
-            scores = result.curves.pivot_table(
-                index=["updates", "env_steps"], columns="seed", values="score", aggfunc="last"
-            )
-            mean, std = scores.mean(axis=1), scores.std(axis=1, ddof=0)
+            by_moment = result.curves.groupby(["updates", "env_steps", "seed"])["score"].last(skipna=False)
+            scores = by_moment.unstack("seed")
+            mean, std = scores.mean(axis=1, skipna=False), scores.std(axis=1, ddof=0, skipna=False)
+            ever = OverSeeds.of(np.where(scores.isna().any(), np.nan, 0.0))
+            notes += [f"{label}: {ever}"] * bool(ever.diverged)
             done, steps = (scores.index.get_level_values(level).to_numpy() for level in ("updates", "env_steps"))
             x = done
             if env_steps:
@@ -73,6 +76,7 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
         if offline_width:
             _name_both_phases(axis, updates, env_steps, offline_width)
         axis.grid(alpha=0.3)
+        axis.text(0.02, 0.02, "\n".join(notes), transform=axis.transAxes, fontsize="x-small")
     lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
     figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=abreast, fontsize="small")
     figure.savefig(path, dpi=130)
@@ -92,9 +96,9 @@ def _unit(task: Task) -> str:
 
 def profiles(of_agents: dict[str, Scores], path: Path) -> None:
     """Draw each agent's performance profile, the share of its runs above a score, with its 95 % band."""
-    lowest = min(0.0, *(task.min() for scores in of_agents.values() for task in scores))
-    highest = max(task.max() for scores in of_agents.values() for task in scores)
-    thresholds = np.linspace(lowest, highest, 60)
+    every = np.concatenate([task for scores in of_agents.values() for task in scores])
+    # A run that diverged, whose score is NaN, is above no threshold and sets none.
+    thresholds = np.linspace(np.fmin.reduce(every, initial=0.0), np.fmax.reduce(every, initial=0.0), 60)
     figure, axis = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
     for agent, scores in of_agents.items():
         shares = profile(scores, thresholds)

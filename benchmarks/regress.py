@@ -20,6 +20,7 @@ from moorl_jax.agents.overrides import override
 from moorl_jax.cli import guarded
 from moorl_jax.data import Dataset, Rows, recipe
 from moorl_jax.data.plans import EMBEDDED, Actor
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
@@ -104,6 +105,8 @@ def measure(seeds: list[int], display: Display) -> pd.DataFrame:
 def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     """Return a row per training and figure: the means then and now, the adjusted p value, and whether it alarms.
 
+    `seeds` tells whether any diverged.
+
     Raises MoorlError where the baseline is of other trainings.
 
     Holm's correction over all rows: without a change one of them alarms in at most 1 % of cases. Scores are compared by
@@ -123,10 +126,11 @@ def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
                 {
                     "training": training,
                     "figure": figure.name,
-                    "baseline": then.mean(),
-                    "baseline std": then.std(),
-                    "now": here.mean(),
-                    "now std": here.std(),
+                    "baseline": then.mean(skipna=False),
+                    "baseline std": then.std(skipna=False),
+                    "now": here.mean(skipna=False),
+                    "now std": here.std(skipna=False),
+                    "seeds": OverSeeds.of(here),
                     "p": p,
                 }
             )
@@ -173,8 +177,8 @@ def regress(
             row["training"],
             row["figure"],
             f"{row['baseline']:.3g} ± {row['baseline std']:.2g}",
-            f"{row['now']:.3g} ± {row['now std']:.2g}",
-            f"{row['now'] - row['baseline']:+.3g}",
+            row["seeds"].told(f"{row['now']:.3g} ± {row['now std']:.2g}"),
+            row["seeds"].told(f"{row['now'] - row['baseline']:+.3g}"),
             f"{row['p']:.2g}",
             "worse" if row["alarm"] and row["figure"] == "score" else "moved" if row["alarm"] else "",
         )

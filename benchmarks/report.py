@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import typer
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,9 +22,10 @@ from PIL import Image
 
 from benchmarks import papers, plots
 from benchmarks.collection import BUDGET, find_results, one_each, runs, scores
-from benchmarks.statistics import AGGREGATES, Estimate, aggregate, improvement
+from benchmarks.statistics import AGGREGATES, aggregate, improvement
 from benchmarks.tables import DASH, OTHER_SCALES
 from moorl_jax.cli import guarded
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import terminal
@@ -144,21 +144,18 @@ def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
 def _score(seeds: pd.DataFrame) -> Entry:
     if seeds.empty:
         return Entry(DASH, MISSING)
-    last, result = seeds["last"].to_numpy(), int(seeds["result"].iloc[0])
-    if np.isnan(last).any():
-        return Entry("diverged", MISSING, result)
-    spread = f" ± {last.std():.1f}" if len(last) > 1 else ""
-    return Entry(f"{last.mean():.1f}{spread} ({seeds['best'].mean():.1f})", last.mean(), result)
+    over, result = OverSeeds.of(seeds["last"]), int(seeds["result"].iloc[0])
+    if over.diverged:
+        return Entry(str(over), MISSING, result)
+    return Entry(f"{over} ({seeds['best'].mean():.1f})", over.mean, result)
 
 
 def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
     """Return a row an agent: every aggregate of its last scores with its interval, and the IQM of its best ones."""
     rows = []
     for agent, table in shared.items():
-        last = {name: aggregate(name, scores(table)) for name in AGGREGATES}
-        best = aggregate("IQM", scores(table, "best"))
-        found = [*last.values(), best]
-        rows.append([Entry(agent, agent), *(Entry(_interval(each), each.value) for each in found)])
+        last = [_aggregated(name, table, "last") for name in AGGREGATES]
+        rows.append([Entry(agent, agent), *last, _aggregated("IQM", table, "best")])
     return Grid(["agent", *AGGREGATES, "IQM of best scores"], rows)
 
 
@@ -171,8 +168,11 @@ def _improvements(shared: dict[str, pd.DataFrame]) -> Grid:
     return Grid(["pair", "probability of improvement"], rows)
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
+def _aggregated(name: str, table: pd.DataFrame, column: str) -> Entry:
+    """Return an aggregate of an agent's runs; none, but how many diverged, where any did."""
+    over, found = OverSeeds.of(table[column]), aggregate(name, scores(table, column))
+    told = over.told(f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]")
+    return Entry(told, MISSING if over.diverged else found.value)
 
 
 def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Result]]:

@@ -32,6 +32,9 @@ class Estimate:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
+
+
 def mean(scores: Scores) -> Any:
     """Return the mean over tasks of their means over seeds."""
     return np.mean([task.mean(axis=-1) for task in scores], axis=0)
@@ -61,12 +64,17 @@ AGGREGATES: dict[str, Callable[[Scores], Any]] = {
 
 
 def aggregate(name: str, scores: Scores) -> Estimate:
-    """Return one of AGGREGATES over an agent's tasks, its interval by a bootstrap stratified by task."""
+    """Return one of AGGREGATES over an agent's tasks, its interval by a bootstrap stratified by task.
+
+    It is unknown where a run diverged, whose score is NaN: of the others alone it would be better than the agent is.
+    """
+    if any(np.isnan(task).any() for task in scores):
+        return UNKNOWN
     return _bootstrapped(AGGREGATES[name], scores)
 
 
 def profile(scores: Scores, thresholds: np.ndarray) -> list[Estimate]:
-    """Return the performance profile: at each threshold the share of runs that score above it."""
+    """Return the performance profile: at each threshold the share of runs above it, where none is that diverged."""
 
     def above(threshold: float) -> Callable[[Scores], Any]:
         return lambda drawn: np.mean([(task > threshold).mean(axis=-1) for task in drawn], axis=0)

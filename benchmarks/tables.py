@@ -1,6 +1,5 @@
 """Score tables: one row a task, one column an agent, the published figure beside ours."""
 
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -13,71 +12,62 @@ from benchmarks.cells import Cell
 from benchmarks.published import published_scores
 from benchmarks.runner import Outcome
 from moorl_jax.data.sources import FILE
+from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
 
-DASH = "–"
 OTHER_SCALES = "Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns."
 MADE_HERE = {"recipe", "embedded"}  #: sources whose data is not the original
 
 
 def score_frame(outcomes: list[Outcome]) -> pd.DataFrame:
-    """Return the scores as numbers: a row per task, per agent the mean, std and published mean.
+    """Return the scores as numbers: a row per task, per agent mean, std, how many seeds diverged and published mean.
 
-    The protocol offline-to-online adds mean and std at the end of the offline phase, of agents that have one.
+    The protocol offline-to-online adds the like at the end of the offline phase, of agents that have one.
 
     `dataset` is the normalized mean return of the data's episodes, the yardstick for imitation. Cells without a
-    result are NaN.
+    result are NaN, and so are means of which a seed diverged.
     """
-    published = published_scores()
-    rows: dict[str, dict[str, object]] = {}
-    for outcome in outcomes:
-        cell = outcome.cell
-        row = rows.setdefault(cell.task.name, {"task": cell.task.name, "source": cell.source, "dataset": np.nan})
-        scores = outcome.result.last_scores() if outcome.result else np.array([np.nan])
-        known = published.get((cell.task.name, cell.agent)) if cell.protocol == "offline" else None
-        if cell.protocol == "offline-to-online":
-            before = outcome.result.offline_scores() if outcome.result else scores
-            row[f"{cell.agent} offline"] = before.mean() if len(before) else np.nan
-            row[f"{cell.agent} offline std"] = before.std() if len(before) else np.nan
-        row[cell.agent] = scores.mean()
-        row[f"{cell.agent} std"] = scores.std()
-        row[f"{cell.agent} published"] = known.mean if known else np.nan
-        successes = outcome.result.last_successes() if outcome.result else np.array([])
-        if len(successes):
-            row[f"{cell.agent} success"] = successes.mean()
-        if outcome.result and cell.source != NO_SOURCE:
-            row["source"] = cell.source
-            row["dataset"] = cell.task.score(outcome.result.provenance["dataset_mean_return"])
-    return pd.DataFrame(list(rows.values()))
+    return pd.DataFrame([in_numbers(row) for row in _rows(outcomes)])
+
+
+def in_numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with each figure over seeds as three: its mean, its deviation, and how many seeds diverged."""
+    numbers: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, OverSeeds):
+            numbers |= {name: value.mean, f"{name} std": value.std, f"{name} diverged": value.diverged}
+        else:
+            numbers[name] = value
+    return numbers
 
 
 def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return the scores as a person reads them: `mean ± std (published)`, a mean row under several tasks."""
-    numbers = score_frame(outcomes)
+    found = _rows(outcomes)
     agents = list(dict.fromkeys(outcome.cell.agent for outcome in outcomes))
     failed = {(o.cell.task.name, o.cell.agent): word for o in outcomes if (word := _failure(o))}
-    several_seeds = len(outcomes[0].cell.seeds) > 1
     # By default agents that cannot learn offline alone follow another protocol than the rest.
     tuned = {outcome.cell.agent for outcome in outcomes if outcome.cell.protocol == "offline-to-online"}
     rows = []
-    for number in numbers.to_dict("records"):
-        row = {"task": number["task"], "source": number["source"], "dataset mean": _figure(number["dataset"])}
+    for of_task in found:
+        row = {"task": of_task["task"], "source": of_task["source"], "dataset mean": _figure(of_task["dataset"])}
         for agent in agents:
-            ours = _with_spread(number, agent, several_seeds)
+            ours = str(of_task.get(agent, DASH))
             if agent in tuned:
-                ours = f"{_with_spread(number, f'{agent} offline', several_seeds)} → {ours}"
-            ours += _succeeding(number.get(f"{agent} success", np.nan))
-            row[agent] = failed.get((number["task"], agent), ours) + _in_brackets(number[f"{agent} published"])
+                ours = f"{of_task.get(f'{agent} offline', DASH)} → {ours}"
+            ours += _succeeding(of_task.get(f"{agent} success", np.nan))
+            known = of_task.get(f"{agent} published", np.nan)
+            row[agent] = failed.get((of_task["task"], agent), ours) + _in_brackets(known)
         rows.append(row)
     one_scale = len({outcome.cell.task.pixels for outcome in outcomes}) == 1
     if len(rows) > 1 and one_scale and not any(_without_dataset(outcome) for outcome in outcomes):
         # A mean over some of the tasks would not compare with a mean over all.
-        mean = {"task": "mean", "source": "", "dataset mean": _figure(numbers["dataset"].mean(skipna=False))}
+        mean = {"task": "mean", "source": "", "dataset mean": _figure(np.mean([row["dataset"] for row in found]))}
         for agent in agents:
-            published = numbers[f"{agent} published"].mean(skipna=False)
-            mean[agent] = _figure(numbers[agent].mean(skipna=False)) + _in_brackets(published)
+            published = np.mean([row.get(f"{agent} published", np.nan) for row in found])
+            mean[agent] = _over_tasks(found, agent) + _in_brackets(float(published))
             if agent in tuned:
-                mean[agent] = f"{_figure(numbers[f'{agent} offline'].mean(skipna=False))} → {mean[agent]}"
+                mean[agent] = f"{_over_tasks(found, f'{agent} offline')} → {mean[agent]}"
         rows.append(mean)
     frame = pd.DataFrame(rows)
     return frame if _with_data(outcomes) else frame.drop(columns=["source", "dataset mean"])
@@ -159,6 +149,27 @@ def over_seeds(cell: Cell) -> str:
     return f"mean ± population standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
 
 
+def _rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """Return what tables hold, a row per task; scores are OverSeeds."""
+    published = published_scores()
+    rows: dict[str, dict[str, Any]] = {}
+    for outcome in outcomes:
+        cell = outcome.cell
+        row = rows.setdefault(cell.task.name, {"task": cell.task.name, "source": cell.source, "dataset": np.nan})
+        known = published.get((cell.task.name, cell.agent)) if cell.protocol == "offline" else None
+        if cell.protocol == "offline-to-online":
+            row[f"{cell.agent} offline"] = OverSeeds.of(outcome.result.offline_scores() if outcome.result else [])
+        row[cell.agent] = OverSeeds.of(outcome.result.last_scores() if outcome.result else [])
+        row[f"{cell.agent} published"] = known.mean if known else np.nan
+        successes = outcome.result.last_successes() if outcome.result else np.array([])
+        if len(successes):
+            row[f"{cell.agent} success"] = successes.mean()
+        if outcome.result and cell.source != NO_SOURCE:
+            row["source"] = cell.source
+            row["dataset"] = cell.task.score(outcome.result.provenance["dataset_mean_return"])
+    return list(rows.values())
+
+
 def _scale(of_images: set[bool]) -> str:
     """Say what a score is, by whether there are tasks seen as images and others."""
     if of_images == {True}:
@@ -181,9 +192,13 @@ def _moment(cell: Cell) -> str:
     )
 
 
-def _with_spread(number: dict[Hashable, Any], column: str, several_seeds: bool) -> str:
-    mean, std = number[column], number[f"{column} std"]
-    return _figure(mean) + (f" ± {_figure(std)}" if several_seeds and not np.isnan(mean) else "")
+def _over_tasks(rows: list[dict[str, Any]], column: str) -> str:
+    """Return the mean of a column over tasks, which there is where each has one; else how many runs diverged."""
+    tasks = [row.get(column, OverSeeds.of([])) for row in rows]
+    if not all(task.seeds for task in tasks):
+        return DASH
+    seeds, diverged = (sum(getattr(task, name) for task in tasks) for name in ("seeds", "diverged"))
+    return str(OverSeeds(float(np.mean([task.mean for task in tasks])), np.nan, seeds, diverged))
 
 
 def _figure(value: float) -> str:
@@ -193,7 +208,8 @@ def _figure(value: float) -> str:
 def _failure(outcome: Outcome) -> str:
     """Return a word for why there is no score, nothing if there is one."""
     if outcome.result is not None:
-        return "diverged" if np.isnan(outcome.result.last_scores()).any() else ""
+        over = OverSeeds.of(outcome.result.last_scores())
+        return str(over) if over.diverged else ""
     return "no data" if outcome.no_data else "failed"
 
 

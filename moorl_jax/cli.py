@@ -17,6 +17,7 @@ from moorl_jax.agents import AGENTS
 from moorl_jax.agents.overrides import override
 from moorl_jax.data import Dataset, Rows, sources
 from moorl_jax.data.rows import suspicions
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.trainer import needs_data
@@ -266,10 +267,11 @@ def eval_command(
     seeds = tuple(result.config["seeds"])
     policies = jax.device_get(jax.vmap(agent.policy)(states))
     played = evaluate(agent, result.task, normalizer, policies, seeds, episodes, round_)
-    scores = np.array([[result.task.score(value) for value in row] for row in played.returns]).mean(axis=1)
+    scores = np.array([result.task.score(value) for value in played.returns.mean(axis=1)])
     _scores(f"{result.config['agent']} on {result.task.name}, {episodes} episodes", seeds, scores)
-    if not np.isnan(played.successes).any():
-        console.print(f"success rate: {100 * played.successes.mean():.1f} %", highlight=False)
+    if (rates := played.success_rates()) is not None:
+        rate = OverSeeds.of(100 * rates)
+        console.print(f"success rate: {rate.told(f'{rate.mean:.1f} %')}", highlight=False)
 
 
 def main() -> None:
@@ -312,7 +314,7 @@ def _seeds(text: str) -> int | list[int]:
 
 def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
     table = Table(*(f"seed {seed}" for seed in seeds), "mean ± std")
-    table.add_row(*(f"{score:.1f}" for score in scores), f"{scores.mean():.1f} ± {scores.std():.1f}")
+    table.add_row(*(str(OverSeeds.of([score])) for score in scores), str(OverSeeds.of(scores)))
     console.print(title, highlight=False)
     console.print(table)
 

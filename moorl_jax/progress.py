@@ -1,7 +1,6 @@
 """Progress on a terminal: a bar while data is made or an agent trains; plain lines where there is no terminal."""
 
 import itertools
-import math
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -98,7 +97,7 @@ class Display:
 
         def advance(report: Report) -> None:
             rate = "" if report.unit == "evaluations" else f"{report.rate:,.0f} {report.unit}/s"
-            score = "" if math.isnan(report.score) else f"score {report.score:.1f}"
+            score = f"score {report.score.told(f'{report.score.mean:.1f}')}" if report.score.seeds else ""
             note = "  ".join(filter(None, (rate, score)))
             description = f"{report.phase}: {name}"
             self._progress.update(bar, completed=report.done, total=report.total, note=note, description=description)

@@ -160,6 +160,16 @@ def test_train_then_eval(call, embedded, tmp_path):
     assert "2 episodes" in evaluated.output
 
 
+def test_what_diverged_is_said_to_have(call, embedded, tmp_path):
+    out = tmp_path / "run"
+    words = ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--updates", 10]
+    words += ["--set", "hidden=(8, 8)", "--set", "learning_rate=1e38", "--episodes", 1, "--seeds", 2, "--out", out]
+    for answer in (call(*words), call("eval", out, "--episodes", "1")):
+        assert answer.exit_code == 0, answer.output
+        assert answer.output.count("diverged") >= 3
+        assert "diverged 2/2" in answer.output
+
+
 def test_a_wrong_override_is_named(call, embedded, tmp_path):
     where = ("--task", "hopper-medium-v2", "--source", "embedded", "--out", tmp_path / "run")
     result = call("train", "--agent", "bc", *where, "--set", "hiden=(8,)")

@@ -8,11 +8,12 @@ import pytest
 import moorl_jax
 
 ROOT = Path(moorl_jax.__file__).parent
-LEAVES = {"types", "errors", "footage", "cores", "locks"}
+LEAVES = {"types", "errors", "footage", "cores", "locks", "divergence"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
     "cores": set(),
+    "divergence": set(),
     "locks": {"errors"},
     "footage": {"types"},
     "nets": LEAVES,

@@ -7,10 +7,10 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.runner import Outcome
-from benchmarks.statistics import Estimate, difference, improvement
+from benchmarks.statistics import UNKNOWN, Estimate, difference, improvement
 from benchmarks.studies.study import Section
-from benchmarks.tables import DASH
 from moorl_jax.agents import Subroutine
+from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import Result
 from moorl_jax.tasks import Task
 from moorl_jax.tasks.catalogue import FINISHED, SUCCESSFUL
@@ -18,7 +18,6 @@ from moorl_jax.tasks.catalogue import FINISHED, SUCCESSFUL
 SPARSE = (FINISHED, SUCCESSFUL)
 FEWEST_TASKS = 5  #: for a rank correlation
 FEWEST_SEEDS = 3  #: for an answer; of two against two, one in six lies wholly above the other by chance
-UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 TUNED_FROM = {"tune_iql": "recommend_iql", "tune_pex": "recommend_iql", "tune_cal_ql": "recommend_cal_ql"}
 
 
@@ -27,7 +26,9 @@ def sections(outcomes: list[Outcome]) -> list[Section]:
     runs = [_Run.of(outcome) for outcome in outcomes if outcome.result]
     if len({run.alone for run in runs}) < 2:
         return []
-    never = [name for name, here in _by_task(runs) if here[0].sparse and not any(run.finals.any() for run in here)]
+    never = [
+        name for name, here in _by_task(runs) if here[0].sparse and not any((run.finals > 0).any() for run in here)
+    ]
     return [_winners(runs), _learners(runs), _answers([run for run in runs if run.task.name not in never], never)]
 
 
@@ -50,7 +51,7 @@ class _Run:
     agent: str
     how: tuple[tuple[str, ...], str] | None  #: what is validated and by what; None without validation
     alone: bool  #: whether it is the online learner alone
-    finals: np.ndarray  #: (seeds,), rates of success where success alone is paid for, else scores
+    finals: np.ndarray  #: (seeds,), rates of success where success alone is paid for, else scores; NaN if diverged
     result: Result
 
     @property
@@ -61,10 +62,12 @@ class _Run:
     @classmethod
     def of(cls, outcome: Outcome) -> "_Run":
         assert outcome.result is not None
-        agent, successes = outcome.cell.settings.agent, outcome.result.last_successes()
+        agent, finals = outcome.cell.settings.agent, outcome.result.last_scores()
+        # Where all seeds diverged before their first step no rate of success was told; their scores are NaN likewise.
+        if outcome.cell.task.rewards in SPARSE and len(outcome.result.last_successes()):
+            finals = outcome.result.last_successes()
         alone = not isinstance(agent, Subroutine)
         how = (agent.validated, agent.validation) if isinstance(agent, Subroutine) and agent.validated else None
-        finals = successes if outcome.cell.task.rewards in SPARSE else outcome.result.last_scores()
         return cls(outcome.cell.task, outcome.cell.label, outcome.cell.agent, how, alone, finals, outcome.result)
 
 
@@ -76,18 +79,19 @@ def _winners(runs: list[_Run]) -> Section:
     rows = []
     for name, here in _by_task(runs):
         alone = next((run for run in here if run.alone), None)
-        best = max((run for run in here if not run.alone), key=lambda run: run.finals.mean(), default=None)
-        if alone is None or best is None:
+        subroutines = [run for run in here if not run.alone]
+        if alone is None or not subroutines:
             continue
-        largest = max(here, key=lambda run: areas(run.result.curves).mean())
+        best = _highest(subroutines, [run.finals for run in subroutines])
+        largest = _highest(here, [areas(run.result.curves) for run in here])
         rows.append(
             {
                 "task": name,
-                "best at the end": best.variant,
-                "it ends with": _shown(best),
+                "best at the end": best.variant if best else DASH,
+                "it ends with": _shown(best) if best else DASH,
                 "online only": _shown(alone),
-                "beats online only": str(_improvement([(best, alone)])),
-                "largest area": largest.variant,
+                "beats online only": str(_improvement([(best, alone)])) if best else DASH,
+                "largest area": largest.variant if largest else DASH,
             }
         )
     return Section(
@@ -95,7 +99,7 @@ def _winners(runs: list[_Run]) -> Section:
         pd.DataFrame(rows),
         "Rates of success in per cent, in Kitchen of sub-tasks, where success alone is paid for, else scores. Beats: "
         "the probability that a seed of the one ends above a seed of the other, with its 95 % bootstrap interval. The "
-        "best of many variants looks better than it is.",
+        f"best of many variants looks better than it is. One of which a seed diverged wins nothing; {DASH}: all did.",
     )
 
 
@@ -109,7 +113,7 @@ def _learners(runs: list[_Run]) -> Section:
                     "task": name,
                     "reward": "sparse" if alone[0].sparse else "dense",
                     "online only": _shown(alone[0]),
-                    "instability": f"{_instability(alone[0]):.2f}",
+                    "instability": (fall := _instability(alone[0])).told(f"{fall.mean:.2f}"),
                     "subroutines beat it": str(_improvement(pairs)),
                 }
             )
@@ -180,11 +184,12 @@ def _with_instability(runs: list[_Run], certain: bool) -> dict[str, str]:
     instabilities, gains = [], []
     for _, here in _by_task(runs):
         if (alone := [run for run in here if run.alone]) and (pairs := _against_alone(here)):
-            instabilities.append(_instability(alone[0]))
+            fall = _instability(alone[0])
+            instabilities.append(np.inf if fall.diverged else fall.mean)  # whoever diverged fell the farthest
             gains.append(_improvement(pairs).value)
     found = UNKNOWN
     # With fewer tasks Fisher's interval of a correlation is nearly all there is.
-    if len(gains) >= FEWEST_TASKS and min(np.ptp(instabilities), np.ptp(gains)) > 0:
+    if len(gains) >= FEWEST_TASKS and min(len(set(instabilities)), len(set(gains))) > 1:
         ranks = stats.pearsonr(stats.rankdata(instabilities), stats.rankdata(gains))
         found = Estimate(float(ranks.statistic), *map(float, ranks.confidence_interval(0.95)))
     return _answer(
@@ -236,19 +241,24 @@ def _against_alone(runs: list[_Run]) -> list[_Pair]:
     ]
 
 
-def _instability(run: _Run) -> float:
-    """Return how far a seed fell at most from a score it had, in ranges of all scores, mean over seeds.
+def _instability(run: _Run) -> OverSeeds:
+    """Return how far a seed fell at most from a score it had, in ranges of all scores.
 
     The last evaluation is left out: what is gained over it must not be measured by it.
     """
     curves = [curve["score"].to_numpy()[:-1] for _, curve in run.result.curves.groupby("seed", sort=False)]
-    span = max(curve.max(initial=-np.inf) for curve in curves) - min(curve.min(initial=np.inf) for curve in curves)
-    if not span > 0:  # it never moved, or there was one evaluation
-        return 0.0
-    return float(np.mean([(np.maximum.accumulate(curve) - curve).max() / span for curve in curves]))
+    falls = np.array([(np.maximum.accumulate(curve) - curve).max(initial=0.0) for curve in curves])
+    every = np.concatenate(curves)
+    span = np.fmax.reduce(every, initial=-np.inf) - np.fmin.reduce(every, initial=np.inf)
+    return OverSeeds.of(falls / span if span > 0 else falls)  # else it never moved, or there was one evaluation
+
+
+def _highest(runs: list[_Run], values: list[np.ndarray]) -> _Run | None:
+    """Return the run whose values have the highest mean over seeds, of those of which no seed diverged."""
+    means = [value.mean() for value in values]  # NaN where one did
+    return None if np.isnan(means).all() else runs[int(np.nanargmax(means))]
 
 
 def _shown(run: _Run) -> str:
-    if run.sparse:
-        return f"{100 * run.finals.mean():.0f} %"
-    return f"{run.finals.mean():.1f} ± {run.finals.std():.1f}"
+    over = OverSeeds.of(run.finals)
+    return over.told(f"{100 * over.mean:.0f} %") if run.sparse else str(over)

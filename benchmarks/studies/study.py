@@ -11,7 +11,8 @@ from benchmarks import plots
 from benchmarks.budgets import Budget
 from benchmarks.cells import Cell, sourced
 from benchmarks.runner import Outcome, finished
-from benchmarks.tables import DASH, MADE_HERE, over_seeds
+from benchmarks.tables import MADE_HERE, in_numbers, over_seeds
+from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.tasks import expand
@@ -79,39 +80,38 @@ class Section:
 
 
 def frame(outcomes: list[Outcome]) -> pd.DataFrame:
-    """Return a row per task and variant, scores normalized.
+    """Return a row per task and variant, scores normalized, over seeds.
 
     `before` is the score at the end of the offline phase, `final` at the last evaluation, `online mean` the mean over
-    the online phase's evaluations, which is the area under its curve per env step; each the mean over seeds. `minutes`
-    is the wall-clock of all seeds together.
+    the online phase's evaluations, which is the area under its curve per env step. `minutes` is the wall-clock of all
+    seeds together.
     """
     rows = []
     for outcome in outcomes:
-        row: dict[str, object] = {"task": outcome.cell.task.name, "variant": outcome.cell.label}
         result = outcome.result
-        row["before"] = mean(result.offline_scores()) if result else np.nan
-        final, online = (result.last_scores(), _online_means(result)) if result else (np.array([]), np.array([]))
-        row |= {
-            "final": mean(final),
-            "final std": deviation(final),
-            "online mean": mean(online),
-            "online std": deviation(online),
-        }
-        row["minutes"] = result.provenance["seconds"]["total"] / 60 if result else np.nan
-        rows.append(row)
+        rows.append(
+            {
+                "task": outcome.cell.task.name,
+                "variant": outcome.cell.label,
+                "before": OverSeeds.of(result.offline_scores() if result else []),
+                "final": OverSeeds.of(result.last_scores() if result else []),
+                "online mean": OverSeeds.of(_online_means(result) if result else []),
+                "minutes": result.provenance["seconds"]["total"] / 60 if result else np.nan,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def text(numbers: pd.DataFrame) -> pd.DataFrame:
+def text(found: pd.DataFrame) -> pd.DataFrame:
     """Return the table as a person reads it."""
     return pd.DataFrame(
         {
-            "task": numbers["task"],
-            "variant": numbers["variant"],
-            "before": numbers["before"].map(figure),
-            "final": spread(numbers, "final", "final std"),
-            "online mean": spread(numbers, "online mean", "online std"),
-            "minutes": numbers["minutes"].map(figure),
+            "task": found["task"],
+            "variant": found["variant"],
+            "before": found["before"].map(mean_alone),
+            "final": found["final"].map(str),
+            "online mean": found["online mean"].map(str),
+            "minutes": found["minutes"].map(figure),
         }
     )
 
@@ -133,16 +133,17 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
 
 def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Section]:
     """Write table.csv, table.md and curves.png, and return what a person reads."""
-    numbers = frame(outcomes)
-    sections = [Section("", text(numbers), caption(study, outcomes))]
-    write(numbers, sections, directory)
+    found = frame(outcomes)
+    sections = [Section("", text(found), caption(study, outcomes))]
+    write(found, sections, directory)
     plots.curves(finished(outcomes), directory / "curves.png")
     return sections
 
 
-def write(numbers: pd.DataFrame, sections: list[Section], directory: Path) -> None:
-    """Write the numbers as table.csv and the sections as table.md."""
+def write(found: pd.DataFrame, sections: list[Section], directory: Path) -> None:
+    """Write what was found as table.csv, in numbers, and the sections as table.md."""
     directory.mkdir(parents=True, exist_ok=True)
+    numbers = pd.DataFrame([in_numbers(row) for row in found.to_dict("records")])  # type: ignore[arg-type]
     numbers.to_csv(directory / "table.csv", index=False, float_format="%.4f")
     (directory / "table.md").write_text("\n".join(section.markdown() for section in sections), encoding="utf-8")
 
@@ -152,24 +153,11 @@ def figure(value: float) -> str:
     return DASH if np.isnan(value) else f"{value:.1f}"
 
 
-def spread(numbers: pd.DataFrame, name: str, std: str) -> list[str]:
-    """Return a column of means with their deviations."""
-    return [
-        DASH if np.isnan(value) else f"{value:.1f} ± {by:.1f}"
-        for value, by in zip(numbers[name], numbers[std], strict=True)
-    ]
-
-
-def mean(values: np.ndarray) -> float:
-    """Return the mean of what seeds have, NaN where there is nothing."""
-    return float(values.mean()) if len(values) else np.nan
-
-
-def deviation(values: np.ndarray) -> float:
-    """Return the population standard deviation of what seeds have, NaN where there is nothing."""
-    return float(values.std()) if len(values) else np.nan
+def mean_alone(over: OverSeeds) -> str:
+    """Return a mean over seeds without its deviation."""
+    return over.told(figure(over.mean))
 
 
 def _online_means(result: Result) -> np.ndarray:
     online = result.curves[result.curves["env_steps"] > 0]
-    return online.groupby("seed", sort=False)["score"].mean().to_numpy()
+    return online.groupby("seed", sort=False)["score"].mean(skipna=False).to_numpy()

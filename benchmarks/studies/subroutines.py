@@ -8,20 +8,21 @@ import pandas as pd
 from benchmarks import plots
 from benchmarks.runner import Outcome, finished
 from benchmarks.studies import questions
-from benchmarks.studies.study import Section, Study, deviation, figure, mean, spread, write
-from benchmarks.tables import DASH, over_seeds
+from benchmarks.studies.study import Section, Study, figure, mean_alone, write
+from benchmarks.tables import over_seeds
 from moorl_jax.agents import Subroutine
+from moorl_jax.divergence import DASH, OverSeeds
 
 AFTER = (0, 1_000, 5_000, 20_000)  #: env steps after the switch to fine-tuning at which scores are shown
 
 
 def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Section]:
     """Write table.csv, table.md and a picture for each agent, and return what a person reads."""
-    numbers = frame(outcomes)
-    sections = [Section("Variants", text(numbers), caption(study, outcomes)), *questions.sections(outcomes)]
+    found = frame(outcomes)
+    sections = [Section("Variants", text(found), caption(study, outcomes)), *questions.sections(outcomes)]
     if (drops := drop_frame(outcomes)) is not None:
         sections.append(_drop_section(drops))
-    write(numbers, sections, directory)
+    write(found, sections, directory)
     alone = [outcome for outcome in outcomes if not isinstance(outcome.cell.settings.agent, Subroutine)]
     for agent in dict.fromkeys(outcome.cell.agent for outcome in outcomes if outcome not in alone):
         of_agent = [outcome for outcome in outcomes if outcome.cell.agent == agent]
@@ -33,37 +34,37 @@ def frame(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return a row per task and variant: final score and rate of success, area under the curve, what it cost.
 
     `area` is that under the score's curve over the env steps, divided by those; `validation` the env steps that
-    validation took of the budget. Means over seeds; `minutes` is the wall-clock of all of them together.
+    validation took of the budget. Scores are over seeds; `minutes` is the wall-clock of all of them together.
     """
     rows = []
     for outcome in outcomes:
         cell, result = outcome.cell, outcome.result
-        columns = {
-            "final": result.last_scores() if result else np.array([]),
-            "success": 100 * result.last_successes() if result else np.array([]),
-            "area": questions.areas(result.curves) if result else np.array([]),
-        }
-        row: dict[str, object] = {"task": cell.task.name, "variant": cell.label}
-        for name, values in columns.items():
-            row |= {name: mean(values), f"{name} std": deviation(values)}
         agent, (_, env_steps) = cell.settings.agent, cell.spend
-        row["validation"] = agent.validation_cost(env_steps) if isinstance(agent, Subroutine) else 0
-        row["minutes"] = result.provenance["seconds"]["total"] / 60 if result else np.nan
-        rows.append(row)
+        rows.append(
+            {
+                "task": cell.task.name,
+                "variant": cell.label,
+                "final": OverSeeds.of(result.last_scores() if result else []),
+                "success": OverSeeds.of(100 * result.last_successes() if result else []),
+                "area": OverSeeds.of(questions.areas(result.curves) if result else []),
+                "validation": agent.validation_cost(env_steps) if isinstance(agent, Subroutine) else 0,
+                "minutes": result.provenance["seconds"]["total"] / 60 if result else np.nan,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def text(numbers: pd.DataFrame) -> pd.DataFrame:
+def text(found: pd.DataFrame) -> pd.DataFrame:
     """Return the table as a person reads it."""
     return pd.DataFrame(
         {
-            "task": numbers["task"],
-            "variant": numbers["variant"],
-            "final": spread(numbers, "final", "final std"),
-            "success, %": numbers["success"].map(lambda rate: DASH if np.isnan(rate) else f"{rate:.0f}"),
-            "area": spread(numbers, "area", "area std"),
-            "validation": numbers["validation"].map("{:,}".format),
-            "minutes": numbers["minutes"].map(figure),
+            "task": found["task"],
+            "variant": found["variant"],
+            "final": found["final"].map(str),
+            "success, %": found["success"].map(lambda rate: rate.told(f"{rate.mean:.0f}")),
+            "area": found["area"].map(str),
+            "validation": found["validation"].map("{:,}".format),
+            "minutes": found["minutes"].map(figure),
         }
     )
 
@@ -83,7 +84,7 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
 
 
 def drop_frame(outcomes: list[Outcome]) -> pd.DataFrame | None:
-    """Return a row per task and variant that tunes: mean scores at its switch and some env steps after.
+    """Return a row per task and variant that tunes: scores over seeds at its switch and some env steps after.
 
     `learner` is the online learner's last score before the pause; `back after`, when it was again what it was at the
     switch. None where no variant tunes.
@@ -94,20 +95,26 @@ def drop_frame(outcomes: list[Outcome]) -> pd.DataFrame | None:
         if not (isinstance(agent, Subroutine) and agent.tunes and result):
             continue
         curves = result.curves
-        scores = curves.groupby(["phase", "env_steps"])["score"].mean()
+        scores = curves.groupby(["phase", "env_steps"])["score"].agg(OverSeeds.of)
         begin = curves.loc[curves["phase"] == "judge", "env_steps"].max()
         before = scores["online"].loc[:begin]
-        after = curves[curves["env_steps"] > begin].groupby("env_steps")["score"].mean()
+        after = curves[curves["env_steps"] > begin].groupby("env_steps")["score"].agg(OverSeeds.of)
         after.index -= begin
+        means, none, made = after.map(_ranked), OverSeeds.of([]), scores["judge"][begin]
         row: dict[str, object] = {"task": outcome.cell.task.name, "variant": outcome.cell.label}
-        row["learner"] = before.iloc[-1] if len(before) else np.nan
-        row["0"] = scores["judge"][begin]
-        row |= {f"{steps:,}": after.get(steps, np.nan) for steps in AFTER[1:]}
+        row["learner"] = before.iloc[-1] if len(before) else none
+        row["0"] = made
+        row |= {f"{steps:,}": after.get(steps, none) for steps in AFTER[1:]}
         row["end"] = after.iloc[-1]
-        row["lowest"] = after.min()
-        row["back after"] = _back_after(after, scores["judge"][begin])
+        row["lowest"] = after[means.idxmin()]
+        row["back after"] = np.nan if made.diverged else _back_after(means, made.mean)
         rows.append(row)
     return pd.DataFrame(rows) if rows else None
+
+
+def _ranked(over: OverSeeds) -> float:
+    """Return a mean over seeds, below all else where one diverged."""
+    return -np.inf if over.diverged else over.mean
 
 
 def _back_after(after: pd.Series, made: float) -> float:
@@ -119,8 +126,8 @@ def _back_after(after: pd.Series, made: float) -> float:
 
 def _drop_section(drops: pd.DataFrame) -> Section:
     shown = drops.copy()
-    for name in drops.columns[2:]:
-        shown[name] = drops[name].map(figure)
+    for name in drops.columns[2:-1]:
+        shown[name] = drops[name].map(mean_alone)
     shown["back after"] = drops["back after"].map(lambda steps: DASH if np.isnan(steps) else f"{steps:,.0f}")
     return Section(
         "After the switch to fine-tuning",

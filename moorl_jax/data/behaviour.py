@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
+from moorl_jax.divergence import finite
 from moorl_jax.errors import DatasetError
 
 
@@ -55,9 +56,13 @@ class Gaussian(_AnyStart):
     mean: np.ndarray | float = 0.0  #: observation normalizer
     std: np.ndarray | float = 1.0
     clip: float = np.inf  #: bound of the normalized observation
+    path: Path = Path()  #: of the file it was read from
 
     def act(self, observation: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Draw an action and its log-density (of the unclipped sample where it is clipped)."""
+        """Draw an action and its log-density (of the unclipped sample where it is clipped).
+
+        Raises DatasetError where it has diverged: its rows would be those of another policy.
+        """
         x = np.clip((observation - self.mean) / self.std, -self.clip, self.clip)
         for kernel, bias in self.weights[:-1]:
             x = x @ kernel + bias
@@ -68,6 +73,8 @@ class Gaussian(_AnyStart):
         log_std = np.clip(log_std, -20.0, 2.0)
         noise = rng.standard_normal(len(mean))
         sample = mean + np.exp(log_std) * noise
+        if not finite(sample):
+            raise DatasetError(f"{self.path}: the policy has diverged, an action of it is not finite; take another one")
         log_density = float(np.sum(-0.5 * noise**2 - log_std - 0.5 * np.log(2.0 * np.pi)))
         if not self.squash:
             return np.clip(sample, -1.0, 1.0), log_density
@@ -101,7 +108,7 @@ def read_actor(path: Path, activation: str, squash: bool) -> Gaussian:
         mean, std = arrays["in_shift"], arrays["in_scale"] + 1e-8
         kernel, bias = weights[-1]
         weights[-1] = (kernel * arrays["out_scale"], bias * arrays["out_scale"] + arrays["out_shift"])
-    return Gaussian(tuple(weights), activation, squash, arrays.get("log_std"), mean, std, clip)
+    return Gaussian(tuple(weights), activation, squash, arrays.get("log_std"), mean, std, clip, path)
 
 
 def read_snapshot(path: Path, iteration: int) -> Gaussian:
@@ -114,7 +121,8 @@ def read_snapshot(path: Path, iteration: int) -> Gaussian:
         moments = policy["obsnorm/Standardizer"]
         mean, square = moments["mean_1_D"][0], moments["meansq_1_D"][0]
         std = np.sqrt(np.maximum(square - mean**2, 0.0)) + 1e-6
-        return Gaussian(weights, "tanh", False, policy["logstdevs_1_Da"][0].astype(np.float64), mean, std)
+        log_std = policy["logstdevs_1_Da"][0].astype(np.float64)
+        return Gaussian(weights, "tanh", False, log_std, mean, std, path=path)
 
 
 def snapshots(path: Path) -> list[int]:

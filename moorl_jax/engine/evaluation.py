@@ -8,6 +8,7 @@ import numpy as np
 
 from moorl_jax.agents import Agent
 from moorl_jax.data import Normalizer
+from moorl_jax.divergence import finite
 from moorl_jax.engine.devices import evaluation_device
 from moorl_jax.tasks import Task, make_environment
 from moorl_jax.types import Array, Params
@@ -16,10 +17,15 @@ STREAM = 0x6576616C  #: sets evaluation's random stream apart from every other u
 
 
 class Episodes(NamedTuple):
-    """What was played, each (seeds, episodes)."""
+    """What was played, each (seeds, episodes), and NaN for a seed that diverged."""
 
     returns: np.ndarray  #: raw and undiscounted
     successes: np.ndarray  #: the most that a step counted as a success, in [0, 1]; NaN where the environment is silent
+
+    def success_rates(self) -> np.ndarray | None:
+        """Return each seed's rate of success, (seeds,); None where the environment is silent."""
+        told = ~np.isnan(self.successes)
+        return self.successes.mean(axis=1) if told.any() and told[~np.isnan(self.returns)].all() else None
 
 
 class Evaluator:
@@ -35,7 +41,10 @@ class Evaluator:
         return jax.device_put(policies, self._device)
 
     def evaluate(self, agent: Agent, policies: Params, round_: int) -> Episodes:
-        """Play the episodes; each one's start depends on its seed, `round_` and its number alone."""
+        """Play the episodes; each one's start depends on its seed, `round_` and its number alone.
+
+        A seed whose policy makes an action that is not finite is played no further.
+        """
         agent = jax.device_put(agent, self._device)
         with jax.default_device(self._device):
             keys = jnp.stack([jax.random.fold_in(jax.random.key(seed + STREAM), round_) for seed in self._seeds])
@@ -48,8 +57,13 @@ class Evaluator:
         while running:
             seen = self._normalizer(observations)
             actions = np.asarray(_judged(agent, policies, seen, keys, np.int32(step)))
+            acts = finite(actions)
+            diverged = [s for s, e in running if not acts[s, e]]
+            returns[diverged] = successes[diverged] = np.nan
             still = []
             for s, e in running:
+                if s in diverged:
+                    continue
                 observations[s, e], reward, terminal, timeout, info = self._simulators[s][e].step(actions[s, e])
                 returns[s, e] += float(reward)
                 if "success" in info:

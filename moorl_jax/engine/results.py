@@ -1,7 +1,8 @@
 """Result directories: one finished training each, written whole or not at all.
 
 config.json      what was run, and the exact command that runs it again
-curves.csv       one row per seed and evaluation: raw return, normalized score, updates, env steps, seconds, losses
+curves.csv       one row per seed and evaluation: raw return, normalized score, updates, env steps, seconds, losses;
+                 return and score are empty where the seed had diverged
 provenance.json  source and fingerprint of the data, versions, device, commit, wall-clock by use
 checkpoint/      final states of all seeds and the observation normalizer (Orbax)
 """
@@ -59,7 +60,7 @@ class Result:
         return Plan(**self.config["plan"])
 
     def last_scores(self) -> np.ndarray:
-        """Return the normalized score of each seed at the last evaluation."""
+        """Return the normalized score of each seed at the last evaluation, NaN where it diverged."""
         return self.curves.groupby("seed", sort=False)["score"].last(skipna=False).to_numpy()
 
     def last_successes(self) -> np.ndarray:

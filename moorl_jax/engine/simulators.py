@@ -6,6 +6,7 @@ import numpy as np
 
 from moorl_jax.data import Prepared
 from moorl_jax.data.returns import returns_to_go
+from moorl_jax.divergence import finite
 from moorl_jax.replay.buffer import CUT, ENDED
 from moorl_jax.tasks import Task, make_environment, restore_environment, save_environment
 from moorl_jax.types import ReturnsToGo, Transitions
@@ -36,7 +37,8 @@ class Simulators:
         self, task: Task, prepared: Prepared, seeds: tuple[int, ...], returns: ReturnsToGo | None, env_steps: int
     ):
         self._prepared, self._seeds, self._returns, self._horizon = prepared, seeds, returns, task.horizon
-        self._environments = [make_environment(task) for _ in seeds]
+        beside_data = prepared.transitions is not None
+        self._environments = [make_environment(task, as_data=beside_data) for _ in seeds]
         self._episodes = [0 for _ in seeds]  # begun so far
         self._taken = 0  # env steps of each seed
         self._ends = np.zeros((len(seeds), env_steps), np.int8)  # how episodes ended at each of them, 0 where none did
@@ -44,15 +46,22 @@ class Simulators:
         self.observations = np.stack([self._begin(position) for position in range(len(seeds))])
 
     def step(self, actions: np.ndarray) -> Outcome:
-        """Take one env step of every seed; `actions` is (seeds, action size)."""
-        count = len(self._seeds)
+        """Take one env step of every seed; `actions` is (seeds, action size).
+
+        A seed that has diverged takes none: its simulator stands still, and its reward is NaN.
+        """
+        count, acts = len(self._seeds), finite(actions)
         before, after = self.observations, np.empty_like(self.observations)
         rewards, terminals = np.empty((2, count), np.float32)
         returns, lengths = np.zeros((count, self._horizon), np.float32), np.zeros(count, np.int32)
-        begins = np.array([not rewards for rewards in self._rewards])
+        begins = acts & np.array([not rewards for rewards in self._rewards])
         self.observations = np.empty_like(after)
         self._taken += 1
         for position, environment in enumerate(self._environments):
+            if not acts[position]:
+                after[position] = self.observations[position] = before[position]
+                rewards[position], terminals[position] = np.nan, False
+                continue
             observation, reward, terminal, timeout, _ = environment.step(actions[position])
             after[position] = self.observations[position] = self._prepared.normalizer(observation)
             rewards[position] = float(reward) * self._prepared.reward_scale + self._prepared.reward_shift

@@ -15,6 +15,7 @@ from moorl_jax import settings as families
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, load
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.evaluation import Episodes, Evaluator
@@ -49,7 +50,7 @@ class Report:
     total: int  #: of the phase
     unit: str  #: which of the two, or evaluations
     rate: float  #: of them a second, all seeds together; NaN of an evaluation alone
-    score: float  #: mean normalized score over the seeds at the latest evaluation, NaN before the first
+    score: OverSeeds  #: normalized, at the latest evaluation; of no seeds before the first
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Run:
     normalizer: Normalizer  #: what the policies' observations pass through
     seeds: tuple[int, ...]
     plan: Plan
-    curves: pd.DataFrame  #: one row per seed and evaluation; a `success` rate where the environment tells
+    #: one row per seed and evaluation; a `success` rate where the environment tells; NaN for a seed that diverged
+    curves: pd.DataFrame
     states: State  #: final states on the host, with a leading seed axis
     seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, total
 
@@ -233,7 +235,7 @@ class _Course:
         seconds = self._busy - before
         unit = {Collect: "env steps", Online: "env steps", Judge: "evaluations"}.get(type(phase), "updates")
         name = type(phase).__name__.lower()
-        score = self._records[-1]["score"].mean() if self._records else np.nan
+        score = OverSeeds.of(self._records[-1]["score"] if self._records else [])
         rate = len(self._seeds) * count / seconds if seconds else np.nan
         news = Report(name, trainer.done, length(phase), unit, rate, score)
         if not evaluated:
@@ -282,11 +284,11 @@ class _Course:
             played = self._evaluator.evaluate(agent, policies, round_)
             record["return"] = played.returns.mean(axis=1)
             record["score"] = [self._task.score(value) for value in record["return"]]
-            if not np.isnan(played.successes).any():
-                record["success"] = played.successes.mean(axis=1)
+            if (rates := played.success_rates()) is not None:
+                record["success"] = rates
             self._evaluating += time.perf_counter() - started
             self._records.append(record)
-            self._report(dataclasses.replace(news, score=float(record["score"].mean())))
+            self._report(dataclasses.replace(news, score=OverSeeds.of(record["score"])))
 
         self._waiting = judge
         if not self._overlap:

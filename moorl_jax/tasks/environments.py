@@ -13,7 +13,7 @@ from gymnasium.wrappers import RescaleAction, TimeLimit
 
 from moorl_jax.errors import NotAvailableError
 from moorl_jax.tasks.antmaze import AntMaze
-from moorl_jax.tasks.catalogue import FINISHED, SUCCESSFUL, Task
+from moorl_jax.tasks.catalogue import ONCE, STAGES, SUCCESSFUL, Task
 
 # All that MuJoCo's next step depends on, the solver's warm start among it.
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -26,8 +26,11 @@ EXTRAS = {
 }  #: package: the extra that brings it
 
 
-def make_environment(task: Task) -> gymnasium.Env:
+def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     """Make one simulator of the task; the horizon truncates its episodes.
+
+    `as_data` is for what learns from the task's data too: its steps pay what the data's rows do. Kitchen's rows pay at
+    every step for the sub-tasks that are complete, where the environment that scores are of pays once for each.
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
@@ -38,13 +41,14 @@ def make_environment(task: Task) -> gymnasium.Env:
     """
     task.require()
     if "minari" in task.datasets and task.family != "locomotion":
-        return _optional("minari_environments").make(task)
+        return _optional("minari_environments").make(task, as_data)
     if task.family == "antmaze":
         return TimeLimit(AntMaze(task.subject), task.horizon)
     if task.family == "adroit":
         return TimeLimit(_optional("adroit").HANDS[task.subject](), task.horizon)
     if task.family == "kitchen":
-        return TimeLimit(_optional("kitchen").Kitchen(task.level, sparse=task.rewards == FINISHED), task.horizon)
+        rewards = ONCE if task.rewards == STAGES and not as_data else task.rewards
+        return TimeLimit(_optional("kitchen").Kitchen(task.level, rewards), task.horizon)
     if task.family == "sawyer":
         return TimeLimit(_optional("sawyer").ROBOTS[task.subject](sparse=task.rewards == SUCCESSFUL), task.horizon)
     if task.family == "vd4rl":

@@ -20,6 +20,8 @@ from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
     KitchenEnv,
 )
 
+from moorl_jax.tasks.catalogue import FINISHED, ONCE, STAGES
+
 SUBTASKS = {
     "complete": ("microwave", "kettle", "light switch", "slide cabinet"),
     "partial": ("microwave", "kettle", "light switch", "slide cabinet"),
@@ -34,17 +36,19 @@ RANDOM_BYTES = 512  #: room for a random generator's state as text
 
 
 class Kitchen(gymnasium.Env):
-    """Reward 1 for each of four sub-tasks when it is first finished; finishing all four ends the episode.
+    """Reward for four sub-tasks; finishing all four ends the episode.
 
-    `sparse` pays 1 for that end and nothing before. With either, success is the share of sub-tasks finished so far.
+    `rewards` is what a step pays, in the catalogue's words: ONCE 1 for each sub-task when it is first finished, STAGES
+    the number that are complete at this step, FINISHED 1 for the end and nothing before. With any, success is the share
+    of sub-tasks finished so far.
 
     Observations are the robot's positions (9) and the objects' (21), both noisy, and the positions wanted (30), zero
     where nothing is: (60,). The noisy positions decide whether a sub-task is finished, and they are what the robot's
     next command starts from, as in D4RL. Actions are the nine joints' velocities, (9,), clipped to [-1, 1].
     """
 
-    def __init__(self, level: str, sparse: bool = False):
-        self.sparse = sparse
+    def __init__(self, level: str, rewards: str = ONCE):
+        self.rewards = rewards
         self.robot = copy.copy(_robot())
         self.robot.data = mujoco.MjData(self.robot.model)
         self.model, self.data = self.robot.model, self.robot.data
@@ -73,10 +77,11 @@ class Kitchen(gymnasium.Env):
         """Apply the action for 0.08 seconds."""
         robot, *_ = self.robot.step(np.asarray(action, np.float64))
         observation = self._observation(robot)
-        finished = [subtask for subtask in self.unfinished if self._finished(subtask, observation)]
+        complete = [subtask for subtask in self.subtasks if self._complete(subtask, observation)]
+        finished = [subtask for subtask in self.unfinished if subtask in complete]
         self.unfinished = [subtask for subtask in self.unfinished if subtask not in finished]
         done = not self.unfinished
-        reward = float(done if self.sparse else len(finished))
+        reward = float({ONCE: len(finished), STAGES: len(complete), FINISHED: done}[self.rewards])
         return observation, reward, done, False, {"success": 1.0 - len(self.unfinished) / len(self.subtasks)}
 
     def extra_state(self) -> dict[str, np.ndarray]:
@@ -95,7 +100,7 @@ class Kitchen(gymnasium.Env):
         noise = NOISE_RATIO * OBJECT_NOISE * self.robot.np_random.uniform(-1.0, 1.0, OBJECTS_SIZE)
         return np.concatenate([robot[:ROBOT_SIZE], self.data.qpos[ROBOT_SIZE:] + noise, self.wanted])
 
-    def _finished(self, subtask: str, observation: np.ndarray) -> bool:
+    def _complete(self, subtask: str, observation: np.ndarray) -> bool:
         distance = np.linalg.norm(observation[OBS_ELEMENT_INDICES[subtask]] - OBS_ELEMENT_GOALS[subtask])
         return bool(distance < BONUS_THRESH)
 

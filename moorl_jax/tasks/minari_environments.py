@@ -60,27 +60,29 @@ class AntMaze(AntMazeEnv):
 
 
 class Kitchen(KitchenEnv):
-    """FrankaKitchen-v1 with the four sub-tasks of a level."""
+    """FrankaKitchen-v1 with the four sub-tasks of a level, each paid once, or at every step at which it is complete."""
 
-    def __init__(self, level: str):
-        super().__init__(tasks_to_complete=list(SUBTASKS[level]))
+    def __init__(self, level: str, once: bool):
+        super().__init__(tasks_to_complete=list(SUBTASKS[level]), remove_task_when_completed=once)
         self.subtasks = SUBTASKS[level]
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """Return what an episode goes by besides the simulator's state."""
-        unfinished = np.array([subtask in self.tasks_to_complete for subtask in self.subtasks])
+        unfinished = np.array([subtask not in self.episode_task_completions for subtask in self.subtasks])
         return {"unfinished": unfinished, **robot_state(self.robot_env)}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
         """Take over what `extra_state` returned."""
         flags = dict(zip(self.subtasks, saved["unfinished"], strict=True))
-        self.tasks_to_complete = {subtask for subtask in self.subtasks if flags[subtask]}
+        self.tasks_to_complete = {s for s in self.subtasks if flags[s] or not self.remove_task_when_completed}
         self.episode_task_completions = [subtask for subtask in self.subtasks if not flags[subtask]]
         set_robot_state(self.robot_env, saved)
 
 
-def make(task: Task) -> gymnasium.Env:
+def make(task: Task, as_data: bool) -> gymnasium.Env:
     """Make one simulator of a task of Minari's; the horizon truncates its episodes.
+
+    `as_data` pays what the data's rows do: Kitchen's were recorded without taking finished sub-tasks off the list.
 
     Dictionaries of observations are flattened in the order of their keys: achieved_goal, desired_goal, observation.
     """
@@ -90,5 +92,5 @@ def make(task: Task) -> gymnasium.Env:
     elif task.family == "antmaze":
         environment = FlattenObservation(AntMaze(task.subject))
     else:
-        environment = FlattenObservation(Kitchen(task.level))
+        environment = FlattenObservation(Kitchen(task.level, once=not as_data))
     return TimeLimit(environment, task.horizon)

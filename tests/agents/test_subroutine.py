@@ -183,15 +183,18 @@ def seen(rewards, ends):
     return jax.device_get(Experience(None, buffer, np.array(ends)))
 
 
-@pytest.mark.parametrize(("better", "scores"), [(0, (7.0, 2.0)), (1, (2.0, 7.0))])
+@pytest.mark.parametrize(("better", "scores"), [(0, (7.0, 2.0)), (1, (2.0, 7.0)), (1, (np.nan, -7.0))])
 def test_by_episodes_the_better_candidate_is_chosen(better, scores):
-    """Each plays six env steps, two episodes of three; three steps of the learner's came before."""
+    """Each plays six env steps, two episodes of three; three steps of the learner's came before.
+
+    One that has diverged is paid NaN.
+    """
     state, rewards, ends = candidates(0.0, 1.0), [50.0, 50.0, 50.0], [0, 0, CUT]
     for number, score in enumerate(scores):
         rewards += [score - 2.0, 0.0, 0.0, score, 1.0, 1.0]
         ends += [0, 0, ENDED, 0, 0, ENDED]
         state = _score_episodes(state, None, seen(rewards, ends), number=number, env_steps=6)
-    assert state["scores"].tolist() == list(scores)
+    np.testing.assert_array_equal(state["scores"], np.float32(scores))
     assert _choose(state, None, None, preference=(0, 1))["choice"] == better
 
 

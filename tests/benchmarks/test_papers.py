@@ -55,6 +55,16 @@ def test_ours_stands_beside_theirs_with_welchs_test():
     assert row["ReBRAC"].startswith("– / 102.3")
 
 
+def test_of_three_seeds_of_which_one_diverged_there_is_no_mean():
+    section = dataclasses.replace(PAPERS["corl"].sections[0], tasks=(TASK,), agents=("iql", "bc"))
+    never = runs_of("bc", [np.nan] * 3, result=1, learned_offline=False)
+    numbers = papers.frame(section, pd.concat([runs_of("iql", [9.9, np.nan, 9.9]), never]))
+    assert numbers["diverged"].tolist() == [1, 0]
+    row = papers.text(numbers, {("recipe", 3, 1_000, 0): "a"}).loc[0]
+    assert row["iql"] == "diverged 1/3 a / 67.5 ± 3.8"
+    assert row["bc"].startswith("– /")  # it has no offline phase
+
+
 def test_of_several_results_the_largest_counts():
     section = dataclasses.replace(PAPERS["corl"].sections[0], tasks=(TASK,), agents=("iql",))
     short, long_, few = (

@@ -109,3 +109,12 @@ def test_a_planted_fault_is_caught(fault, tmp_path):
     )
     assert run.returncode == 1, run.stdout + run.stderr
     assert "regressed:" in run.stdout
+
+
+def test_a_seed_that_diverged_alarms_and_leaves_no_mean():
+    rng = np.random.default_rng(1)
+    now = measured(rng, SEEDS)
+    now.loc[0, "score"] = np.nan
+    row = compare(measured(rng, BASELINE_SEEDS), now).iloc[0]
+    assert (row["alarm"], str(row["seeds"])) == (True, f"diverged 1/{SEEDS}")
+    assert np.isnan(row["now"])

@@ -56,8 +56,12 @@ def test_one_that_ran_little_is_left_out_of_the_statistics(results):
 
 
 def test_a_run_that_diverged_is_called_so(results):
+    store(results / "cells/walker/cql", "cql", TASKS[1], (10.0, 20.0))
     store(results / "cells/hopper/cql", "cql", TASKS[0], (10.0, float("nan")))
-    assert "diverged" in report.render(results)
+    page = report.render(results)
+    assert page.count(">diverged 1/2<") == 1  # its score
+    assert page.count(">diverged 1/4<") == 5  # every aggregate over both tasks
+    assert not re.search(r"\bnan\b", re.sub(r'base64,[^"]+', "", page))
 
 
 def test_tasks_on_different_scales_have_no_statistics(results):

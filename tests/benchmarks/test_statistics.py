@@ -39,6 +39,16 @@ def test_a_profile_is_the_share_of_runs_above_each_threshold():
     assert shares[1].low < 5 / 8 < shares[1].high
 
 
+@pytest.mark.parametrize("name", AGGREGATES)
+def test_an_aggregate_of_survivors_is_none(name):
+    """A trimmed mean would leave the NaN out as if it were the highest score."""
+    assert np.isnan(aggregate(name, [*KNOWN, np.array([50.0, np.nan, 60.0, 70.0])]).value)
+
+
+def test_in_a_profile_what_diverged_is_above_nothing():
+    assert [share.value for share in profile([np.array([50.0, np.nan])], np.array([-9.0, 60.0]))] == [0.5, 0.0]
+
+
 def test_what_diverged_is_below_all_else_either_way_round():
     one, other = np.array([50.0, np.nan]), np.array([9.0, 60.0])
     assert improvement([(one, other)]).value == 0.25

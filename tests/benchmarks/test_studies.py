@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -64,11 +65,11 @@ def test_a_studys_table_and_picture(outcomes, tmp_path):
     assert [outcome.fault for outcome in outcomes] == ["", "", ""]
     numbers = study.frame(outcomes)
     assert list(numbers["variant"]) == ["plain", "wild", "sac"]
-    assert numbers["before"].isna().tolist() == [False, False, True]
+    assert [over.seeds for over in numbers["before"]] == [2, 2, 0]
     curves = outcomes[1].result.curves
     online = curves[curves["env_steps"] > 0]
-    assert numbers["online mean"][1] == pytest.approx(online["score"].mean())
-    assert numbers["final"][1] == pytest.approx(online[online["env_steps"] == 20]["score"].mean())
+    assert numbers["online mean"][1].mean == pytest.approx(online["score"].mean())
+    assert numbers["final"][1].mean == pytest.approx(online[online["env_steps"] == 20]["score"].mean())
     assert (numbers["minutes"] > 0).all()
     study.report(tiny, outcomes, tmp_path / "out")
     written = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
@@ -89,9 +90,21 @@ def test_a_variants_command_says_what_was_changed(outcomes):
 def test_a_failed_variant_is_a_dash(outcomes):
     _, outcomes = outcomes
     failed = [Outcome(outcomes[0].cell, None, "broke"), *outcomes[1:]]
-    numbers = study.frame(failed)
-    assert np.isnan(numbers["final"][0])
-    assert study.text(numbers)["final"][0] == "–"
+    assert study.text(study.frame(failed))["final"][0] == "–"
+
+
+def test_of_a_variant_of_which_a_seed_diverged_there_is_no_mean(outcomes, tmp_path):
+    """pandas would take that of the seed that is left."""
+    tiny, outcomes = outcomes
+    curves = outcomes[0].result.curves
+    curves.loc[(curves["seed"] == 1) & (curves["env_steps"] == 20), "score"] = np.nan
+    (section,) = study.report(tiny, outcomes, tmp_path / "out")
+    shown = section.table.iloc[0]
+    assert (shown["final"], shown["online mean"]) == ("diverged 1/2", "diverged 1/2")
+    assert "±" not in shown["before"]
+    numbers = pd.read_csv(tmp_path / "out" / "table.csv")
+    assert numbers["final diverged"].tolist() == [1, 0, 0]
+    assert numbers["final"].isna().tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(

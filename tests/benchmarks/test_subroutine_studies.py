@@ -9,6 +9,7 @@ from benchmarks.cells import Cell
 from benchmarks.runner import Outcome
 from benchmarks.studies import questions, subroutines
 from benchmarks.studies.catalogue import BY_BOTH, STUDIES, VALIDATIONS
+from benchmarks.tables import in_numbers
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError
 from moorl_jax.tasks import find
@@ -45,7 +46,7 @@ def test_what_a_variant_ends_with_and_costs():
         outcome("hopper", "recommend_iql", (30.0, 50.0), (BY_BOTH,), "both"),
         outcome("sawyer-push", "sac", (1.0, 2.0), successes=(0.0, 0.5)),
     ]
-    numbers = subroutines.frame(outcomes)
+    numbers = pd.DataFrame([in_numbers(row) for row in subroutines.frame(outcomes).to_dict("records")])
     assert numbers["final"].tolist() == [15.0, 40.0, 1.5]
     assert np.isnan(numbers["success"][0])
     assert numbers["success"][2] == 25.0
@@ -133,9 +134,9 @@ def test_scores_after_the_switch():
     drops = subroutines.drop_frame([outcome("hopper", "sac", (4.0,)), outcome("hopper", "tune_iql", (4.0, 8.0))])
     assert drops["variant"].tolist() == ["tune_iql"]
     row = drops.iloc[0]
-    assert (row["learner"], row["0"], row["20,000"], row["end"]) == pytest.approx((3.0, 0.6, 6.0, 6.0))
-    assert np.isnan(row["1,000"])
-    assert (row["lowest"], row["back after"]) == pytest.approx((4.5, 0.0))
+    shown = [row[name].mean for name in ("learner", "0", "20,000", "end", "lowest")]
+    assert shown == pytest.approx([3.0, 0.6, 6.0, 6.0, 4.5])
+    assert row["1,000"].seeds == row["back after"] == 0
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,37 @@ def test_the_drop_shows_evaluations_of_every_phase():
     tuned = outcome("hopper", "tune_pex", (4.0,), moments=(10_000, 20_000, 21_000, 40_000))
     curves = tuned.result.curves
     curves.loc[curves["env_steps"] == 21_000, "phase"] = "collect"
-    assert subroutines.drop_frame([tuned]).iloc[0]["1,000"] == 3.0
+    assert subroutines.drop_frame([tuned]).iloc[0]["1,000"].mean == 3.0
+
+
+def test_what_diverged_wins_nothing_wherever_it_stands():
+    """Python's max keeps a NaN that comes first."""
+    lost, sound = (11.0, np.nan, 99.0), (2.0, 3.0, 4.0)
+    outcomes = [outcome("hopper", "sac", (1.0, 2.0, 3.0)), outcome("hopper", "recommend_cql", lost, label="lost")]
+    outcomes.append(outcome("hopper", "recommend_iql", sound, label="sound"))
+    for order in (outcomes, [outcomes[0], *reversed(outcomes[1:])]):
+        row = questions.sections(order)[0].table.iloc[0]
+        assert (row["best at the end"], row["it ends with"], row["largest area"]) == ("sound", "3.0 ± 0.8", "sound")
+    row = questions.sections(outcomes[:2])[0].table.iloc[0]
+    assert (row["best at the end"], row["it ends with"], row["beats online only"]) == ("–", "–", "–")
+
+
+def test_a_learner_that_diverged_is_no_stable_one():
+    """No run of it counts as a success either."""
+    alone = outcome("sawyer-push-sparse", "sac", (0.0, np.nan), successes=(0.0, np.nan))
+    sections = questions.sections([alone, outcome("sawyer-push-sparse", "tune_iql", (0.0, 0.0), successes=(0.0, 0.0))])
+    assert sections[1].table.loc[0, ["online only", "instability"]].tolist() == ["diverged 1/2", "diverged 1/2"]
+    assert "no run ever succeeded: sawyer-push-sparse." in sections[2].caption
+
+
+def test_scores_after_the_switch_are_of_all_seeds_or_of_none():
+    tuned = outcome("hopper", "tune_iql", (4.0, 8.0))
+    curves = tuned.result.curves
+    curves.loc[(curves["seed"] == 1) & (curves["env_steps"] == 40_000), "score"] = np.nan
+    section = subroutines._drop_section(subroutines.drop_frame([tuned]))
+    shown = section.table.iloc[0]
+    assert (shown["0"], shown["20,000"], shown["end"], shown["lowest"]) == ("0.6", *["diverged 1/2"] * 3)
+    assert shown["back after"] == "–"
 
 
 def test_the_drop_is_evaluated_every_thousand_env_steps():

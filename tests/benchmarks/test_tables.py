@@ -72,6 +72,30 @@ def test_a_failed_cell_is_shown_and_spoils_the_mean(outcomes):
     assert np.isnan(tables.score_frame(outcomes).loc[0, "bc"])
 
 
+def test_a_mean_of_which_a_seed_diverged_is_none(outcomes, tmp_path):
+    outcomes[0] = outcome(NAMES[0], "bc", [9.9, np.nan])
+    frame = tables.text_frame(outcomes).set_index("task")
+    assert frame.loc[NAMES[0], "bc"].startswith("diverged 1/2 (")
+    assert frame.loc["mean", "bc"].startswith("diverged 1/4 (")
+    numbers = tables.score_frame(outcomes).set_index("task")
+    assert numbers.loc[NAMES[0], ["bc", "bc diverged"]].tolist() == pytest.approx([np.nan, 1], nan_ok=True)
+    plots.curves(finished(outcomes), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_a_curve_ends_where_a_seed_diverged(outcomes, tmp_path, monkeypatch):
+    """pandas would go on with the seed that is left, or with an evaluation before the switch at the same moment."""
+    lost = outcome(NAMES[0], "bc", [10.0, 20.0])
+    curves = lost.result.curves
+    curves.loc[curves.index[-1], "score"] = np.nan
+    drawn, noted = [], []
+    monkeypatch.setattr(plots.Axes, "plot", lambda _, x, y, **how: drawn.append(np.asarray(y)))
+    monkeypatch.setattr(plots.Axes, "text", lambda _, x, y, words, **how: noted.append(words))
+    plots.curves(finished([lost]), tmp_path / "curves.png")
+    np.testing.assert_array_equal(drawn[0], [7.5, np.nan])
+    assert noted == ["bc: diverged 1/2"]
+
+
 def test_the_caption_says_what_the_figures_are(outcomes):
     caption = tables.caption(outcomes)
     for words in ("4,000 updates", "2 seeds", "population standard deviation", "it is not D4RL's", "CORL README"):

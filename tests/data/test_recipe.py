@@ -130,3 +130,10 @@ class TestBehaviour:
         assert action[0] == pytest.approx(-1.0)  # 0.5 - 2 * 1 (clipped from 4) + 0.1, then clipped
         action, _ = policy.act(np.array([2.0, 1.5]), rng)
         assert action[0] == pytest.approx(0.5 - 2 * 0.25 + 0.1)
+
+    def test_one_that_diverged_records_nothing(self, hopper, tmp_path):
+        """MuJoCo takes NaN for no action and pays for it."""
+        path = tmp_path / "gone.npz"
+        np.savez(path, **{"0.weight": np.full((3, 11), np.nan), "0.bias": np.zeros(3), "log_std": np.zeros(3)})
+        with pytest.raises(DatasetError, match=r"gone\.npz: the policy has diverged"):
+            recipe.roll_out(hopper, plans.Actor("actor", path, "relu", squash=True), 10, (0,))

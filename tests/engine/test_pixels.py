@@ -66,7 +66,7 @@ def screens(monkeypatch):
     """The simulators that were made, in place of those that render."""
     made = []
 
-    def make(task):
+    def make(task, as_data=False):
         made.append(TimeLimit(Screen(), task.horizon))
         return made[-1]
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.simulators import Simulators
@@ -35,3 +36,27 @@ def test_a_failed_episodes_returns_are_those_of_failure_for_ever():
     assert outcome.lengths.tolist() == [task.horizon]
     np.testing.assert_allclose(outcome.returns[0], -50.0, rtol=1e-6)
     one.close()
+
+
+@pytest.mark.parametrize("name", ["hopper", "walker-walk", "antmaze-umaze-v2", "kitchen-complete-v0", "pen-human-v1"])
+def test_a_seed_that_diverged_is_stepped_no_further_and_another_as_if_alone(name, rng):
+    """MuJoCo took NaN for no action and paid for it, dm_control raised; saved and restored it still stands."""
+    task = find(name)
+    prepared = Prepared(None, Normalizer.identity(task.observation_shape))
+    both, alone, resumed = (Simulators(task, prepared, seeds, None, env_steps=9) for seeds in ((0, 1), (1,), (0, 1)))
+    for step, action in enumerate(rng.uniform(-1, 1, (9, task.action_size)).astype(np.float32)):
+        first = np.where(step < 3, action, np.nan).astype(np.float32)
+        outcome, other = both.step(np.stack([first, action])), alone.step(action[None])
+        assert np.isnan(outcome.transitions.rewards).tolist() == [step >= 3, False]
+        assert outcome.begins.tolist() == [step == 0, step == 0]
+        np.testing.assert_array_equal(outcome.transitions.next_observations[1], other.transitions.next_observations[0])
+        assert outcome.transitions.rewards[1] == other.transitions.rewards[0]
+        if step >= 3:
+            np.testing.assert_array_equal(outcome.observations[0], outcome.transitions.observations[0])
+        if step == 5:
+            resumed.restore(both.save())
+            both.close()
+            both = resumed
+    assert both._environments[0]._elapsed_steps == 3
+    both.close()
+    alone.close()

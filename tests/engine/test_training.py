@@ -1,6 +1,8 @@
+import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,8 @@ import pytest
 from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, CalQL
 from moorl_jax.data import Normalizer, Preparation
 from moorl_jax.engine.evaluation import Evaluator
-from moorl_jax.engine.training import train
+from moorl_jax.engine.trainer import INITIAL
+from moorl_jax.engine.training import evaluate, train
 from moorl_jax.errors import MoorlError, NotAvailableError, UnknownNameError
 from moorl_jax.phases import Judge, Offline
 from moorl_jax.tasks import find
@@ -135,11 +138,11 @@ def test_evaluation_returns_are_those_of_the_environment(hopper, hopper_data):
     assert played[0] == pytest.approx(total, rel=1e-9)
 
 
-def online(agent, hopper, hopper_data, **how):
+def online(agent, hopper, hopper_data, seeds=2, **how):
     return train(
         agent,
         hopper,
-        seeds=2,
+        seeds=seeds,
         updates=10,
         env_steps=30,
         evaluate_every=5,
@@ -219,6 +222,60 @@ def test_a_stopped_training_goes_on_and_ends_the_same(hopper, hopper_data, tmp_p
     columns = [column for column in straight.curves if column != "seconds"]
     pd.testing.assert_frame_equal(run.curves[columns], straight.curves[columns], check_exact=True)
     jax.tree.map(np.testing.assert_array_equal, run.states, straight.states)
+
+
+class Fragile(CalQL):
+    """Its seed 1 has diverged from the beginning."""
+
+    def init(self, key, example):
+        """Return a state, of that seed one of NaN."""
+        lost = (jax.random.key_data(key) == jax.random.key_data(jax.random.fold_in(jax.random.key(1), INITIAL))).all()
+        return jax.tree.map(lambda leaf: jnp.where(lost, jnp.nan, leaf).astype(leaf.dtype), super().init(key, example))
+
+
+def test_a_seed_that_diverged_is_said_to_have_and_the_others_go_on_as_without_it(hopper, hopper_data, tmp_path):
+    agent = Fragile(hidden=(16, 16), batch_size=32, actions_per_state=2, blocks=2)
+    reports = []
+    both = online(agent, hopper, hopper_data, seeds=2, report=reports.append)
+    alone = online(agent, hopper, hopper_data, seeds=1)
+    lost, kept = (both.curves[both.curves["seed"] == seed].reset_index(drop=True) for seed in (1, 0))
+    columns = [column for column in kept if column != "seconds"]
+    pd.testing.assert_frame_equal(kept[columns], alone.curves[columns], check_exact=True)
+    assert lost[["return", "score"]].isna().all(axis=None)
+    assert [str(report.score) for report in reports[-2:]] == ["diverged 1/2"] * 2
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(report):
+        if report.phase == "online" and report.done < report.total:
+            raise StoppedError
+
+    how = {"seeds": 2, "checkpoints": tmp_path / "run", "checkpoint_seconds": 0.0}
+    with pytest.raises(StoppedError):
+        online(agent, hopper, hopper_data, report=stop, **how)
+    resumed = online(agent, hopper, hopper_data, **how)
+    pd.testing.assert_frame_equal(resumed.curves[columns], both.curves[columns], check_exact=True)
+
+
+@pytest.mark.parametrize("name", ["hopper", "walker-walk", "sawyer-push", "antmaze-umaze-v2", "kitchen-complete-v0"])
+def test_a_policy_that_has_diverged_has_no_score(name):
+    """Of two seeds one; MuJoCo took NaN for no action, and AntMaze, Kitchen and pen paid as if nothing were wrong."""
+    task, agent = dataclasses.replace(find(name), horizon=3), BC(hidden=(4,))
+    size, normalizer = task.observation_shape[0], Normalizer.identity(task.observation_shape)
+    example = Transitions(
+        np.zeros((1, size)), np.zeros((1, task.action_size)), np.zeros(1), np.zeros((1, size)), np.zeros(1)
+    )
+    sound = agent.policy(agent.init(jax.random.key(0), example))
+    policies = jax.tree.map(lambda leaf: np.stack([np.full_like(leaf, np.nan), leaf]), sound)
+    played = evaluate(agent, task, normalizer, policies, (4, 5), 2, 0)
+    alone = evaluate(agent, task, normalizer, jax.tree.map(lambda leaf: np.asarray(leaf)[None], sound), (5,), 2, 0)
+    assert np.isnan(played.returns[0]).all()
+    np.testing.assert_array_equal(played.returns[1], alone.returns[0])
+    rates = played.success_rates()
+    assert (rates is None) == (alone.success_rates() is None)
+    if rates is not None:
+        assert np.isnan(rates).tolist() == [True, False]
 
 
 def test_an_evaluation_alone_has_a_checkpoint_of_its_own(hopper, hopper_data, tmp_path):

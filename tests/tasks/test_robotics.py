@@ -30,11 +30,14 @@ def test_sizes_are_the_catalogues(name):
     environment.close()
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_a_restored_simulator_goes_on_bit_for_bit(name, rng):
+@pytest.mark.parametrize(
+    ("name", "as_data"),
+    [*((name, False) for name in ENVIRONMENTS), ("kitchen-mixed-v0", True), ("minari-kitchen-mixed-v2", True)],
+)
+def test_a_restored_simulator_goes_on_bit_for_bit(name, as_data, rng):
     task = find(name)
     actions = rng.uniform(-1, 1, (24, task.action_size)).astype(np.float32)
-    environment, other = make_environment(task), make_environment(task)
+    environment, other = make_environment(task, as_data), make_environment(task, as_data)
     environment.reset(seed=5)
     play(environment, actions[:12])
     _approach(task, environment)
