@@ -124,7 +124,7 @@ def make_data(
         raise UnknownNameError("recipe", source, ["recipe", "embedded"])
     sources.choose(chosen, source)
     with Display(console) as display:
-        sources.make(chosen, source, policies, seed, display.data(chosen.name))
+        sources.make(chosen, source, policies, seed, display.data(chosen.name), display.say)
     _report(sources.location(chosen, source), sources.load(chosen, source))
 
 
@@ -135,7 +135,7 @@ def fetch_data(task: TaskName) -> None:
     chosen = find(task)
     source = sources.choose(chosen, sources.published(chosen))
     with Display(console) as display:
-        dataset = sources.load(chosen, source, progress=display.data(chosen.name))
+        dataset = sources.load(chosen, source, progress=display.data(chosen.name), tell=display.say)
     _report(sources.location(chosen, source), dataset)
 
 
@@ -223,7 +223,7 @@ def train_command(
     with Display(console) as display, results.claimed(directory):
         if needs_data(trained.phases(updates, env_steps)):
             source = sources.choose(chosen, source, policies)
-            dataset = sources.load(chosen, source, policies, display.data(chosen.name))
+            dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
         run = train(
             trained,
             chosen,

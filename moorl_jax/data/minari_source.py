@@ -18,9 +18,14 @@ HUB = "https://huggingface.co"
 PATIENCE = 5.0  #: seconds to wait for the hub
 
 
+def directory() -> Path:
+    """Return Minari's local directory."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+
+
 def folder_of(name: str) -> Path:
-    """Return where the dataset lies or would lie in Minari's local directory."""
-    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets") / name
+    """Return where the dataset lies or would lie in it."""
+    return directory() / name
 
 
 def at_hand(name: str) -> bool:

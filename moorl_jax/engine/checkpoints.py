@@ -51,8 +51,9 @@ class Checkpoints:
         partial = final.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(partial / "arrays", arrays)
+        # StandardCheckpointer saves in a thread and gives up on it after minutes, by a clock that may be set meanwhile.
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(partial / "arrays", args=ocp.args.StandardSave(arrays))
         (partial / "record.json").write_text(json.dumps(record), encoding="utf-8")
         (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)), encoding="utf-8")
         os.replace(partial, final)
