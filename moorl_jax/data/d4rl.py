@@ -80,8 +80,7 @@ def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
 def _known() -> dict[str, dict[str, str]]:
     """Return what is known of files that the server has, by URL: their size in `bytes` and their `sha256`.
 
-    Source: TensorFlow Datasets, `tensorflow_datasets/d4rl/*/checksums.tsv`, which lacks Kitchen's, relocate's and
-    those of antmaze-medium-play.
+    Source: TensorFlow Datasets, `tensorflow_datasets/d4rl/*/checksums.tsv`, which lack Kitchen's and relocate's.
     """
     with KNOWN.open(encoding="utf-8", newline="") as file:
         return {row["url"]: row for row in csv.DictReader(file)}
