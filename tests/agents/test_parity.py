@@ -648,7 +648,7 @@ class DrQCase(Case):
 
         learners = map(Learner.create, (z.net("encoder"), actor(), critic()))
         updates = int(z.hparams["step0"]) // int(z.hparams["update_every_steps"])
-        return DrQState(*learners, target_critic=critic("target_"), updates=jnp.int32(updates))
+        return DrQState(*learners, target_critic=critic("target_"), steps=jnp.int32(updates))
 
     def turns(self, agent, z, k):
         batch = {name: z._array(f"batch_{k}/{name}") for name in ("actions", "rewards", "discounts")}
