@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions, trajectory_returns
+from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, trajectory_returns
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import find
 
@@ -15,13 +15,6 @@ HORIZON = 8
 def recorded(timeouts=True):
     raw = {key: CONVENTIONS[f"raw/dense/{key}"] for key in ("observations", "actions", "rewards", "terminals")}
     return Rows(**raw, timeouts=CONVENTIONS["raw/dense/timeouts"] if timeouts else None)
-
-
-@pytest.mark.parametrize(("timeouts", "name"), [(True, "qlearning"), (False, "qlearning_no_timeouts_key")])
-def test_transitions_are_those_of_d4rls_qlearning_dataset(timeouts, name):
-    ours = to_transitions(recorded(timeouts), HORIZON)
-    for field in ("observations", "actions", "next_observations", "rewards", "terminals"):
-        np.testing.assert_array_equal(getattr(ours, field), CONVENTIONS[f"d4rl/{name}/{field}"], err_msg=field)
 
 
 def test_returns_are_those_of_the_flagged_episodes():
