@@ -4,6 +4,7 @@ The recordings hold parameters, batches and random draws of five consecutive upd
 parameters that the reference code computed from them. Widths, depths and switches are read from each.
 """
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -21,10 +22,10 @@ from moorl_jax.agents.pex import PEXState
 from moorl_jax.agents.sac import SACState
 from moorl_jax.agents.spot import BehaviourVAE, SPOTState
 from moorl_jax.agents.td3_bc import TD3BCState
-from moorl_jax.nets import Learner, encode, random_shift
+from moorl_jax.nets import Learner, encode, mlp, random_shift
 from moorl_jax.types import Transitions
 from tests.agents.stepping import step
-from tests.recordings import Recording, kind_of, recordings
+from tests.recordings import OURS, HyperParameters, Recording, kind_of, recordings
 
 TWINS = ("critic0", "critic1")
 
@@ -851,3 +852,63 @@ def test_images_are_shifted_and_encoded_as_the_reference_does(path):
     assert z.hparams.overlooked({}) == []
     np.testing.assert_allclose(encoded[:, ::37], z.arrays["out/encoded_every_37th"], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose((encoded**2).sum(axis=1), z.arrays["out/encoded_sumsq"], rtol=1e-9)
+
+
+def altered(name, **changes):
+    """One of our recordings, as if made with other switches."""
+    z = Recording(OURS / f"{name}.npz", jnp.float32)
+    z.hparams = HyperParameters(json.loads(str(z.arrays["hparams"])) | changes)
+    return z
+
+
+class TestSwitches:
+    """They mean what they do in the code that a recording was made with, in combinations that ours do not have."""
+
+    @pytest.mark.parametrize(
+        ("switches", "cloning"),
+        [
+            ({"offline": True, "use_bc": True}, True),
+            ({"offline": False, "use_bc": True}, False),
+            ({"offline": False, "use_bc": False}, False),
+        ],
+    )
+    def test_drq_clones_offline_alone(self, switches, cloning):
+        assert CASES["drq"].agent(altered("drq", **switches)).cloning == cloning
+
+    def test_drq_offline_without_cloning_is_not_ours(self):
+        with pytest.raises(AssertionError, match="does not clone"):
+            CASES["drq"].agent(altered("drq", offline=True, use_bc=False))
+
+    def test_drqs_noise_may_stay(self):
+        agent = CASES["drq"].agent(altered("drq", stddev_schedule="0.2"))
+        np.testing.assert_allclose(agent.noise(jnp.array([0, 9])), 0.2, rtol=1e-6)
+
+    def test_opts_support_follows_its_switches(self):
+        backbone = CASES["opt_finetune"].agent(altered("opt_finetune_spot")).backbone
+        assert (backbone.importance_weighted, backbone.cooling_updates) == (False, 20.0)
+        switches = {"support_use_iwae": True, "support_lambda_cool": False}
+        backbone = CASES["opt_finetune"].agent(altered("opt_finetune_spot", **switches)).backbone
+        assert (backbone.importance_weighted, backbone.cooling_updates) == (True, None)
+
+    def test_spot_cools_online_alone(self):
+        agents = [CASES["spot"].agent(altered("spot_online", online=online)) for online in (True, False)]
+        assert [agent.cooling_updates for agent in agents] == [1e6, None]
+
+    def test_updates_are_counted_from_where_the_reference_began(self):
+        z, case = altered("td3bc", total_it_start=1), CASES["td3bc"]
+        agent = case.agent(z)
+        assert [case.turns(agent, z, k)[0][0] == agent.update for k in range(4)] == [True, False, True, False]
+
+    def test_opt_normalizes_after_the_relu(self, rng):
+        """What its recordings name ln0, RLPD's name too, where it stands before."""
+        weights, scale, shift = rng.standard_normal((6, 4)), rng.standard_normal(4), rng.standard_normal(4)
+        kernels = {"layer0": weights[:2], "layer1": weights[2:]}
+        layers = {name: {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(4)} for name, kernel in kernels.items()}
+        x = rng.standard_normal((5, 2))
+        hidden = np.maximum(x @ weights[:2], 0)
+        hidden = (hidden - hidden.mean(axis=1, keepdims=True)) / np.sqrt(hidden.var(axis=1, keepdims=True) + 1e-5)
+        net = CASES["opt_finetune"]._net(layers | {"ln0": {"scale": jnp.asarray(scale), "bias": jnp.asarray(shift)}})
+        np.testing.assert_allclose(
+            mlp(net, jnp.asarray(x)), (hidden * scale + shift) @ weights[2:], rtol=1e-4, atol=1e-5
+        )
+        assert CASES["opt_finetune"]._recorded(net).keys() == {"layer0", "layer1", "ln0"}
