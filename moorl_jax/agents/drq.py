@@ -23,7 +23,7 @@ from moorl_jax.nets import (
     random_shift,
     trunk,
 )
-from moorl_jax.phases import Collect, Offline, Online, Phase
+from moorl_jax.phases import Collect, Offline, Online, Phase, Switch
 from moorl_jax.replay import FromBuffer, Union
 from moorl_jax.types import Array, Metrics, NStep, Params, Transitions
 
@@ -31,13 +31,13 @@ ACTION_LIMIT = 1.0 - 1e-6
 
 
 class DrQState(struct.PyTreeNode):
-    """Encoder, actor and twin critics on its features, the critics' targets; how many updates there were."""
+    """Encoder, actor and twin critics on its features, the critics' targets; how far the noise has come."""
 
     encoder: Learner
     actor: Learner  #: {trunk, net}
     critic: Learner  #: {trunk, twins}
     target_critic: Params
-    updates: Array  #: (), what the noise's schedule goes by
+    steps: Array  #: (), what the noise's schedule goes by: updates, and the random env steps before the first
 
 
 class DrQ(Agent):
@@ -90,7 +90,7 @@ class DrQ(Agent):
             actor=Learner.create(actor),
             critic=Learner.create(critic),
             target_critic=critic,
-            updates=jnp.zeros((), jnp.int32),
+            steps=jnp.zeros((), jnp.int32),
         )
 
     def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
@@ -106,7 +106,7 @@ class DrQ(Agent):
 
     def update(self, state: DrQState, batch: Transitions, draws: dict[str, Array]) -> tuple[DrQState, Metrics]:
         """Update critics and encoder, then the actor against the new critics on the same features, then the targets."""
-        std = self.noise(state.updates)
+        std = self.noise(state.steps)
         images = random_shift(batch.observations, draws["shift"], self.pad)
         next_images = random_shift(batch.next_observations, draws["next_shift"], self.pad)
         target = self.target(state, batch, next_images, std, draws)
@@ -126,7 +126,7 @@ class DrQ(Agent):
             actor=state.actor.descend(gradients, self.learning_rate),
             critic=critic,
             target_critic=polyak(state.target_critic, critic.params, self.tau),
-            updates=state.updates + 1,
+            steps=state.steps + 1,
         )
         return state, critic_metrics | actor_metrics | {"std": std}
 
@@ -165,9 +165,9 @@ class DrQ(Agent):
             loss = self.alpha / jax.lax.stop_gradient(jnp.abs(q).mean()) * actor_loss + cloning_loss
         return loss, {"actor_loss": actor_loss, "cloning_loss": cloning_loss, "actor_total_loss": loss}
 
-    def noise(self, updates: Array) -> Array:
-        """Return the std of the actions' noise after so many updates."""
-        return self.noise_start + (self.noise_end - self.noise_start) * jnp.clip(updates / self.noise_updates, 0.0, 1.0)
+    def noise(self, steps: Array) -> Array:
+        """Return the std of the actions' noise after so many steps, `noise_updates` of which lead to its end."""
+        return self.noise_start + (self.noise_end - self.noise_start) * jnp.clip(steps / self.noise_updates, 0.0, 1.0)
 
     def mean(self, actor: Params, features: Array) -> Array:
         """Return the actor's actions before noise, (..., action size)."""
@@ -182,7 +182,7 @@ class DrQ(Agent):
         return {
             "encoder": state.encoder.params,
             "actor": state.actor.params,
-            "std": self.noise(state.updates),
+            "std": self.noise(state.steps),
         }
 
     def greedy(self, params: Params, observations: Array) -> Array:
@@ -199,7 +199,7 @@ class DrQ(Agent):
         return NStep(self.n_step, self.discount)
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:  # noqa: ARG002
-        """Return random steps, then learning online; there is no offline phase."""
+        """Return random steps, which the noise's schedule counts, then learning online; there is no offline phase."""
         if self.random_steps < self.n_step:
             raise MoorlError(f"{self.random_steps} random env steps hold no transition over {self.n_step} steps")
         if env_steps <= self.random_steps:
@@ -207,8 +207,12 @@ class DrQ(Agent):
                 f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: it must be given "
                 f"more env steps than {env_steps:,}"
             )
+
+        def count_random_steps(state: DrQState, key: Array, example: Transitions) -> DrQState:  # noqa: ARG001
+            return state.replace(steps=jnp.full_like(state.steps, self.random_steps))
+
         learning = Online(self, env_steps - self.random_steps, FromBuffer())
-        return (Collect(self, self.random_steps, random=True), learning)
+        return (Collect(self, self.random_steps, random=True), Switch(count_random_steps), learning)
 
 
 class DrQBC(DrQ):

@@ -35,7 +35,7 @@ class TD3BC(Agent):
 
     hidden: tuple[int, ...] = static((256, 256))
     layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics
-    #: Uniform ranges of actor's and critics' last kernels, whose biases then start at 0; None: as the other layers.
+    #: Uniform ranges of actor's and critics' last layers, kernels and biases; None: as the other layers.
     final_ranges: tuple[float | None, float | None] = static((None, None))
     policy_freq: int = static(2)  #: critic updates per actor (and target) update
     cloning: bool = static(True)  #: whether the actor's loss holds the cloning term; without it this is TD3

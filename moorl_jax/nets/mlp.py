@@ -16,8 +16,9 @@ class MLP(nn.Module):
     """Dense layers with ReLU between them; the last one is linear.
 
     `kernel_init` None is PyTorch's default for kernels and biases, uniform within 1/sqrt(fan in); with any other,
-    biases start at zero. `final_init` is the last kernel's initializer where it differs. `layer_norm` normalizes hidden
-    layers `before` their ReLU (epsilon 1e-6, as in RLPD) or `after` it (epsilon 1e-5, as in OPT).
+    biases start at zero. `final_init` is the last kernel's initializer where it differs, and the last bias's too where
+    biases are drawn. `layer_norm` normalizes hidden layers `before` their ReLU (epsilon 1e-6, as in RLPD) or `after` it
+    (epsilon 1e-5, as in OPT).
     """
 
     features: Sequence[int]
@@ -30,12 +31,12 @@ class MLP(nn.Module):
         """Map (..., inputs) to (..., features[-1]); `dropout` are factors of the hidden layers' outputs."""
         for layer, width in enumerate(self.features):
             last = layer == len(self.features) - 1
-            kernel_init = self.final_init if last and self.final_init else self.kernel_init
-            bias_init = nn.initializers.zeros if kernel_init else _torch_bias(x.shape[-1])
+            final_init = self.final_init if last else None
+            drawn_bias = final_init or _torch_bias(x.shape[-1])
             x = nn.Dense(
                 width,
-                kernel_init=kernel_init or _TORCH,
-                bias_init=bias_init,
+                kernel_init=final_init or self.kernel_init or _TORCH,
+                bias_init=nn.initializers.zeros if self.kernel_init else drawn_bias,
                 precision=matmul_precision(),
                 name=f"layer{layer}",
             )(x)

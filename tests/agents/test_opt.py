@@ -1,7 +1,4 @@
-"""OPT's schedule, its limits, and its switches; parity with the recordings is in test_parity.py."""
-
-import json
-from pathlib import Path
+"""OPT's schedules, its limits, and its switches; parity of its updates is in test_parity.py."""
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +15,8 @@ from moorl_jax.settings import settings
 from moorl_jax.tasks import find
 from moorl_jax.types import Transitions
 from tests.agents.stepping import step
+from tests.recordings import Recording, recordings
 
-SCHEDULES = Path(__file__).parents[1] / "parity" / "opt_schedules.npz"
 KEY = jax.random.key(0)
 BATCH, SMALL = 16, {"hidden": (8, 8)}
 BACKBONES = {
@@ -79,18 +76,53 @@ def assert_close(left, right):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), left, right)
 
 
-def test_kappa_follows_every_recorded_schedule():
-    z = np.load(SCHEDULES, allow_pickle=False)
-    configs = json.loads(str(z["hparams"]))["configs"]
-    assert len(configs) > 20
-    for task, config in configs.items():
+#: Of a recorded schedule's configuration, what is not of a schedule.
+SETTINGS = dict.fromkeys(
+    (
+        "algo_type",
+        "config_source",
+        "actor_learning_rate",
+        "critic_learning_rate",
+        "actor_layer_norm",
+        "critic_layer_norm",
+        "actor_init_w",
+        "critic_init_w",
+        "normalize_rewards",
+        "discount",
+        "online_discount",
+        "utd_ratio",
+        "online_pretrain_steps",
+        "online_pretrain_inner_lr",
+    ),
+    "a setting, which our pages of settings have with its source",
+)
+
+
+@pytest.mark.parametrize("path", recordings("opt_schedules"))
+def test_kappa_and_lambda_follow_every_recorded_schedule(path):
+    z = Recording(path, jnp.float64)
+    steps, h = z.arrays["steps"], z.hparams
+    tasks = [name.removeprefix("kappa/") for name in z.arrays.files if name.startswith("kappa/")]
+    assert tasks
+    for task in tasks:
+        config = f"configs.{task}."
         opt = OPT(
-            collect_steps=config["n_tau"],
-            kappa_start=config["kappa"],
-            kappa_end=config["kappa_end"],
-            kappa_steps=float(config["kappa_cool_steps"]),
+            collect_steps=h[config + "n_tau"],
+            kappa_start=h[config + "kappa"],
+            kappa_end=h[config + "kappa_end"],
+            kappa_steps=z.float(config + "kappa_cool_steps"),
         )
-        np.testing.assert_allclose(opt.scheduled_kappa(z["steps"]), z[f"kappa/{task}"], rtol=1e-12, err_msg=task)
+        np.testing.assert_allclose(opt.scheduled_kappa(steps), z.arrays[f"kappa/{task}"], rtol=1e-12, err_msg=task)
+        if f"support_lambda/{task}" in z.arrays:
+            spot = SPOT(
+                support_weight=h[config + "support_lambda"],
+                support_end=h[config + "support_lambda_end"],
+                cooling_updates=z.float("online_steps_for_lambda") if h[config + "support_lambda_cool"] else None,
+            )
+            lambdas = jnp.broadcast_to(spot._support_weight(jnp.asarray(steps)), steps.shape)
+            np.testing.assert_allclose(lambdas, z.arrays[f"support_lambda/{task}"], rtol=1e-12, err_msg=task)
+    without_lambda = dict.fromkeys(("support_lambda", "support_lambda_end", "support_lambda_cool"), "not of TD3+BC")
+    assert h.overlooked(SETTINGS | without_lambda | {"online_steps_for_lambda": "likewise"}) == []
 
 
 def test_kappa_without_room_for_a_ramp():
@@ -116,6 +148,16 @@ def test_the_settings_schedules_are_the_papers():
         opt = settings("opt", find(task), 1_000_000, 300_000).agent
         assert (opt.kappa_start, opt.kappa_end, opt.kappa_steps) == schedule
         assert (opt.collect_steps, opt.pretrain_updates, opt.utd) == (25_000, 50_000, 5)
+
+
+@pytest.mark.parametrize("task", ["antmaze-umaze-v2", "pen-cloned-v1"])
+def test_last_layers_begin_in_the_authors_ranges(task, rng):
+    """Kernels and biases of the actor, the old critics and the new, as `_initialize_head` of its source draws them."""
+    opt = settings("opt_spot", find(task), 1_000, 300_000).agent
+    backbone = started(opt, rng).backbone
+    for learner, bound in ((backbone.actor, 1e-3), (backbone.critic, 3e-3)):
+        for leaf in learner.params["layer2"].values():
+            assert 0 < np.abs(leaf).min() < np.abs(leaf).max() <= bound
 
 
 @pytest.mark.parametrize("name", BACKBONES)

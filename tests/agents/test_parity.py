@@ -1,14 +1,12 @@
 """Each agent against numbers recorded from its canonical implementation, update by update.
 
-The files in tests/parity hold parameters, batches and random draws of five consecutive updates, and the losses,
-gradient norms and parameters that the reference code computed from them. MOORL_PARITY names a directory with more.
+The recordings hold parameters, batches and random draws of five consecutive updates, and the losses, gradient norms and
+parameters that the reference code computed from them. Widths, depths and switches are read from each.
 """
 
 import json
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,56 +22,12 @@ from moorl_jax.agents.pex import PEXState
 from moorl_jax.agents.sac import SACState
 from moorl_jax.agents.spot import BehaviourVAE, SPOTState
 from moorl_jax.agents.td3_bc import TD3BCState
-from moorl_jax.nets import Learner, encode, random_shift
+from moorl_jax.nets import Learner, encode, mlp, random_shift
 from moorl_jax.types import Transitions
 from tests.agents.stepping import step
+from tests.recordings import OURS, HyperParameters, Recording, kind_of, recordings
 
-FOLDERS = [Path(__file__).parents[1] / "parity", *map(Path, filter(None, [os.environ.get("MOORL_PARITY")]))]
 TWINS = ("critic0", "critic1")
-
-
-class Recording:
-    """One recorded file: parameters by network, batches, draws and outputs."""
-
-    def __init__(self, path, dtype):
-        self.arrays = np.load(path, allow_pickle=False)
-        self.hparams = json.loads(str(self.arrays["hparams"]))
-        self.dtype = dtype
-
-    def _array(self, name):
-        return jnp.asarray(self.arrays[name], self.dtype)
-
-    def net(self, name, root="init"):
-        """One network's parameters as {layer0: {kernel, bias}, ...}, layers under their recorded names."""
-        prefix = f"{root}/{name}/"
-        layers = {}
-        for key in self.arrays.files:
-            if key.startswith(prefix) and key.count("/") == prefix.count("/") + 1:
-                layer, leaf = key.removeprefix(prefix).split("/")
-                layers.setdefault(layer, {})[leaf] = self._array(key)
-        return layers
-
-    def twins(self, prefix="", root="init"):
-        """The critics as an ensemble with a leading member axis."""
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(self.net(prefix + name, root) for name in TWINS))
-
-    def scalar(self, name, root="init", default=0.0):
-        return self._array(f"{root}/{name}") if f"{root}/{name}" in self.arrays else jnp.asarray(default, self.dtype)
-
-    def batch(self, k):
-        names = [f"batch_{k}/{field}" for field in Transitions.__dataclass_fields__]
-        return Transitions(**{n.split("/")[1]: self._array(n) for n in names if n in self.arrays})
-
-    def draws(self, k, names):
-        return {ours: self._array(f"draws_{k}/{theirs}") for ours, theirs in names.items()}
-
-    def losses(self, k):
-        prefix = f"out_{k}/losses/"
-        keys = [key for key in self.arrays.files if key.startswith(prefix)]
-        return {key.removeprefix(prefix): float(self.arrays[key]) for key in keys}
-
-    def float(self, name):
-        return float(self.hparams[name])
 
 
 def by_member(params):
@@ -88,15 +42,27 @@ def flat(tree, root=""):
     return {name: leaf for key, sub in tree.items() for name, leaf in flat(sub, f"{root}/{key}".strip("/")).items()}
 
 
+def twins(z, prefix=""):
+    """The recorded critics as an ensemble."""
+    return z.ensemble(*(prefix + name for name in TWINS))
+
+
 class Case:
     """How one agent's config, state and outputs are named in its recordings."""
 
+    fixed = {}  #: hyper-parameters that are always so of ours
+    not_used = {}  #: hyper-parameters that make no difference to updates of ours, and why
     unreported = set()
     elsewhere = ()  #: networks whose parameters and gradients another test checks
 
     def turns(self, agent, z, k):
         """The updates of step k with their batches and draws."""
-        return [(agent.cycle()[k % len(agent.cycle())], z.batch(k), z.draws(k, self.draw_names))]
+        turn = (self.updates_before(z) + k) % len(agent.cycle())
+        return [(agent.cycle()[turn], z.batch(k), z.draws(k, self.draw_names))]
+
+    def updates_before(self, z):
+        """How many updates the reference had counted before the first."""
+        return 0
 
 
 class TD3BCCase(Case):
@@ -109,6 +75,9 @@ class TD3BCCase(Case):
         "lambda": "lambda",
     }
     unreported = {"critic1_mse", "critic2_mse"}  # their sum is the critic loss
+
+    def updates_before(self, z):
+        return z.hparams["total_it_start"]
 
     def agent(self, z):
         return TD3BC(
@@ -126,9 +95,9 @@ class TD3BCCase(Case):
     def state(self, z):
         return TD3BCState(
             actor=Learner.create(z.net("actor")),
-            critic=Learner.create(z.twins()),
+            critic=Learner.create(twins(z)),
             target_actor=z.net("target_actor"),
-            target_critic=z.twins("target_"),
+            target_critic=twins(z, "target_"),
         )
 
     def params(self, state):
@@ -154,14 +123,15 @@ class IQLCase(Case):
         "adv_mean": "advantage",
     }
     unreported = {"q1", "q2"}  # ours reports their mean, checked apart
+    fixed = {"dropout_rate": None}  # no draws of it are recorded
 
     def agent(self, z):
-        cosine = z.hparams["opt_decay_schedule"] == "cosine"
+        decay, schedule = z.hparams["max_steps"], z.hparams["opt_decay_schedule"]
         return IQL(
             actor_learning_rate=z.float("actor_lr"),
             value_learning_rate=z.float("value_lr"),
             critic_learning_rate=z.float("critic_lr"),
-            actor_decay_updates=z.float("max_steps") if cosine else None,
+            actor_decay_updates=float(decay) if schedule == "cosine" else None,
             discount=z.float("discount"),
             tau=z.float("tau"),
             expectile=z.float("expectile"),
@@ -173,8 +143,8 @@ class IQLCase(Case):
         return IQLState(
             actor=Learner.create({"mean": z.net("actor"), "log_std": z.scalar("actor/log_std")}),
             value=Learner.create(z.net("value")),
-            critic=Learner.create(z.twins()),
-            target_critic=z.twins("target_"),
+            critic=Learner.create(twins(z)),
+            target_critic=twins(z, "target_"),
         )
 
     def params(self, state):
@@ -225,6 +195,11 @@ class CQLCase(Case):
         "alpha_prime": "alpha_prime",
         "alpha_prime_loss": "alpha_prime_loss",
     }
+    fixed = {"use_automatic_entropy_tuning": True, "use_cql": True, "log_std_clip": [-20, 2], "enable_calql": False}
+    not_used = {
+        "log_std_multiplier": "an initial value, which is recorded",
+        "log_std_offset": "an initial value, which is recorded",
+    }
 
     def agent(self, z):
         h = z.hparams
@@ -252,10 +227,10 @@ class CQLCase(Case):
         scalars = ("log_std_multiplier", "log_std_offset")
         return CQLState(
             actor=Learner.create({"net": z.net("actor"), **{name: z.scalar(f"actor/{name}") for name in scalars}}),
-            critic=Learner.create(z.twins()),
+            critic=Learner.create(twins(z)),
             log_alpha=Learner.create(z.scalar("log_alpha")),
             log_alpha_prime=Learner.create(z.scalar("log_alpha_prime")),
-            target_critic=z.twins("target_"),
+            target_critic=twins(z, "target_"),
         )
 
     @staticmethod
@@ -289,15 +264,21 @@ class CalQLCase(CQLCase):
     }
     # Global gradient norms, which the norms per tensor check more closely, and a diagnostic of the data.
     unreported = {"policy_loss_gradient", "qf1_loss_gradient", "qf2_loss_gradient", "log_pi_data"}
+    fixed = CQLCase.fixed | {"enable_calql": True}
 
     def agent(self, z):
         return CalQL(**vars(super().agent(z)))
 
 
-def joined_heads(net, prefix=""):
+def numbered(net, prefix):
+    """Layers prefix0, prefix1, ... as ours are named."""
+    count = sum(name.startswith(prefix) for name in net)
+    return {f"layer{i}": net[f"{prefix}{i}"] for i in range(count)}
+
+
+def joined_heads(net, prefix):
     """Two recorded heads, mean and log_std, as the one last layer ours has."""
-    names = [name for name in net if name.startswith(prefix) and name not in ("mean", "log_std")]
-    layers = {f"layer{i}": net[name] for i, name in enumerate(sorted(names))}
+    layers = numbered(net, prefix)
     heads = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), net["mean"], net["log_std"])
     return {**layers, f"layer{len(layers)}": heads}
 
@@ -313,8 +294,7 @@ def split_heads(net, prefix="layer"):
 
 def vae_of(net):
     """A recorded VAE as ours: an encoder and a decoder."""
-    decoder = {f"layer{i}": net[f"dec{i}"] for i in range(3)}
-    return {"encoder": joined_heads(net, "enc"), "decoder": decoder}
+    return {"encoder": joined_heads(net, "enc"), "decoder": numbered(net, "dec")}
 
 
 class SPOTCase(TD3BCCase):
@@ -328,9 +308,16 @@ class SPOTCase(TD3BCCase):
         "neg_log_beta_max": "negative_log_density_max",
     }
 
-    # With the critic alone the reference reports lambda too, which then plays no part.
+    fixed = {"actor_dropout": 0, "vae_log_std_clip": [-4, 15]}
+    not_used = {
+        "vae_hidden": "a shape",
+        "actor_lr": "the effective one follows from it",
+        "lambda_schedule": "it is told by lambd_cool, lambd and lambd_end",
+    }
+
     def agent(self, z):
         h = z.hparams
+        cooling = 1e6 if h["lambd_cool"] else None  # which the reference's code has for a constant
         return SPOT(
             policy_freq=int(h["policy_freq"]),
             samples=int(h["num_samples"]),
@@ -345,7 +332,7 @@ class SPOTCase(TD3BCCase):
             max_action=z.float("max_action"),
             beta=z.float("beta"),
             support_weight=z.float("lambd"),
-            cooling_updates=1e6 if h["lambd_cool"] else None,
+            cooling_updates=cooling if h["online"] else None,
             support_end=z.float("lambd_end"),
         )
 
@@ -353,26 +340,17 @@ class SPOTCase(TD3BCCase):
         updates = jnp.asarray(z.hparams["total_it_start"], jnp.int32)
         return SPOTState(**vars(super().state(z)), vae=vae_of(z.net("vae")), updates=updates)
 
-    def turns(self, agent, z, k):
-        turn = (z.hparams["total_it_start"] + k) % agent.policy_freq
-        draws = z.draws(
-            k, {ours: theirs for ours, theirs in self.draw_names.items() if f"draws_{k}/{theirs}" in z.arrays}
-        )
-        return [(agent.cycle()[turn], z.batch(k), draws)]
-
 
 class VAECase(Case):
+    draw_names = {"vae_noise": "vae_eps"}
     loss_names = {"recon_loss": "reconstruction_loss", "KL_loss": "divergence", "vae_loss": "vae_loss"}
+    fixed = {"log_std_clip": [-4, 15]}
 
     def agent(self, z):
         return BehaviourVAE(learning_rate=z.float("lr"), beta=z.float("beta"), max_action=z.float("max_action"))
 
     def state(self, z):
         return Learner.create(vae_of(z.net("vae")))
-
-    def turns(self, agent, z, k):
-        batch = Transitions(z._array(f"batch_{k}/observations"), z._array(f"batch_{k}/actions"), None, None, None)
-        return [(agent.update, batch, z.draws(k, {"vae_noise": "vae_eps"}))]
 
     def params(self, state):
         return self._named(state.params)
@@ -382,7 +360,7 @@ class VAECase(Case):
 
     @staticmethod
     def _named(vae):
-        decoder = {f"dec{i}": vae["decoder"][f"layer{i}"] for i in range(3)}
+        decoder = {name.replace("layer", "dec"): layer for name, layer in vae["decoder"].items()}
         return {"vae": {**split_heads(vae["encoder"], "enc"), **decoder}}
 
 
@@ -397,7 +375,9 @@ class RLPDCase(Case):
     }
 
     # The losses of the minibatches before the last, which their effect on the parameters checks.
-    unreported = {f"{name}_{i}" for name in ("critic_loss", "q") for i in range(4)}
+    unreported = {f"{name}_{i}" for name in ("critic_loss", "q") for i in range(100)}
+    fixed = {"layer_norm_eps": 1e-6}
+    not_used = {"init_temperature": "an initial value, which is recorded"}
 
     def agent(self, z):
         return RLPD(
@@ -411,7 +391,7 @@ class RLPDCase(Case):
             temperature_learning_rate=z.float("temp_lr"),
             discount=z.float("discount"),
             tau=z.float("tau"),
-            target_entropy_per_dimension=z.float("target_entropy") / z.hparams["act"],
+            target_entropy_per_dimension=z.float("target_entropy") / z.arrays["batch_0/actions"].shape[-1],
         )
 
     def state(self, z):
@@ -449,6 +429,7 @@ class RLPDCase(Case):
 class PEXCase(IQLCase):
     draw_names = {"noise": "eps_new_action", "choice": "u_choice"}
     loss_names = {"v_loss": "value_loss", "q_loss": "critic_loss", "policy_loss": "actor_loss"}
+    fixed = {"log_std_clip": [-5, 2]}
 
     def agent(self, z):
         return PEX(
@@ -464,33 +445,31 @@ class PEXCase(IQLCase):
         )
 
     def state(self, z):
-        offline = {name: layer for name, layer in z.net("actor_offline").items() if name.startswith("layer")}
-        return PEXState(**vars(super().state(z)), actor_offline=offline)
+        return PEXState(**vars(super().state(z)), actor_offline=numbered(z.net("actor_offline"), "layer"))
 
 
 AGES = ("off", "on")
 
 
 class OPTCase(Case):
-    """What the recordings of both of OPT's phases share: two generations of twin critics."""
+    """What the recordings of both of OPT's phases share: twin critics, of one generation or of two."""
 
-    @staticmethod
-    def _generations(z, prefix):
-        nets = [[z.net(f"{prefix}critic_{age}{i}") for i in range(2)] for age in AGES]
-        twins = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *each) for each in nets]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *twins)
-
-    @staticmethod
-    def _named(params, prefix=""):
-        return {
-            f"{prefix}critic_{age}{i}": jax.tree.map(lambda leaf, g=g, i=i: leaf[g, i], params)
-            for g, age in enumerate(AGES)
-            for i in range(2)
-        }
+    fixed = {"layer_norm_eps": 1e-5}
+    not_used = {
+        "vae_hidden": "a shape",
+        "discount": "the one in effect is named by itself",
+        "online_discount": "likewise",
+        **dict.fromkeys(
+            ("density_lr", "priority_temperature", "n_offline", "n_online", "priority_capacity"),
+            "balanced replay's, whose tests read it",
+        ),
+    }
 
     def agent(self, z):
         h = z.hparams
         scale = z.float("max_action")
+        for net, switch in (("target_actor", "actor_layer_norm"), ("target_critic_on0", "critic_layer_norm")):
+            assert ("ln0" in z.net(net)) == h[switch]
         fields = {
             "policy_freq": int(h["policy_frequency"]),
             "actor_learning_rate": z.float("actor_lr"),
@@ -501,18 +480,37 @@ class OPTCase(Case):
             "noise_clip": z.float("noise_clip") * scale,
             "max_action": scale,
         }
+        support = {
+            "samples": int(h["support_num_samples"]),
+            "importance_weighted": h["support_use_iwae"],
+            "beta": z.float("vae_beta"),
+            "support_weight": z.float("support_lambda"),
+            "support_end": z.float("support_lambda_end"),
+            "cooling_updates": z.float("online_steps") if h["support_lambda_cool"] else None,
+        }
         if h["algo"] == "TD3":
             return OPT(backbone=TD3BC(**fields, cloning=False), inner_learning_rate=z.float("inner_lr"))
-        spot = SPOT(
-            **fields,
-            samples=int(h["support_num_samples"]),
-            beta=z.float("vae_beta"),
-            support_weight=z.float("support_lambda"),
-            support_end=z.float("support_lambda_end"),
-            cooling_updates=z.float("online_steps"),
-            q_epsilon=1e-10,
-        )
-        return OPTSPOT(backbone=spot, inner_learning_rate=z.float("inner_lr"))
+        return OPTSPOT(backbone=SPOT(**fields, **support, q_epsilon=1e-10), inner_learning_rate=z.float("inner_lr"))
+
+    @staticmethod
+    def _net(net):
+        """A recorded network as ours, whose normalization after the ReLU is named so."""
+        return {f"post_{name}" if name.startswith("ln") else name: layer for name, layer in net.items()}
+
+    @staticmethod
+    def _recorded(net):
+        return {name.removeprefix("post_"): layer for name, layer in net.items()}
+
+    def _generations(self, z, prefix, ages=AGES):
+        pairs = [self._net(z.ensemble(*(f"{prefix}critic_{age}{i}" for i in range(2)))) for age in ages]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *pairs)
+
+    def _named(self, params, prefix=""):
+        return {
+            f"{prefix}critic_{age}{i}": self._recorded(jax.tree.map(lambda leaf, g=g, i=i: leaf[g, i], params))
+            for g, age in enumerate(AGES)
+            for i in range(2)
+        }
 
 
 class OPTFinetuneCase(OPTCase):
@@ -528,74 +526,77 @@ class OPTFinetuneCase(OPTCase):
     # actor moves.
     unreported = {"density_loss", "offline_density", "online_density", "priority_mean", "old_q", "new_q", "kappa"}
     elsewhere = ("density",)
+    draw_names = {"vae_noise": "vae_eps"}
 
     def state(self, z):
         nets = {
-            "actor": Learner.create(z.net("actor")),
+            "actor": Learner.create(self._net(z.net("actor"))),
             "critic": jax.vmap(Learner.create)(self._generations(z, "")),
-            "target_actor": z.net("target_actor"),
+            "target_actor": self._net(z.net("target_actor")),
             "target_critic": self._generations(z, "target_"),
         }
+        cooled = jnp.int32(z.hparams["online_updates_start"])
         if z.hparams["algo"] == "TD3":
             return OPTState(TD3BCState(**nets), jnp.int32(0))
-        cooled = jnp.int32(z.hparams["online_updates_start"])
         return OPTState(SPOTState(**nets, vae=vae_of(z.net("vae")), updates=cooled), jnp.int32(0))
+
+    def updates_before(self, z):
+        return z.hparams["total_updates_start"]
 
     def turns(self, agent, z, k):
         # The recording passes each update a kappa of its own.
         agent = agent.replace(kappa_start=z.hparams["kappas"][k], kappa_steps=0.0)
-        pair = [z._array(f"draws_{k}/policy_noise_{age}_pair") for age in ("offline", "online")]
-        draws = {"policy_noise": jnp.stack(pair)}
-        if f"draws_{k}/vae_eps" in z.arrays:
-            draws["vae_noise"] = z._array(f"draws_{k}/vae_eps")
-        turn = (z.hparams["total_updates_start"] + k) % len(agent.cycle())
-        return [(agent.cycle()[turn], z.batch(k), draws)]
+        pair = [z.array(f"draws_{k}/policy_noise_{age}_pair") for age in ("offline", "online")]
+        return [
+            (update, batch, draws | {"policy_noise": jnp.stack(pair)})
+            for update, batch, draws in super().turns(agent, z, k)
+        ]
 
     def params(self, state):
         return {
-            "actor": state.backbone.actor.params,
-            "target_actor": state.backbone.target_actor,
+            "actor": self._recorded(state.backbone.actor.params),
+            "target_actor": self._recorded(state.backbone.target_actor),
             **self._named(state.backbone.critic.params),
             **self._named(state.backbone.target_critic, "target_"),
         }
 
     def moments(self, state):
-        return {"actor": state.backbone.actor.moments.mu, **self._named(state.backbone.critic.moments.mu)}
+        actor = self._recorded(state.backbone.actor.moments.mu)
+        return {"actor": actor, **self._named(state.backbone.critic.moments.mu)}
 
 
 class OPTPretrainCase(OPTCase):
     loss_names = {name: name for name in ("offline_td_loss", "online_td_loss", "gradient_weight")}
 
+    not_used = OPTCase.not_used | dict.fromkeys(
+        ("kappas", "total_updates_start", "online_updates_start"), "fine-tuning's, of no account here"
+    )
+
     def agent(self, z):
         return OnlinePretraining(opt=super().agent(z))
 
     def state(self, z):
-        def pair(prefix):
-            """The recorded new critics, and in the place of the old ones, which have no part in this, the same."""
-            new = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(z.net(f"{prefix}critic_on{i}") for i in range(2)))
-            return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), new)
-
-        actor = z.net("target_actor")
+        actor = self._net(z.net("target_actor"))
         nets = {
             "actor": Learner.create(actor),
-            "critic": jax.vmap(Learner.create)(pair("")),
+            # The new critics stand in the place of the old ones, too, which have no part in this.
+            "critic": jax.vmap(Learner.create)(self._generations(z, "", ("on", "on"))),
             "target_actor": actor,
-            "target_critic": pair("target_"),
+            "target_critic": self._generations(z, "target_", ("on", "on")),
         }
         if z.hparams["algo"] == "TD3":
             return OPTState(TD3BCState(**nets), jnp.int32(0))
         return OPTState(SPOTState(**nets, vae={}, updates=jnp.int32(0)), jnp.int32(0))
 
     def turns(self, agent, z, k):
-        fields = [name for name in Transitions.__dataclass_fields__ if f"batch_{k}/offline_{name}" in z.arrays]
         kinds = ("offline", "online")
-        pair = tuple(Transitions(**{name: z._array(f"batch_{k}/{kind}_{name}") for name in fields}) for kind in kinds)
-        draws = tuple({"policy_noise": z._array(f"draws_{k}/policy_noise_{kind}")} for kind in kinds)
+        pair = tuple(z.batch(k, f"{kind}_") for kind in kinds)
+        draws = tuple(z.draws(k, {"policy_noise": f"policy_noise_{kind}"}) for kind in kinds)
         return [(agent.cycle()[k % len(agent.cycle())], pair, draws)]
 
     def params(self, state):
         return {
-            "target_actor": state.backbone.target_actor,
+            "target_actor": self._recorded(state.backbone.target_actor),
             **self._named(state.backbone.critic.params),
             **self._named(state.backbone.target_critic, "target_"),
         }
@@ -618,15 +619,18 @@ class DrQCase(Case):
         "stddev": "std",
     }
     unreported = {"batch_reward", "actor_logprob", "actor_ent"}
+    draw_names = {"next": "eps_next_action", "policy": "eps_action"}
+    fixed = {"layer_norm_eps": 1e-5}
+    not_used = dict.fromkeys(("image", "channels", "feature_dim", "repr_dim"), "a shape")
 
     def agent(self, z):
-        start, end, steps = map(float, re.fullmatch(r"linear\((.*),(.*),(.*)\)", z.hparams["stddev_schedule"]).groups())
-        self.side = round((int(z.hparams["repr_dim"]) / 32) ** 0.5)
-        return (DrQBC if z.hparams["use_bc"] else DrQ)(
-            feature_size=int(z.hparams["feature_dim"]),
-            hidden=(int(z.hparams["hidden"]),) * 2,
-            pad=int(z.hparams["pad"]),
-            n_step=int(z.hparams["nstep"]),
+        h = z.hparams
+        assert h["use_bc"] or not h["offline"], "ours has no offline training that scales Q but does not clone"
+        start, end, steps = falling(h["stddev_schedule"])
+        return (DrQBC if h["offline"] else DrQ)(
+            strides=tuple(map(int, re.search(r"strides ([\d,]*\d)", h["encoder"]).group(1).split(","))),
+            pad=int(h["pad"]),
+            n_step=int(h["nstep"]),
             learning_rate=z.float("lr"),
             discount=z.float("discount"),
             tau=z.float("tau"),
@@ -640,22 +644,26 @@ class DrQCase(Case):
     def state(self, z):
         def actor():
             layers = z.net("actor")
-            return {"trunk": self._trunk(layers), "net": {n: layers[n] for n in layers if n.startswith("layer")}}
+            return {"trunk": self._trunk(layers), "net": numbered(layers, "layer")}
 
         def critic(prefix=""):
-            twins = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(z.net(f"{prefix}critic_q{i}") for i in range(2)))
+            twins = z.ensemble(*(f"{prefix}critic_q{i}" for i in range(2)))
             return {"trunk": self._trunk(z.net(f"{prefix}critic")), "twins": twins}
 
-        learners = map(Learner.create, (z.net("encoder"), actor(), critic()))
-        updates = int(z.hparams["step0"]) // int(z.hparams["update_every_steps"])
-        return DrQState(*learners, target_critic=critic("target_"), updates=jnp.int32(updates))
+        encoder = z.net("encoder")
+        self.channels = encoder[f"conv{len(encoder) - 1}"]["bias"].shape[0]
+
+        learners = map(Learner.create, (encoder, actor(), critic()))
+        every = z.hparams["update_every_steps"]
+        assert z.hparams["steps"] == [z.hparams["step0"] + every * k for k in range(5)]
+        return DrQState(*learners, target_critic=critic("target_"), steps=jnp.int32(z.hparams["step0"] // every))
 
     def turns(self, agent, z, k):
-        batch = {name: z._array(f"batch_{k}/{name}") for name in ("actions", "rewards", "discounts")}
+        batch = {name: z.array(f"batch_{k}/{name}") for name in ("actions", "rewards", "discounts")}
         for name in ("observations", "next_observations"):
             batch[name] = jnp.asarray(z.arrays[f"batch_{k}/{name}"].transpose(0, 2, 3, 1))
         batch["terminals"] = 1.0 - batch.pop("discounts") / agent.discount**agent.n_step
-        draws = z.draws(k, {"next": "eps_next_action", "policy": "eps_action"})
+        draws = z.draws(k, self.draw_names)
         shifts = {"shift": "shift_obs", "next_shift": "shift_next_obs"}
         draws |= {ours: jnp.asarray(z.arrays[f"draws_{k}/{theirs}"]) for ours, theirs in shifts.items()}
         return [(agent.update, Transitions(**batch), draws)]
@@ -677,13 +685,22 @@ class DrQCase(Case):
 
     def _trunk(self, layers):
         kernel = layers["trunk"]["kernel"]
-        rows = jnp.arange(len(kernel)).reshape(32, self.side, self.side).transpose(1, 2, 0).ravel()
+        rows = jnp.arange(len(kernel)).reshape(self.channels, *self._sides(kernel)).transpose(1, 2, 0).ravel()
         return {"dense": {**layers["trunk"], "kernel": kernel[rows]}, "ln": layers["trunk_ln"]}
 
     def _recorded(self, trunk):
         kernel = trunk["dense"]["kernel"]
-        rows = np.arange(len(kernel)).reshape(self.side, self.side, 32).transpose(2, 0, 1).ravel()
+        rows = np.arange(len(kernel)).reshape(*self._sides(kernel), self.channels).transpose(2, 0, 1).ravel()
         return {"trunk": {**trunk["dense"], "kernel": kernel[rows]}, "trunk_ln": trunk["ln"]}
+
+    def _sides(self, kernel):
+        return (round((len(kernel) / self.channels) ** 0.5),) * 2
+
+
+def falling(schedule):
+    """Start, end and length of a noise's schedule, "linear(start,end,length)" or a number that it keeps."""
+    numbers = [float(word) for word in schedule.removeprefix("linear(").removesuffix(")").split(",")]
+    return numbers if len(numbers) == 3 else (*numbers, *numbers, 1.0)
 
 
 CASES = {
@@ -698,18 +715,8 @@ CASES = {
     "opt_finetune": OPTFinetuneCase(),
     "opt_pretrain": OPTPretrainCase(),
     "drq": DrQCase(),
-    "drq_aug84": None,  # no updates; the last test here
 }
-
-
-def case_of(path):
-    """The case of a recording, by the longest beginning of its name that is one."""
-    words = path.stem.split("_")
-    names = ["_".join(words[:count]) for count in range(len(words), 0, -1)]
-    return next((CASES[name] for name in names if name in CASES), None)
-
-
-FILES = [(case_of(path), path) for folder in FOLDERS for path in sorted(folder.glob("*.npz")) if case_of(path)]
+FILES = [pytest.param(CASES[kind_of(param.values[0])], *param.values, id=param.id) for param in recordings(*CASES)]
 
 
 @dataclass
@@ -737,8 +744,16 @@ def replay(case, z):
     return result
 
 
-@pytest.mark.parametrize(("case", "path"), FILES, ids=[f"{p.parent.name}/{p.stem}" for _, p in FILES])
+@pytest.mark.parametrize(("case", "path"), FILES)
 class TestParity:
+    def test_every_hyper_parameter_is_used_or_named(self, case, path):
+        z = Recording(path, jnp.float32)
+        z.hparams.fixed(case.fixed)
+        agent, _ = case.agent(z), case.state(z)
+        for k in range(5):
+            list(case.turns(agent, z, k))
+        assert z.hparams.overlooked(case.not_used) == []
+
     def test_float64(self, case, path):
         with jax.enable_x64(True):
             z = Recording(path, jnp.float64)
@@ -779,26 +794,24 @@ class TestParity:
                 assert error < 1e-5, (key, error)
 
 
-def test_iql_reports_the_mean_of_its_critics():
+@pytest.mark.parametrize("path", recordings("iql"))
+def test_iql_reports_the_mean_of_its_critics(path):
     with jax.enable_x64(True):
-        z = Recording(FOLDERS[0] / "iql.npz", jnp.float64)
+        z = Recording(path, jnp.float64)
         ours = replay(CASES["iql"], z)
     for k in range(5):
         losses = z.losses(k)
         assert ours.metrics[k]["q"] == pytest.approx((losses["q1"] + losses["q2"]) / 2, rel=1e-10)
 
 
-PEX_FILES = [path for case, path in FILES if isinstance(case, PEXCase)]
-
-
-@pytest.mark.parametrize("path", PEX_FILES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", recordings("pex"))
 def test_pex_acts_as_the_reference(path):
     """Which of its two policies acts, in training and in evaluation, and with what probability."""
     with jax.enable_x64(True):
         z = Recording(path, jnp.float64)
         case = CASES["pex"]
         agent, params = case.agent(z), case.agent(z).policy(case.state(z))
-        observations = z._array("acting/observations")
+        observations = z.array("acting/observations")
         for mode in ("train", "eval"):
             named = {
                 "noise": "eps_new_action",
@@ -807,7 +820,7 @@ def test_pex_acts_as_the_reference(path):
                 "explore_choice": "u_greedy_w",
             }
             draws = {
-                ours: z._array(f"acting/{mode}/{theirs}")
+                ours: z.array(f"acting/{mode}/{theirs}")
                 for ours, theirs in named.items()
                 if f"acting/{mode}/{theirs}" in z.arrays
             }
@@ -818,14 +831,11 @@ def test_pex_acts_as_the_reference(path):
             else:
                 actions = agent.propose_judged(params, observations, draws)
             np.testing.assert_allclose(actions, z.arrays[f"acting/{mode}/action"], atol=1e-10)
-        table = jax.nn.softmax(agent.choice_temperature * z._array("table/q_offline_new"), axis=-1)
+        table = jax.nn.softmax(agent.choice_temperature * z.array("table/q_offline_new"), axis=-1)
         np.testing.assert_allclose(table, z.arrays["table/probs"], rtol=1e-9)
 
 
-SHIFTED = [folder / "drq_aug84.npz" for folder in FOLDERS if (folder / "drq_aug84.npz").exists()]
-
-
-@pytest.mark.parametrize("path", SHIFTED, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", recordings("drq_aug84"))
 def test_images_are_shifted_and_encoded_as_the_reference_does(path):
     """At the real size of 84 pixels."""
     with jax.enable_x64(True):
@@ -833,8 +843,72 @@ def test_images_are_shifted_and_encoded_as_the_reference_does(path):
         images = jnp.asarray(z.arrays["observations"].transpose(0, 2, 3, 1))
         shifted = random_shift(images, jnp.asarray(z.arrays["shift"]), int(z.hparams["pad"]))
         np.testing.assert_array_equal(shifted.transpose(0, 3, 1, 2), z.arrays["out/aug_rounded_uint8"])
-        features = encode(z.net("encoder"), shifted, DrQ().strides)
-    encoded = np.asarray(features).reshape(2, 35, 35, 32).transpose(0, 3, 1, 2).reshape(2, -1)
+        encoder = z.net("encoder")
+        features = np.asarray(encode(encoder, shifted, DrQ().strides))
+    count, channels = len(images), encoder[f"conv{len(encoder) - 1}"]["bias"].shape[0]
+    side = round((features.shape[-1] / channels) ** 0.5)
+    encoded = features.reshape(count, side, side, channels).transpose(0, 3, 1, 2).reshape(count, -1)
     assert encoded.shape == tuple(z.arrays["out/encoded_shape"])
+    assert z.hparams.overlooked({}) == []
     np.testing.assert_allclose(encoded[:, ::37], z.arrays["out/encoded_every_37th"], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose((encoded**2).sum(axis=1), z.arrays["out/encoded_sumsq"], rtol=1e-9)
+
+
+def altered(name, **changes):
+    """One of our recordings, as if made with other switches."""
+    z = Recording(OURS / f"{name}.npz", jnp.float32)
+    z.hparams = HyperParameters(json.loads(str(z.arrays["hparams"])) | changes)
+    return z
+
+
+class TestSwitches:
+    """They mean what they do in the code that a recording was made with, in combinations that ours do not have."""
+
+    @pytest.mark.parametrize(
+        ("switches", "cloning"),
+        [
+            ({"offline": True, "use_bc": True}, True),
+            ({"offline": False, "use_bc": True}, False),
+            ({"offline": False, "use_bc": False}, False),
+        ],
+    )
+    def test_drq_clones_offline_alone(self, switches, cloning):
+        assert CASES["drq"].agent(altered("drq", **switches)).cloning == cloning
+
+    def test_drq_offline_without_cloning_is_not_ours(self):
+        with pytest.raises(AssertionError, match="does not clone"):
+            CASES["drq"].agent(altered("drq", offline=True, use_bc=False))
+
+    def test_drqs_noise_may_stay(self):
+        agent = CASES["drq"].agent(altered("drq", stddev_schedule="0.2"))
+        np.testing.assert_allclose(agent.noise(jnp.array([0, 9])), 0.2, rtol=1e-6)
+
+    def test_opts_support_follows_its_switches(self):
+        backbone = CASES["opt_finetune"].agent(altered("opt_finetune_spot")).backbone
+        assert (backbone.importance_weighted, backbone.cooling_updates) == (False, 20.0)
+        switches = {"support_use_iwae": True, "support_lambda_cool": False}
+        backbone = CASES["opt_finetune"].agent(altered("opt_finetune_spot", **switches)).backbone
+        assert (backbone.importance_weighted, backbone.cooling_updates) == (True, None)
+
+    def test_spot_cools_online_alone(self):
+        agents = [CASES["spot"].agent(altered("spot_online", online=online)) for online in (True, False)]
+        assert [agent.cooling_updates for agent in agents] == [1e6, None]
+
+    def test_updates_are_counted_from_where_the_reference_began(self):
+        z, case = altered("td3bc", total_it_start=1), CASES["td3bc"]
+        agent = case.agent(z)
+        assert [case.turns(agent, z, k)[0][0] == agent.update for k in range(4)] == [True, False, True, False]
+
+    def test_opt_normalizes_after_the_relu(self, rng):
+        """What its recordings name ln0, RLPD's name too, where it stands before."""
+        weights, scale, shift = rng.standard_normal((6, 4)), rng.standard_normal(4), rng.standard_normal(4)
+        kernels = {"layer0": weights[:2], "layer1": weights[2:]}
+        layers = {name: {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(4)} for name, kernel in kernels.items()}
+        x = rng.standard_normal((5, 2))
+        hidden = np.maximum(x @ weights[:2], 0)
+        hidden = (hidden - hidden.mean(axis=1, keepdims=True)) / np.sqrt(hidden.var(axis=1, keepdims=True) + 1e-5)
+        net = CASES["opt_finetune"]._net(layers | {"ln0": {"scale": jnp.asarray(scale), "bias": jnp.asarray(shift)}})
+        np.testing.assert_allclose(
+            mlp(net, jnp.asarray(x)), (hidden * scale + shift) @ weights[2:], rtol=1e-4, atol=1e-5
+        )
+        assert CASES["opt_finetune"]._recorded(net).keys() == {"layer0", "layer1", "ln0"}

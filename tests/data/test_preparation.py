@@ -38,16 +38,6 @@ def test_nothing_by_default(dataset, data):
     assert prepared.transitions.mc_returns is None
 
 
-def test_observations_are_normalized_as_td3_bc_does(dataset):
-    done = Preparation(normalize_observations=True).apply(dataset)
-    prepared, normalizer = done.transitions, done.normalizer
-    # The recorded mean is a sum in float32 of numbers around 1.
-    np.testing.assert_allclose(normalizer.mean, CONVENTIONS["td3bc/mean"][0], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(normalizer.std, CONVENTIONS["td3bc/std"][0], rtol=1e-6)
-    np.testing.assert_allclose(prepared.observations, CONVENTIONS["td3bc/observations"], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(prepared.next_observations, CONVENTIONS["td3bc/next_observations"], rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("mean", "deviation", "rows"), [(1.62, 0.0, 137_000), (100.0, 0.01, 2_000_000), (0.0, 1e20, 1_000), (-7e5, 0.0, 3)]
 )
@@ -62,14 +52,6 @@ def test_means_and_spreads_are_of_float64(rng, mean, deviation, rows):
     normalized = normalizer(observations).astype(np.float64)
     assert abs(normalized.mean()) < 1e-3
     assert normalized.std() == pytest.approx(spread / (spread + 1e-3), rel=1e-3)
-
-
-def test_rewards_are_scaled_and_actions_clipped_as_iql_does(dataset, data):
-    done = Preparation(normalize_returns=True, action_limit=1 - 1e-5).apply(dataset)
-    prepared = done.transitions
-    assert done.reward_scale == pytest.approx(return_scale(data))
-    np.testing.assert_allclose(prepared.rewards, CONVENTIONS["iql/normalised_rewards"], rtol=1e-6)
-    np.testing.assert_array_equal(prepared.actions, CONVENTIONS["iql/dataset/actions"])
 
 
 def test_rewards_are_mapped_as_sparse_tasks_ask_for(dataset, data):

@@ -1,8 +1,6 @@
-"""Monte-Carlo returns: by hand, and against Cal-QL's own."""
+"""Monte-Carlo returns by hand; test_conventions.py holds them against Cal-QL's own."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +9,6 @@ from moorl_jax.data.returns import returns_to_go, transitions_with_returns
 from moorl_jax.data.rows import Rows
 from moorl_jax.errors import DatasetError
 from moorl_jax.types import ReturnsToGo
-
-CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
-H = json.loads(str(CONVENTIONS["hparams"]))
 
 
 def rows(rewards, terminals, timeouts):
@@ -90,36 +85,3 @@ def test_returns_of_filtered_data_are_not_known():
 def test_data_without_a_finished_episode_is_refused():
     with pytest.raises(DatasetError, match="no episode is finished"):
         transitions_with_returns(rows([1, 2, 3], [0, 0, 0], [0, 0, 0]), 10, ReturnsToGo(0.9))
-
-
-@pytest.mark.parametrize("kind", ["dense", "sparse"])
-def test_parity_with_cal_ql(kind):
-    raw = {
-        name: CONVENTIONS[f"raw/{kind}/{name}"]
-        for name in ("observations", "actions", "rewards", "terminals", "timeouts")
-    }
-    scale, shift = (H["reward_scale"], H["reward_bias"]) if kind == "sparse" else (1.0, 0.0)
-    rewards = (raw["rewards"] * scale + shift).astype(np.float32)
-    given = Rows(
-        raw["observations"], raw["actions"], rewards, raw["terminals"].astype(bool), raw["timeouts"].astype(bool)
-    )
-    failure = shift if kind == "sparse" else None
-    data = transitions_with_returns(given, H["max_episode_steps"], ReturnsToGo(H["gamma"], failure))
-    theirs = {
-        name: CONVENTIONS[f"calql/{kind}/{name}"] for name in ("observations", "rewards", "terminals", "mc_returns")
-    }
-    for name, value in theirs.items():
-        np.testing.assert_allclose(getattr(data, name), value, rtol=1e-6, atol=1e-6, err_msg=name)
-
-
-LISTS = sorted({name.split("/")[2] for name in CONVENTIONS.files if name.startswith("calql/list/")})
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_parity_of_single_episodes(name):
-    rewards, terminals, expected = (
-        CONVENTIONS[f"calql/list/{name}/{part}"] for part in ("rewards", "terminals", "mc_returns")
-    )
-    failure = {"sparse": -5.0, "adroit": -15.0}.get(name.split("_")[0])
-    ours = returns_to_go(rewards.astype(np.float32), terminals, ReturnsToGo(H["gamma"], failure))
-    np.testing.assert_allclose(ours, expected, rtol=1e-5)

@@ -17,13 +17,6 @@ def recorded(timeouts=True):
     return Rows(**raw, timeouts=CONVENTIONS["raw/dense/timeouts"] if timeouts else None)
 
 
-@pytest.mark.parametrize(("timeouts", "name"), [(True, "qlearning"), (False, "qlearning_no_timeouts_key")])
-def test_transitions_are_those_of_d4rls_qlearning_dataset(timeouts, name):
-    ours = to_transitions(recorded(timeouts), HORIZON)
-    for field in ("observations", "actions", "next_observations", "rewards", "terminals"):
-        np.testing.assert_array_equal(getattr(ours, field), CONVENTIONS[f"d4rl/{name}/{field}"], err_msg=field)
-
-
 class TestSuccessors:
     """A file's own next observations decide where the rows' order does not tell the truth."""
 

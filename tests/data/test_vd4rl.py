@@ -1,9 +1,7 @@
-from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
 import jax
-import jax.numpy as jnp
 import numpy as np
 import psutil
 import pytest
@@ -15,8 +13,6 @@ from moorl_jax.tasks import find
 from moorl_jax.tasks.catalogue import VD4RL_LEVELS
 from moorl_jax.types import NStep
 
-CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
-RAW = {name: CONVENTIONS[f"vd4rl/raw/{name}"] for name in ("observation", "action", "reward", "discount", "step_type")}
 LENGTHS = (4, 2)  #: env steps of the episodes made here
 
 
@@ -157,29 +153,6 @@ def test_frames_of_another_task_are_refused(tmp_path):
     ):
         with pytest.raises(DatasetError, match=message):
             frames.check(Frames(**(vars(good) | fault)), task, "here")
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-def test_transitions_are_those_of_vd4rls_buffer(steps):
-    """Stacks, actions, n-step rewards and discounts, never across an episode's edge."""
-    rows = Frames(
-        frames=RAW["observation"].transpose(0, 2, 3, 1),
-        actions=RAW["action"],
-        rewards=RAW["reward"],
-        discounts=RAW["discount"],
-        firsts=RAW["step_type"] == vd4rl.FIRST,
-    )
-    footage = jax.device_put(rows.footage(NStep(steps, 0.99)))
-    ours = footage.take(jnp.arange(len(footage)))
-    theirs = {
-        name: CONVENTIONS[f"vd4rl/nstep{steps}/{name}"]
-        for name in ("observations", "actions", "rewards", "discounts", "next_observations")
-    }
-    for name in ("observations", "next_observations"):
-        np.testing.assert_array_equal(getattr(ours, name).transpose(0, 3, 1, 2), theirs[name], err_msg=name)
-    np.testing.assert_array_equal(ours.actions, theirs["actions"])
-    np.testing.assert_allclose(ours.rewards, theirs["rewards"][:, 0], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(0.99**steps * (1 - ours.terminals), theirs["discounts"][:, 0], rtol=1e-6)
 
 
 def test_levels_are_filmed_of_the_policies_that_the_learner_had(monkeypatch, tmp_path):

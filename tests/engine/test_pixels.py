@@ -12,6 +12,7 @@ import pytest
 from gymnasium.wrappers import TimeLimit
 
 from moorl_jax.agents import DrQ, DrQBC, PixelBC, PixelCQL, PixelMOORL, PixelRLPD
+from moorl_jax.agents.drq import DrQState
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared
 from moorl_jax.data.frames import Frames
 from moorl_jax.engine import evaluation, simulators
@@ -179,6 +180,20 @@ def test_learning_from_its_own_experience(dataset):
         DrQ(**SMALL, random_steps=8), TASK, seeds=1, updates=0, env_steps=16, evaluate_every_steps=8, episodes=1
     )
     assert np.isfinite(run.curves["critic_loss"].iloc[-1])
+
+
+def test_drqs_noise_falls_from_the_first_env_step():
+    """At env step t, random ones among them, it is the authors' schedule(t), `drqbc/utils.py`."""
+    agent = DrQ(random_steps=2_000, noise_updates=250_000.0)
+    _, switch, _ = agent.phases(0, 10_000)
+    state = switch.change(DrQState(None, None, None, None, jnp.int32(0)), jax.random.key(0), None)
+    for updates in (0, 1, 123_000, 250_000):
+        expected = np.interp(2_000 + updates, [0, 250_000], [1.0, 0.1])
+        assert agent.noise(state.steps + updates) == pytest.approx(expected, rel=1e-6)
+
+
+def test_drqs_noise_has_fallen_by_all_env_steps():
+    assert walk(online()).steps.tolist() == [2 * HORIZON]
 
 
 def online(seeds=(0,), env_steps=2 * HORIZON):

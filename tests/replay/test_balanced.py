@@ -1,9 +1,7 @@
 """Balanced replay against the numbers of Off2OnRL, and against a plain NumPy rendering of its rule."""
 
 import itertools
-import json
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +13,7 @@ from moorl_jax.nets import Learner
 from moorl_jax.replay import Balanced, Buffer, Experience
 from moorl_jax.replay.balanced import BRANCHES, BalancedState, SumTree
 from moorl_jax.types import Transitions
-
-FIELDS = ("observations", "actions", "rewards", "next_observations", "terminals")
-PARITY = Path(__file__).parents[1] / "parity" / "balanced_replay.npz"
+from tests.recordings import Recording, recordings
 
 
 class TestSumTree:
@@ -44,27 +40,51 @@ class TestSumTree:
         assert tree.find(jnp.array([300.0, 300.5])).tolist() == [299, 299]
 
 
-def density(z, k, root="init/density"):
-    return {
-        f"layer{i}": {leaf: jnp.asarray(z[f"{root}/layer{i}/{leaf}"]) for leaf in ("kernel", "bias")} for i in range(3)
-    }
+def hidden(z):
+    """Widths of the recorded density network's hidden layers."""
+    net = z.net("density")
+    return tuple(len(net[f"layer{i}"]["bias"]) for i in range(len(net) - 1))
 
 
 def assert_gradients(before, after, z, k):
     """Adam's first moment is 0.9 m + 0.1 g: the density network's gradient of draw k can be read off it."""
     gradient = jax.tree.map(lambda new, old: (new - 0.9 * old) / 0.1, after.moments.mu, before.moments.mu)
-    for position, name in enumerate(json.loads(str(z["hparams"]))["grad_norm_names"]):
+    for position, name in enumerate(z.hparams["grad_norm_names"]):
         if name.startswith("density/"):
             _, layer, leaf = name.split("/")
             norm = float(jnp.linalg.norm(gradient[layer][leaf]))
-            assert norm == pytest.approx(z["grad_norms"][k, position], rel=1e-10, abs=1e-13), name
+            assert norm == pytest.approx(z.arrays["grad_norms"][k, position], rel=1e-10, abs=1e-13), name
 
 
-def test_parity_with_off2onrl():
+OF_THE_AGENT = dict.fromkeys(
+    (
+        "ensemble",
+        "discount",
+        "tau",
+        "policy_lr",
+        "qf_lr",
+        "alpha_lr",
+        "init_alpha",
+        "reward_scale",
+        "target_entropy",
+        "log_std_clip",
+    ),
+    "of Off2OnRL's agent, which is not among ours",
+)
+NOT_USED = OF_THE_AGENT | {
+    "density_batch": "a shape",
+    "density_hidden": "a shape",
+    "tree_size": "of the reference's binary tree",
+    "f32_run_sampled_same_indices": "of the reference in float32",
+}
+
+
+@pytest.mark.parametrize("path", recordings("balanced_replay"))
+def test_parity_with_off2onrl(path):
     """Five consecutive draws: density losses and gradients, the rows drawn, their priorities, the tree."""
     with jax.enable_x64(True):
-        z = np.load(PARITY, allow_pickle=False)
-        h = json.loads(str(z["hparams"]))
+        recording = Recording(path, jnp.float64)
+        z, h = recording.arrays, recording.hparams
         wide = {
             name: jnp.asarray(z[f"data/{name}"], float)
             for name in Transitions.__dataclass_fields__
@@ -75,24 +95,24 @@ def test_parity_with_off2onrl():
         rows = jax.tree.map(lambda leaf: leaf[offline:], Transitions(**wide))
         experience = Experience(data, Buffer(rows, jnp.int32(online), jnp.int32(online)))
         rule = Balanced(
-            hidden=(h["density_hidden"],) * 2,
+            hidden=hidden(recording),
             learning_rate=h["weight_net_lr"],
             temperature=h["temperature"],
             online_fraction=h["init_online_fraction"],
         )
-        state = rule.init(jax.random.key(0), experience, h["batch"])
+        size = len(z["batch_0/indices"])
+        state = rule.init(jax.random.key(0), experience, size)
         np.testing.assert_allclose(state.largest, z["tree/max_after_init"], rtol=1e-6)
         leaves = jnp.asarray(z["tree/leaves_before_update_0"], jnp.float32)
         np.testing.assert_allclose(state.tree.leaves[: offline + online], leaves, rtol=1e-6)
-        params = jax.tree.map(lambda leaf: leaf.astype(float), density(z, 0))
         # The reference's tree is float32 even where all else is float64.
         tree = SumTree.create(leaves, offline + online)
         state = BalancedState(
-            Learner.create(params),
+            Learner.create(recording.net("density")),
             tree,
             jnp.float32(z["tree/max_after_init"]),
             state.rows,
-            jnp.full(h["batch"], leaves[0]),
+            jnp.full(size, leaves[0]),
         )
         names = {
             "weight_loss": "density_loss",
@@ -117,70 +137,66 @@ def test_parity_with_off2onrl():
             np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/tree_max_after"], rtol=1e-6)
             for theirs, ours in names.items():
                 assert float(metrics[ours]) == pytest.approx(float(z[f"out_{k}/losses/{theirs}"]), rel=1e-10), theirs
-            assert_gradients(before, state.density, z, k)
+            assert_gradients(before, state.density, recording, k)
             if k in (0, 4):
-                after = density(z, k, f"out_{k}/params/density")
+                after = recording.net("density", f"out_{k}/params")
                 jax.tree.map(
                     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10, rtol=0), state.density.params, after
                 )
+    assert h.overlooked(NOT_USED) == []
 
 
-@pytest.mark.parametrize("backbone", ["td3", "spot"])
-def test_parity_with_opt(backbone):
-    """Five consecutive draws as OPT makes them: priorities by the new network, over the old one's mean."""
+@pytest.mark.parametrize("path", recordings("opt_finetune"))
+def test_parity_with_opt(path):
+    """Five consecutive draws as OPT makes them: priorities by the new network, over the old one's mean.
+
+    The reference keeps all rows in one ring, in which online ones may have overwritten the dataset's first: its slots
+    count here, of which the first stand for the dataset. What else was recorded tests/agents/test_parity.py reads.
+    """
     with jax.enable_x64(True):
-        z = np.load(PARITY.with_name(f"opt_finetune_{backbone}.npz"), allow_pickle=False)
-        h = json.loads(str(z["hparams"]))
-        count, written = h["n_offline"], h["n_online"]
+        recording = Recording(path, jnp.float64)
+        z, h = recording.arrays, recording.hparams
+        leaves = recording.array("tree/leaves_before_update_0")
+        count, slots, size = h["n_offline"], len(leaves), len(z["batch_0/indices"])
+        assert slots == min(count + h["n_online"], h["priority_capacity"])
         rule = Balanced(
-            hidden=(h["hidden"],) * 2,
+            hidden=hidden(recording),
             updated_numerator=True,
             learning_rate=h["density_lr"],
             temperature=h["priority_temperature"],
             online_fraction=None,
         )
-        leaves = jnp.asarray(z["tree/leaves_before_update_0"], float)
         state = BalancedState(
-            density=Learner.create(jax.tree.map(lambda leaf: leaf.astype(float), density(z, 0))),
-            tree=SumTree.create(leaves, count + written),
+            density=Learner.create(recording.net("density")),
+            tree=SumTree.create(leaves, slots),
             largest=jnp.asarray(z["tree/max_priority_before_update_0"], float),
-            rows=jnp.zeros(h["batch"], jnp.int32),
-            priorities=jnp.full(h["batch"], leaves[0]),
+            rows=jnp.zeros(size, jnp.int32),
+            priorities=jnp.full(size, leaves[0]),
         )
         for k in range(5):
             drawn = z[f"batch_{k}/indices"].astype(int)
-            batch = {name: z[f"batch_{k}/{name}"].astype(float) for name in FIELDS}
+            batch = recording.batch(k)
             # Of the buffer's rows only those that are drawn were recorded.
-            rows = {name: np.zeros((count + written, *value.shape[1:])) for name, value in batch.items()}
-            for name, value in batch.items():
-                rows[name][drawn] = value
-            rows = Transitions(**{name: jnp.asarray(value) for name, value in rows.items()})
+            rows = jax.tree.map(
+                lambda leaf, drawn=drawn: jnp.zeros((slots, *leaf.shape[1:])).at[drawn].set(leaf), batch
+            )
             data, ring = (
                 jax.tree.map(lambda leaf, part=part: leaf[part], rows) for part in (np.s_[:count], np.s_[count:])
             )
-            experience = Experience(data, Buffer(ring, jnp.int32(written), jnp.int32(written)))
-            kinds = [
-                Transitions(
-                    jnp.asarray(z[f"batch_{k}/density_{kind}_observations"], float),
-                    jnp.asarray(z[f"batch_{k}/density_{kind}_actions"], float),
-                    *(None,) * 3,
-                )
-                for kind in ("offline", "online")
-            ]
+            experience = Experience(data, Buffer(ring, jnp.int32(slots - count), jnp.int32(slots - count)))
+            kinds = [recording.batch(k, f"density_{kind}_") for kind in ("offline", "online")]
             before = state.density
             uniform = jnp.asarray(z[f"draws_{k}/uniform_in_segment"], float)
             state, ours, metrics = rule.draw(state, experience, *kinds, uniform)
             np.testing.assert_array_equal(state.rows, drawn)
-            np.testing.assert_allclose(ours.observations, batch["observations"])
+            np.testing.assert_allclose(ours.observations, batch.observations)
             for name in ("density_loss", "offline_density", "online_density"):
                 assert float(metrics[name]) == pytest.approx(float(z[f"out_{k}/losses/{name}"]), rel=1e-10), name
             assert float(metrics["priority"]) == pytest.approx(float(z[f"out_{k}/losses/priority_mean"]), rel=1e-10)
             np.testing.assert_allclose(state.priorities, z[f"out_{k}/aux/new_priorities"], rtol=1e-10)
-            np.testing.assert_allclose(
-                state.settled().leaves[: count + written], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-10
-            )
+            np.testing.assert_allclose(state.settled().leaves[:slots], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-10)
             np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/max_priority_after"], rtol=1e-10)
-            assert_gradients(before, state.density, z, k)
+            assert_gradients(before, state.density, recording, k)
 
 
 def taken(source, rows):
