@@ -7,7 +7,7 @@ from zlib import crc32
 
 from moorl_jax.agents.bc import BC
 from moorl_jax.agents.cal_ql import CalQL
-from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.drq import DrQ, DrQBC
 from moorl_jax.agents.iql import IQL
@@ -27,6 +27,7 @@ from moorl_jax.agents.subroutine import (
     TunePEX,
 )
 from moorl_jax.agents.td3_bc import TD3BC
+from moorl_jax.config import static
 from moorl_jax.errors import MoorlError, UnknownNameError
 
 AGENTS: dict[str, type[Agent]] = {
