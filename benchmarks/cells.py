@@ -14,6 +14,7 @@ from moorl_jax.agents.overrides import override
 from moorl_jax.data import choose
 from moorl_jax.data.preparation import Preparation
 from moorl_jax.engine import provenance, results
+from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import needs_data
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Phase
@@ -58,7 +59,7 @@ class Cell:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What the agent goes through."""
-        return self.settings.agent.phases(*self.spend)
+        return recipe(self.settings.agent, *self.spend)
 
     @property
     def settings(self) -> Settings:
