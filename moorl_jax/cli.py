@@ -138,6 +138,7 @@ def make_data(
 ) -> None:
     """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
     chosen = find(task).require()
+    which_seeds([seed])
     if source not in ("recipe", "embedded"):
         raise UnknownNameError("recipe", source, ["recipe", "embedded"])
     sources.choose(chosen, source)
@@ -317,7 +318,7 @@ def _describe(task: Task) -> None:
 
 def _marked(task: Task, source: str) -> str:
     here = source in sources.SOURCES and sources.at_hand(task, source)
-    return source if here else rf"\[{source}]"
+    return source if here else f"[{source}]"
 
 
 def _seeds(text: str) -> int | list[int]:

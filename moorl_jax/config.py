@@ -58,7 +58,7 @@ def require_bounds(config: Any) -> None:
     such as a sweep's, are not looked at.
     """
     try:
-        kinds = get_type_hints(type(config), include_extras=True)
+        kinds = _kinds(type(config))
     except NameError as error:
         raise MoorlError(f"the annotations of {type(config).__name__} cannot be read: {error}") from None
     for field in dataclasses.fields(config):
@@ -68,6 +68,17 @@ def require_bounds(config: Any) -> None:
         for each in value if isinstance(value, tuple) else (value,):
             if dataclasses.is_dataclass(each):
                 require_bounds(each)
+
+
+def _kinds(config: type) -> dict[str, Any]:
+    """Return the annotation of each field; one that a subclass declares anew as a plain number keeps its bounds."""
+    kinds: dict[str, Any] = {}
+    for each in reversed(config.__mro__):
+        for name, kind in get_type_hints(each, include_extras=True).items():
+            before = kinds.get(name)
+            if not (get_origin(before) is Annotated and kind is get_args(before)[0]):
+                kinds[name] = kind
+    return kinds
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -380,7 +380,7 @@ class FittedValue(Agent):
 def _begin(state: State, key: Array, example: Transitions, *, candidates: int, learner: bool) -> State:  # noqa: ARG001
     """Begin a pause, with no candidates yet but the learner, where it is one."""
     trained = (state["learner"],) if learner else ()
-    scores, scale = jnp.zeros(candidates), jnp.ones(())
+    scores, scale = jnp.zeros(candidates, jnp.float32), jnp.ones((), jnp.float32)
     return {"learner": state["learner"], "trained": trained, "scores": scores, "reward_scale": scale}
 
 

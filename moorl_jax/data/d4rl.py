@@ -5,6 +5,7 @@ import os
 import urllib.request
 from pathlib import Path
 
+from moorl_jax.data.folders import kept_in
 from moorl_jax.data.hdf5 import is_hdf5
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
@@ -16,8 +17,7 @@ PATIENCE = 10.0  #: seconds without a byte after which a download is given up
 
 def file_of(task: Task) -> Path:
     """Return where D4RL's file of the task lies or would lie: D4RL's own cache directory."""
-    folder = os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets"
-    return Path(folder) / Path(task.datasets["d4rl"]).name
+    return kept_in("D4RL_DATASET_DIR", ".d4rl", "datasets") / Path(task.datasets["d4rl"]).name
 
 
 def download(task: Task, progress: Progress | None = None) -> Path:

@@ -8,10 +8,13 @@ import minari
 import numpy as np
 from gymnasium import spaces
 
+from moorl_jax.data.folders import kept_in
 from moorl_jax.data.rows import Rows
 from moorl_jax.errors import DatasetError
 
 HUB = "https://huggingface.co"
+if os.path.expanduser("~") == "~":  # without a home Minari would make a folder of that name where it is run
+    os.environ.setdefault("MINARI_DATASETS_PATH", str(kept_in("MINARI_DATASETS_PATH", ".minari", "datasets")))
 PATIENCE = 5.0  #: seconds to wait for the hub
 
 

@@ -4,7 +4,6 @@ At 64 pixels each episode is a compressed npz, frames (rows, height, width, chan
 episodes are HDF5, frames (rows, channels, height, width). A row holds a frame and the action that led to it.
 """
 
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from zipfile import BadZipFile
 import h5py
 import numpy as np
 
+from moorl_jax.data.folders import kept_in
 from moorl_jax.data.frames import Frames, room
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
@@ -27,8 +27,7 @@ AT_ONCE = 1024  #: frames that are turned from channels first to channels last a
 
 def folder_of(task: Task) -> Path:
     """Return where V-D4RL's files of the task lie or would lie."""
-    root = os.environ.get("VD4RL_DATASET_DIR") or Path.home() / ".vd4rl"
-    return Path(root) / task.datasets["vd4rl"]
+    return kept_in("VD4RL_DATASET_DIR", ".vd4rl") / task.datasets["vd4rl"]
 
 
 def files(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
+from moorl_jax.engine.disk import written_to
 from moorl_jax.errors import OtherTrainingError
 
 KEPT = 2
@@ -50,11 +51,12 @@ class Checkpoints:
         final = self._directory / f"{number:08d}"
         partial = final.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(partial / "arrays", arrays)
-        (partial / "record.json").write_text(json.dumps(record), encoding="utf-8")
-        (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)), encoding="utf-8")
+        with written_to(partial, arrays):
+            partial.mkdir()
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(partial / "arrays", arrays)
+            (partial / "record.json").write_text(json.dumps(record), encoding="utf-8")
+            (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)), encoding="utf-8")
         os.replace(partial, final)
         for old in self._numbered()[:-KEPT]:
             shutil.rmtree(old)

@@ -595,7 +595,7 @@ def _store(buffer: Buffer, transitions: Transitions, begins: Array, *, delayed: 
 
     def one(buffer: Buffer, transition: Transitions, begins: Array) -> Buffer:
         if delayed:
-            transition = transition.replace(mc_returns=jnp.zeros(()))
+            transition = transition.replace(mc_returns=jnp.zeros_like(transition.rewards))
         return buffer.store(transition, begins=begins, finished=not delayed)
 
     return _over_seeds(one, buffer, transitions, begins)

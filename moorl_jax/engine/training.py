@@ -18,6 +18,7 @@ from moorl_jax.config import Bounds, Count, Steps, require_bounds
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, load
 from moorl_jax.engine import provenance
 from moorl_jax.engine.checkpoints import Checkpoints
+from moorl_jax.engine.devices import require_devices
 from moorl_jax.engine.evaluation import Episodes, Evaluator
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import Trainer, length, needs_data, returns_rule, span_rule
@@ -120,6 +121,7 @@ def train(
         MoorlError: the task, the agent or the data is unknown, faulty or not to be had, or the checkpoints are
             another training's.
     """
+    require_devices()
     task = find(task) if isinstance(task, str) else task
     task.require()
     seeds = which_seeds(seeds)
@@ -185,7 +187,7 @@ def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """
     numbers = range(min(seeds, MOST_SEEDS + 1)) if isinstance(seeds, int) else seeds
     if not 0 < len(numbers) <= MOST_SEEDS or len(set(numbers)) < len(numbers):
-        raise MoorlError(f"seeds: how many, or which different ones, from 1 to {MOST_SEEDS:,}, not {seeds}")
+        raise MoorlError(f"seeds: how many, or which different ones, from 1 to {MOST_SEEDS:,}, not {seeds!r:.80}")
     if wrong := [seed for seed in numbers if not 0 <= seed <= LARGEST_SEED]:
         raise MoorlError(f"seeds are whole numbers from 0 to {LARGEST_SEED}, not {wrong[0]}")
     return tuple(numbers)
