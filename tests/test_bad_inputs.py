@@ -218,19 +218,10 @@ def call(monkeypatch, tmp_path, hopper, hopper_rows):
     return run
 
 
-TRAIN = [
-    "train",
-    "--task",
-    "hopper-medium-v2",
-    "--source",
-    "embedded",
-    "--updates",
-    "2",
-    "--episodes",
-    "1",
-    "--out",
-    "run",
-]
+TRAIN = (
+    *("train", "--task", "hopper-medium-v2", "--source", "embedded"),
+    *("--updates", "2", "--episodes", "1", "--out", "run"),
+)
 
 
 @pytest.mark.parametrize("fault", OWN)

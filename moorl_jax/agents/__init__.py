@@ -85,8 +85,8 @@ def find_agent(name: str) -> type[Agent]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (None, None)
-        raise own_fault(error) or OwnAgentError(file or str(path), line or 1, _named(error)) from error
+        where, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (None, None)
+        raise own_fault(error) or OwnAgentError(where or str(path), line or 1, _named(error)) from error
     agent = getattr(module, attribute, None)
     if not (isinstance(agent, type) and issubclass(agent, Agent)):
         raise MoorlError(f"agent '{name}': {path} has no Agent class named {attribute}")

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from moorl_jax.agents import Agent, own_fault
-from moorl_jax.errors import MoorlError, OwnAgentError
+from moorl_jax.errors import OwnAgentError
 from moorl_jax.phases import Instant, Offline, Online, Phase, Pretrain
 from moorl_jax.replay import Balanced, Both
 from moorl_jax.types import Transitions
@@ -67,15 +67,19 @@ def _called(function: Callable[..., Any], *given: Any) -> Any:
         raise own_fault(error) or _wrong(function, f"cannot be used: {type(error).__name__}: {said:.300}") from error
 
 
-def _wrong(method: Any, fault: str) -> MoorlError:
+def _wrong(method: Any, fault: str) -> OwnAgentError:
     """Return the fault of a method, by where it is written."""
-    code = inspect.unwrap(method).__code__
-    return OwnAgentError(code.co_filename, code.co_firstlineno, f"{method.__qualname__} {fault}")
+    written = inspect.unwrap(getattr(method, "func", method))  # of a partial, what it calls
+    if not hasattr(written, "__code__"):
+        written = type(written).__call__
+    code = written.__code__
+    return OwnAgentError(code.co_filename, code.co_firstlineno, f"{written.__qualname__} {fault}")
 
 
 def _difference(before: Any, after: Any) -> str:
     """Say where the second state's arrays are not like the first's; nothing where all are."""
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    structures: list[Any] = [jax.tree.structure(state) for state in (before, after)]
+    if structures[0] != structures[1]:
         return "it is another pytree"
     for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
         if (old.shape, old.dtype) != (new.shape, new.dtype):

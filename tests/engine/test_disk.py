@@ -41,7 +41,7 @@ def test_a_checkpoint_that_finds_no_room_is_one_line_and_leaves_the_one_before(t
 def test_a_training_that_found_no_room_goes_on_to_the_same_end(tmp_path, full, hopper_data):
     def run(**how):
         agent = BC(hidden=(256, 256))
-        what = {"seeds": 1, "updates": 6, "evaluate_every": 2, "episodes": 1, "dataset": hopper_data}
+        what = {"seeds": 1, "updates": 2, "evaluate_every": 1, "episodes": 1, "dataset": hopper_data}
         return train(agent, "hopper-medium-v2", **what, **how)
 
     with pytest.raises(MoorlError, match="cannot be written"):
