@@ -11,10 +11,13 @@ from typing import Any
 from benchmarks.budgets import Budget
 from moorl_jax.agents import AGENTS, Subroutine
 from moorl_jax.agents.overrides import override
+from moorl_jax.config import require_bounds
 from moorl_jax.data import choose
 from moorl_jax.data.preparation import Preparation
 from moorl_jax.engine import provenance, results
+from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import needs_data
+from moorl_jax.engine.training import Plan, which_seeds
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Phase
 from moorl_jax.settings import Settings, settings, suits
@@ -58,7 +61,7 @@ class Cell:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What the agent goes through."""
-        return self.settings.agent.phases(*self.spend)
+        return recipe(self.settings.agent, *self.spend)
 
     @property
     def settings(self) -> Settings:
@@ -120,9 +123,7 @@ def plan(
 ) -> list[Cell]:
     """Return the sweep's cells, task by task; raise MoorlError before anything runs if one cannot be."""
     cells = [
-        Cell(task, agent, results.NO_SOURCE, tuple(range(seeds)), budget, protocol)
-        for task in tasks
-        for agent in agents
+        Cell(task, agent, results.NO_SOURCE, which_seeds(seeds), budget, protocol) for task in tasks for agent in agents
     ]
     return [sourced(cell, source, policies) for cell in cells]
 
@@ -158,6 +159,7 @@ def _follows(cell: Cell) -> bool:
 
 def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:
     """Return the cell with the source of its data, where it needs any; raise MoorlError if it cannot be run."""
+    require_bounds(Plan(*cell.spend, *cell.intervals, cell.episodes))
     if needs_data(cell.phases):
         cell = dataclasses.replace(cell, source=choose(cell.task, source, policies))
     _ = cell.name  # an agent that is unknown or cannot be saved is named now, not after hours of others

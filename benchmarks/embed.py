@@ -17,7 +17,7 @@ from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data import Normalizer, Prepared, behaviour, load
 from moorl_jax.data.plans import EMBEDDED, RETURNS
 from moorl_jax.engine.trainer import Trainer, length
-from moorl_jax.engine.training import train
+from moorl_jax.engine.training import train, which_seeds
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings import settings
 from moorl_jax.tasks import Task, find, make_environment
@@ -57,7 +57,7 @@ def control(
     task = find(name)
     agent = settings("sac", task, 0, env_steps).agent
     prepared = Prepared(None, Normalizer.identity(task.observation_shape), reward_scale=1.0, reward_shift=0.0)
-    trainer = Trainer(agent.phases(0, env_steps), task, prepared, (seed,))
+    trainer = Trainer(agent.phases(0, env_steps), task, prepared, which_seeds([seed]))
     folder, measured = EMBEDDED / task.subject, []
     while not trainer.finished:
         if trainer.done >= length(trainer.current):

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.cells import Cell
+from moorl_jax.agents import own_fault
 from moorl_jax.data import Dataset, load
 from moorl_jax.data.sources import at_hand
 from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.training import Report, train
-from moorl_jax.errors import MoorlError, OtherTrainingError
+from moorl_jax.errors import MoorlError, OtherTrainingError, of_the_machine
 from moorl_jax.progress import Display
 from moorl_jax.tasks import find
 
@@ -147,8 +148,8 @@ def attempt(job: Job, dataset: Dataset | None, report: Callable[[Report], None],
         _run(job, dataset, report, warn)
     except MoorlError as error:
         return str(error)
-    except Exception:
-        return traceback.format_exc()
+    except (Exception, SystemExit) as error:
+        return str(own_fault(error) or of_the_machine(error) or traceback.format_exc())
     return ""
 
 

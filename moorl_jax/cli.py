@@ -1,8 +1,10 @@
 """The command line, `moorl-jax`."""
 
 import functools
+import inspect
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,16 +15,17 @@ import typer
 from rich.table import Table
 
 from moorl_jax import settings as families
-from moorl_jax.agents import AGENTS
+from moorl_jax.agents import AGENTS, own_fault
 from moorl_jax.agents.overrides import override
 from moorl_jax.data import Dataset, Rows, sources
 from moorl_jax.data.rows import suspicions
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import evaluate, train, which_seeds
-from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, of_the_machine
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
 
@@ -44,16 +47,31 @@ PoliciesOption = Annotated[
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Print a fault the user can mend as one line instead of a traceback, and exit with 2."""
+    """Print a fault the user can mend as one line instead of a traceback, and exit with 2.
+
+    The command gets an option `--traceback`: of a fault in a user's own agent it prints that part of the traceback, of
+    any other all of it.
+    """
 
     @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, traced: bool, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except MoorlError as error:
-            print(f"error: {error}", file=sys.stderr)
+        except (Exception, SystemExit) as error:
+            own = error if isinstance(error, OwnAgentError) else own_fault(error)
+            fault = str(error if isinstance(error, MoorlError) else own or of_the_machine(error))
+            if not fault:
+                raise
+            if traced:
+                print(own.trace if own else traceback.format_exc(), end="", file=sys.stderr)
+            print(f"error: {fault}", file=sys.stderr)
             raise typer.Exit(2) from None
 
+    kind = Annotated[bool, typer.Option("--traceback", help="Show where a fault came from.")]
+    signature = inspect.signature(command)
+    option = inspect.Parameter("traced", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+    wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = command.__annotations__ | {"traced": kind}
     return wrapper
 
 
@@ -121,6 +139,7 @@ def make_data(
 ) -> None:
     """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
     chosen = find(task).require()
+    which_seeds([seed])
     if source not in ("recipe", "embedded"):
         raise UnknownNameError("recipe", source, ["recipe", "embedded"])
     sources.choose(chosen, source)
@@ -222,7 +241,7 @@ def train_command(
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
     dataset = None
     with Display(console) as display, results.claimed(directory):
-        if needs_data(trained.phases(updates, env_steps)):
+        if needs_data(recipe(trained, updates, env_steps)):
             source = sources.choose(chosen, source, policies)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
         run = train(
@@ -301,7 +320,7 @@ def _describe(task: Task) -> None:
 
 def _marked(task: Task, source: str) -> str:
     here = source in sources.SOURCES and sources.at_hand(task, source)
-    return source if here else rf"\[{source}]"
+    return source if here else f"[{source}]"
 
 
 def _seeds(text: str) -> int | list[int]:

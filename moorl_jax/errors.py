@@ -1,18 +1,28 @@
 """What can go wrong for a user, each with one clear line to print."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 from pathlib import Path
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room and give the same command again"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "name a place where you may read and write"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "something else is in that place: name another"),
+    errno.ENAMETOOLONG: "name a shorter one",
+}
 
 
 class MoorlError(Exception):
     """A fault the user can mend; the command line prints its message and nothing else."""
 
 
-def one_line(told: object) -> str:
-    """Return what a library or a file says, an error for example, on one line of at most 200 characters."""
-    words = " ".join(str(told).split()) or type(told).__name__
-    return words if len(words) <= 200 else f"{words[:199]}…"
+class OwnAgentError(MoorlError):
+    """A fault in a user's own agent, by file and line; `trace` is its own part of the traceback, as text."""
+
+    def __init__(self, file: str, line: int, fault: str, trace: str = ""):
+        self.trace = trace
+        super().__init__(f"{file}:{line}: {fault}")
 
 
 class DatasetError(MoorlError):
@@ -49,3 +59,20 @@ class UnknownNameError(MoorlError):
         near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
         super().__init__(f"unknown {kind} '{name}': {hint}")
+
+
+def of_the_machine(error: BaseException) -> str:
+    """Return in one line, with what to do, what the machine refused: a file, room on a disk, memory; else nothing."""
+    if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in _REMEDIES):
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return "; ".join(filter(None, (what, _REMEDIES.get(error.errno or 0))))
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        first = " ".join(str(error).split())[:160]
+        return f"out of memory ({first}); fewer seeds, or a smaller batch_size or hidden, take less"
+    return ""
+
+
+def one_line(told: object) -> str:
+    """Return what a library or a file says, an error for example, on one line of at most 200 characters."""
+    words = " ".join(str(told).split()) or type(told).__name__
+    return words if len(words) <= 200 else f"{words[:199]}…"

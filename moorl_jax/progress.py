@@ -22,8 +22,8 @@ LOG_WIDTH = 140  #: columns of tables written to a file or a pipe, which have no
 
 
 def terminal() -> Console:
-    """Return the console to print to."""
-    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    """Return the console to print to; brackets in names are no markup."""
+    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, markup=False)
 
 
 class Display:
@@ -34,7 +34,11 @@ class Display:
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
             BarColumn(bar_width=12),
             TextColumn("left", table_column=Column(no_wrap=True)),
             TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
@@ -60,7 +64,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def sweep(self, total: int) -> Callable[[str], None]:
         """Open a bar for a sweep of so many cells; call the result whenever one of them has ended, with what to say."""

@@ -94,11 +94,11 @@ def test_data_make(call, monkeypatch):
         (["train", "--agent", "iql", "--task", "hopper-medium-v2", "--seeds", "a"], "--seeds takes a number"),
         (
             ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--seeds", "0"],
-            "different whole numbers from 0 on",
+            "which different ones, from 1 to 10,000",
         ),
         (
             ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--seeds", "1,1"],
-            "different whole numbers from 0 on",
+            "which different ones, from 1 to 10,000",
         ),
         (["train", "--agent", "bc", "--task", "hopper-medium-v2", "--env-steps", "9"], "BC does not learn online"),
         (["train", "--agent", "sac", "--task", "hopper-medium-v2"], "SAC learns online"),

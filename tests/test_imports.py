@@ -8,13 +8,14 @@ import pytest
 import moorl_jax
 
 ROOT = Path(moorl_jax.__file__).parent
-LEAVES = {"types", "errors", "footage", "cores", "locks", "divergence"}
+LEAVES = {"types", "errors", "footage", "cores", "locks", "divergence", "config"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
     "cores": set(),
     "divergence": set(),
     "locks": {"errors"},
+    "config": {"errors"},
     "footage": {"types"},
     "nets": LEAVES,
     "replay": {"nets", *LEAVES},

@@ -14,6 +14,7 @@ from benchmarks.runner import Outcome, finished
 from benchmarks.tables import MADE_HERE, in_numbers, over_seeds
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.tasks import expand
 
@@ -51,7 +52,7 @@ class Study:
 
     def cells(self, tasks: str, budget: Budget, seeds: int, source: str, policies: Path | None) -> list[Cell]:
         """Return the study's cells, task by task; raise MoorlError if one cannot be run."""
-        numbers = tuple(range(seeds))
+        numbers = which_seeds(seeds)
         if self.every:
             _, env_steps = budget.spend(self.protocol)
             if env_steps % self.every:

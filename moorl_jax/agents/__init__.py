@@ -2,12 +2,13 @@
 
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from zlib import crc32
 
 from moorl_jax.agents.bc import BC
 from moorl_jax.agents.cal_ql import CalQL
-from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.drq import DrQ, DrQBC
 from moorl_jax.agents.iql import IQL
@@ -27,7 +28,8 @@ from moorl_jax.agents.subroutine import (
     TunePEX,
 )
 from moorl_jax.agents.td3_bc import TD3BC
-from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.config import static
+from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError
 
 AGENTS: dict[str, type[Agent]] = {
     "bc": BC,
@@ -57,11 +59,14 @@ AGENTS: dict[str, type[Agent]] = {
     "tune_cal_ql": TuneCalQL,
 }
 
+_OWN = "user_agent_"  # begins the names of the modules that users' files become
+
 
 def find_agent(name: str) -> type[Agent]:
     """Return the agent's class: one of AGENTS, or `path/to/file.py:Class` for a user's own.
 
-    Raises UnknownNameError with a suggestion, or MoorlError when the file or the class in it is missing.
+    Raises UnknownNameError with a suggestion, MoorlError when the file or the class in it is missing, or OwnAgentError
+    when the file cannot be imported.
     """
     if ":" not in name:
         if name not in AGENTS:
@@ -72,16 +77,37 @@ def find_agent(name: str) -> type[Agent]:
     if not path.is_file():
         raise MoorlError(f"agent '{name}': there is no file {path}")
     # Two files may have one name; classes are told apart by their module's.
-    spec = importlib.util.spec_from_file_location(f"user_agent_{path.stem}_{crc32(bytes(path.resolve())):08x}", path)
+    spec = importlib.util.spec_from_file_location(f"{_OWN}{path.stem}_{crc32(bytes(path.resolve())):08x}", path)
     if spec is None or spec.loader is None:
         raise MoorlError(f"agent '{name}': {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        where, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (None, None)
+        raise own_fault(error) or OwnAgentError(where or str(path), line or 1, _named(error)) from error
     agent = getattr(module, attribute, None)
     if not (isinstance(agent, type) and issubclass(agent, Agent)):
         raise MoorlError(f"agent '{name}': {path} has no Agent class named {attribute}")
     return agent
+
+
+def own_fault(error: BaseException) -> OwnAgentError | None:
+    """Return a fault by the line of a user's file where it was raised, or whose call raised it; None where none is."""
+    lines = list(traceback.walk_tb(error.__traceback__))
+    own = [number for number, (frame, _) in enumerate(lines) if frame.f_globals.get("__name__", "").startswith(_OWN)]
+    if not own:
+        return None
+    frame, line = lines[own[-1]]
+    trace = traceback.StackSummary.extract(iter(lines[own[0] :])).format() + traceback.format_exception_only(error)
+    return OwnAgentError(frame.f_code.co_filename, line, _named(error), "".join(trace))
+
+
+def _named(error: BaseException) -> str:
+    """Return an exception in one line."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said if len(said) <= 300 else said[:300] + '...'}"
 
 
 __all__ = [
@@ -114,5 +140,6 @@ __all__ = [
     "TuneIQL",
     "TunePEX",
     "find_agent",
+    "own_fault",
     "static",
 ]

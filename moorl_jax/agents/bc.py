@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.contract import Agent
+from moorl_jax.config import NotNegative, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
 from moorl_jax.phases import Offline, Phase
@@ -21,8 +22,8 @@ class BCState(struct.PyTreeNode):
 class BC(Agent):
     """A deterministic tanh policy fitted by mean squared error, the BC baseline of TD3+BC's paper."""
 
-    hidden: tuple[int, ...] = static((256, 256))
-    learning_rate: float = 3e-4
+    hidden: Widths = static((256, 256))
+    learning_rate: NotNegative = 3e-4
 
     def init(self, key: Array, example: Transitions) -> BCState:
         """Initialize the actor as PyTorch would."""

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from moorl_jax.agents.contract import static
 from moorl_jax.agents.cql import CQL
+from moorl_jax.config import NotNegative, static
 from moorl_jax.types import Array, Metrics, ReturnsToGo, Transitions
 
 
@@ -16,7 +16,7 @@ class CalQL(CQL):
 
     orthogonal: bool = static(True)
     max_target_backup: bool = static(True)
-    actor_learning_rate: float = 1e-4
+    actor_learning_rate: NotNegative = 1e-4
     failure_reward: float | None = None  #: of a step without success, as prepared, where rewards are sparse
     endless: bool = static(False)  #: whether returns to go take an episode's last reward to go on for ever
 

@@ -5,11 +5,11 @@ fields become a frozen dataclass by themselves) and give it `init`, `update` and
 """
 
 from collections.abc import Callable
-from dataclasses import field
 from typing import Any
 
 from flax import struct
 
+from moorl_jax.config import Count, static
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Metrics, NStep, Params, ReturnsToGo, Transitions
@@ -26,15 +26,13 @@ Draws = Any
 Update = Callable[[State, Batch, Draws], tuple[State, Metrics]]
 
 
-def static(default: Any) -> Any:
-    """Declare a config field that decides shapes or control flow: it is compiled in, not traced."""
-    return field(default=default, metadata={"pytree_node": False})
-
-
 class Agent(struct.PyTreeNode):
-    """The contract. Fields are the config: numbers are leaves, so sweeping them is a `vmap`; the rest is `static`."""
+    """The contract. Fields are the config: numbers are leaves, so sweeping them is a `vmap`; the rest is `static`.
 
-    batch_size: int = static(256)  #: transitions an update is given
+    Before a training each field must hold what its annotation says; `moorl_jax.config` has bounds for them.
+    """
+
+    batch_size: Count = static(256)  #: transitions an update is given
 
     def init(self, key: Array, example: Transitions) -> State:
         """Return the state before the first update: networks, targets, optimisers, scalars.

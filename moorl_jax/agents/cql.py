@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax import struct
 
 from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, blockwise, over_members, squashed_sample
-from moorl_jax.agents.contract import static
+from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Widths, static
 from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak, q_of_several
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Mixed
@@ -42,28 +42,28 @@ class CQL(SquashedGaussian):
     noise for each loss it differentiates, one draw serves all losses: one forward pass instead of four.
     """
 
-    hidden: tuple[int, ...] = static((256, 256))
-    critic_hidden: tuple[int, ...] | None = static(None)  #: the critics' own, where they differ
-    actions_per_state: int = static(10)  #: random, current and next actions in the penalty, of each
+    hidden: Widths = static((256, 256))
+    critic_hidden: Widths | None = static(None)  #: the critics' own, where they differ
+    actions_per_state: Count = static(10)  #: random, current and next actions in the penalty, of each
     orthogonal: bool = static(False)  #: initialize orthogonally instead of as LeCun normal
     importance_sampling: bool = static(True)
     lagrange: bool = static(False)  #: tune the penalty's weight to keep its value near `target_gap`
     max_target_backup: bool = static(False)  #: back up the best of `actions_per_state` next actions
     backup_entropy: bool = static(False)
-    cloning_updates: int = static(0)  #: first updates, in which the policy clones the data
-    blocks: int | None = static(None)  #: parts the batch is differentiated in; None is 16 on a CPU, 1 elsewhere
-    actor_learning_rate: float = 3e-4  #: also the temperature's
-    critic_learning_rate: float = 3e-4  #: also the Lagrange multiplier's
-    discount: float = 0.99
-    tau: float = 0.005
-    penalty_weight: float = 5.0
-    penalty_temperature: float = 1.0
+    cloning_updates: Steps = static(0)  #: first updates, in which the policy clones the data
+    blocks: Count | None = static(None)  #: parts the batch is differentiated in; None is 16 on a CPU, 1 elsewhere
+    actor_learning_rate: NotNegative = 3e-4  #: also the temperature's
+    critic_learning_rate: NotNegative = 3e-4  #: also the Lagrange multiplier's
+    discount: Share = 0.99
+    tau: Share = 0.005
+    penalty_weight: NotNegative = 5.0
+    penalty_temperature: Positive = 1.0
     gap_min: float | None = None  #: bounds of each state's out-of-distribution gap
     gap_max: float | None = None
     target_gap: float = 1.0
-    alpha_multiplier: float = 1.0
+    alpha_multiplier: NotNegative = 1.0
     target_entropy: float | None = None  #: minus the action size where None
-    offline_share: float = 0.5  #: of each online batch, from the dataset
+    offline_share: Share = 0.5  #: of each online batch, from the dataset
 
     def init(self, key: Array, example: Transitions) -> CQLState:
         """Initialize last layers nearly zero, the multipliers as JaxCQL does."""

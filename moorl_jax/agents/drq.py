@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.contract import Agent
+from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import (
     MLP,
@@ -47,21 +48,21 @@ class DrQ(Agent):
     `n_step` returns: rewards are their sums, next observations n steps ahead.
     """
 
-    strides: tuple[int, ...] = static((2, 1, 1, 1))  #: of the convolutions, 32 channels each
-    feature_size: int = static(50)
-    hidden: tuple[int, ...] = static((1024, 1024))
-    pad: int = static(4)  #: the largest random shift, in pixels
-    n_step: int = static(3)
-    random_steps: int = static(2000)  #: env steps of uniform random actions before the first update
+    strides: Widths = static((2, 1, 1, 1))  #: of the convolutions, 32 channels each
+    feature_size: Count = static(50)
+    hidden: Widths = static((1024, 1024))
+    pad: Steps = static(4)  #: the largest random shift, in pixels
+    n_step: Count = static(3)
+    random_steps: Steps = static(2000)  #: env steps of uniform random actions before the first update
     cloning: bool = static(False)  #: whether the actor's loss holds the cloning term; with it this is DrQ+BC
-    learning_rate: float = 3e-4
-    discount: float = 0.99
-    tau: float = 0.01
-    noise_start: float = 1.0  #: std of the actions' noise before the first update
-    noise_end: float = 0.1
-    noise_updates: float = 125_000.0  #: over which it falls, linearly
-    noise_clip: float = 0.3  #: of the noise in losses
-    alpha: float = 2.5  #: weight of the critic against the cloning term
+    learning_rate: NotNegative = 3e-4
+    discount: Share = 0.99
+    tau: Share = 0.01
+    noise_start: NotNegative = 1.0  #: std of the actions' noise before the first update
+    noise_end: NotNegative = 0.1
+    noise_updates: Positive = 125_000.0  #: over which it falls, linearly
+    noise_clip: NotNegative = 0.3  #: of the noise in losses
+    alpha: NotNegative = 2.5  #: weight of the critic against the cloning term
 
     def init(self, key: Array, example: Transitions) -> DrQState:
         """Initialize every layer orthogonally, biases at zero."""

@@ -9,7 +9,8 @@ from flax import linen as nn
 from flax import struct
 
 from moorl_jax.agents.common import kept_units
-from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.contract import Agent
+from moorl_jax.config import NotNegative, PartShare, Positive, Share, Widths, static
 from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Union
@@ -30,17 +31,17 @@ class IQLState(struct.PyTreeNode):
 class IQL(Agent):
     """IQL with the defaults of the authors' MuJoCo configuration (ikostrikov/implicit_q_learning)."""
 
-    hidden: tuple[int, ...] = static((256, 256))
-    dropout: float = static(0.0)  #: of the actor's hidden units, in its loss
-    actor_learning_rate: float = 3e-4
-    value_learning_rate: float = 3e-4
-    critic_learning_rate: float = 3e-4
-    actor_decay_updates: float | None = None  #: updates over which the actor's rate falls to 0 by a cosine
-    discount: float = 0.99
-    tau: float = 0.005
-    expectile: float = 0.7
-    temperature: float = 3.0  #: inverse temperature of the advantage weights
-    weight_clip: float = 100.0  #: largest advantage weight
+    hidden: Widths = static((256, 256))
+    dropout: PartShare = static(0.0)  #: of the actor's hidden units, in its loss
+    actor_learning_rate: NotNegative = 3e-4
+    value_learning_rate: NotNegative = 3e-4
+    critic_learning_rate: NotNegative = 3e-4
+    actor_decay_updates: Positive | None = None  #: updates over which the actor's rate falls to 0 by a cosine
+    discount: Share = 0.99
+    tau: Share = 0.005
+    expectile: Share = 0.7
+    temperature: NotNegative = 3.0  #: inverse temperature of the advantage weights
+    weight_clip: Positive = 100.0  #: largest advantage weight
 
     def init(self, key: Array, example: Transitions) -> IQLState:
         """Initialize every layer orthogonally with scale sqrt 2, the spread at 1."""

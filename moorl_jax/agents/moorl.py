@@ -1,14 +1,16 @@
 """MOORL: meta offline-online reinforcement learning (Chaudhary, Mondal and Behera 2025, arXiv 2506.09574)."""
 
-from moorl_jax.agents.contract import Update, static
+from typing import Annotated, Literal
+
+from moorl_jax.agents.contract import Update
 from moorl_jax.agents.sac import SAC, SACState
+from moorl_jax.config import Bounds, Share, Turns, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import Learner, polyak
 from moorl_jax.replay import OneSource, Sampling
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
-ACTING = ("meta", "adapted")
-INTERPOLATED = ("actor", "critic", "target_critic", "log_temperature")
+Interpolated = Literal["actor", "critic", "target_critic", "log_temperature"]  #: parts of the meta update
 
 
 class MOORLState(SACState):
@@ -30,12 +32,12 @@ class MOORL(SAC):
     their defaults are ours; the study `moorl-meta` compares them with others.
     """
 
-    utd: int = static(4)
-    meta_rate: float = 0.5  #: eta_meta, in (0, 1]
-    offline_probability: float = 0.5  #: that an epoch learns from the dataset
+    utd: Turns = static(4)
+    meta_rate: Annotated[float, Bounds(above=0.0, at_most=1.0)] = 0.5  #: eta_meta
+    offline_probability: Share = 0.5  #: that an epoch learns from the dataset
     repeats_batch: bool = static(False)  #: whether all updates of an epoch learn from the same batch
-    acting: str = static("meta")  #: who acts online: the "meta" policy or the one "adapted" in the latest epoch
-    interpolated: tuple[str, ...] = static(("actor", "critic"))  #: parts of the meta update; the rest stay as they are
+    acting: Literal["meta", "adapted"] = static("meta")  #: who acts online; "adapted": in the latest epoch
+    interpolated: tuple[Interpolated, ...] = static(("actor", "critic"))  #: the rest stays as it is
     resets_moments: bool = static(False)  #: whether an epoch starts with fresh Adam moments
 
     def init(self, key: Array, example: Transitions) -> MOORLState:
@@ -85,9 +87,7 @@ class MOORL(SAC):
 
     def _parts(self, state: SACState) -> dict[str, Params]:
         """Return the parameters that meta updates interpolate."""
-        if self.acting not in ACTING:
-            raise MoorlError(f"MOORL: acting must be one of {ACTING}, not '{self.acting}'")
-        if not {"actor", "critic"} <= set(self.interpolated) <= set(INTERPOLATED):
-            raise MoorlError(f"MOORL: interpolated must hold actor and critic, of {INTERPOLATED}: {self.interpolated}")
+        if not {"actor", "critic"} <= set(self.interpolated):
+            raise MoorlError(f"MOORL.interpolated must hold actor and critic: {self.interpolated}")
         parts = {name: getattr(state, name) for name in self.interpolated}
         return {name: part.params if isinstance(part, Learner) else part for name, part in parts.items()}

@@ -5,16 +5,17 @@ says that it follows theirs; our tests hold to numbers recorded from it.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from moorl_jax.agents.contract import Agent, State, Update, static
+from moorl_jax.agents.contract import Agent, State, Update
 from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.spot import SPOT
 from moorl_jax.agents.td3_bc import TD3BC, first_critic
+from moorl_jax.config import NotNegative, Share, Steps, Turns, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import Learner, critics, mlp, polyak
 from moorl_jax.phases import Collect, Online, Phase, Pretrain, Switch
@@ -45,17 +46,17 @@ class OPT(Agent):
     #: Fields of the backbone's state of which there are two.
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic")
 
-    backbone: Any = TD3BC()  #: the agent that is trained offline
+    backbone: Annotated[Any, TD3BC] = TD3BC()  #: the agent that is trained offline
     replay: Sampling = Balanced(updated_numerator=True, online_fraction=None)  #: where fine-tuning's batches come from
-    utd: int = static(5)  #: updates per env step of fine-tuning
-    collect_steps: int = static(25_000)  #: N_tau, env steps of the frozen policy before the new critics are trained
-    pretrain_updates: int = static(50_000)  #: N_pretrain, of the new critics before fine-tuning
-    pretraining: str = static("meta")  #: their loss: "meta", or "online" for plain TD on the collected steps alone
-    kappa_rule: str = static("schedule")  #: or "density"
-    kappa_start: float = 0.3
-    kappa_end: float = 0.9
-    kappa_steps: float = 150_000.0  #: env step at which kappa reaches its end; 0: it keeps its start
-    inner_learning_rate: float = 3e-4  #: alpha, of the inner step of pre-training
+    utd: Turns = static(5)  #: updates per env step of fine-tuning
+    collect_steps: Steps = static(25_000)  #: N_tau, env steps of the frozen policy before the new critics are trained
+    pretrain_updates: Steps = static(50_000)  #: N_pretrain, of the new critics before fine-tuning
+    pretraining: Literal["meta", "online"] = static("meta")  #: their loss; "online": plain TD on the collected steps
+    kappa_rule: Literal["schedule", "density"] = static("schedule")
+    kappa_start: Share = 0.3
+    kappa_end: Share = 0.9
+    kappa_steps: NotNegative = 150_000.0  #: env step at which kappa reaches its end; 0: it keeps its start
+    inner_learning_rate: NotNegative = 3e-4  #: alpha, of the inner step of pre-training
 
     def init(self, key: Array, example: Transitions) -> OPTState:
         """Initialize a backbone and new critics beside its own."""
@@ -154,8 +155,6 @@ class OPT(Agent):
         `collect_steps` are part of `env_steps`. The backbone fine-tunes as its own last phase says (a schedule switched
         off, another discount).
         """
-        if self.pretraining not in ("meta", "online") or self.kappa_rule not in ("schedule", "density"):
-            raise MoorlError(f"OPT: unknown pretraining '{self.pretraining}' or kappa_rule '{self.kappa_rule}'")
         *before, tuned = self.backbone.phases(updates, env_steps)
         if not env_steps:
             return tuple(before)
@@ -187,7 +186,7 @@ class OPT(Agent):
 class OPTSPOT(OPT):
     """OPT over SPOT, as the paper runs AntMaze and Adroit."""
 
-    backbone: Any = SPOT(q_epsilon=1e-10)
+    backbone: Annotated[Any, SPOT] = SPOT(q_epsilon=1e-10)
 
 
 class OPTIQL(OPT):
@@ -199,7 +198,7 @@ class OPTIQL(OPT):
 
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic", "value")
 
-    backbone: Any = IQL()
+    backbone: Annotated[Any, IQL] = IQL()
 
     def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
         """Draw what IQL draws."""

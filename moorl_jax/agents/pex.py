@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from moorl_jax.agents.contract import static
 from moorl_jax.agents.iql import IQL, LOG_STD_BOUNDS, IQLState
+from moorl_jax.config import NotNegative, Share, Steps, static
 from moorl_jax.nets import Learner, critics, mlp, polyak
 from moorl_jax.phases import Collect, Offline, Online, Phase, Switch
 from moorl_jax.replay import Mixed
@@ -27,11 +27,11 @@ class PEX(IQL):
     as `update` says.
     """
 
-    collect_steps: int = static(5000)  #: env steps before the first online update
-    temperature: float = 10.0  #: inverse temperature of the advantage weights (beta)
-    choice_temperature: float = 10.0  #: inverse temperature of the choice between the two proposals
-    epsilon: float = 0.1  #: how often evaluation draws at random, for the new action and for the choice each
-    offline_share: float = 0.5  #: of each online batch, from the dataset
+    collect_steps: Steps = static(5000)  #: env steps before the first online update
+    temperature: NotNegative = 10.0  #: inverse temperature of the advantage weights (beta)
+    choice_temperature: NotNegative = 10.0  #: inverse temperature of the choice between the two proposals
+    epsilon: Share = 0.1  #: how often evaluation draws at random, for the new action and for the choice each
+    offline_share: Share = 0.5  #: of each online batch, from the dataset
 
     def init(self, key: Array, example: Transitions) -> PEXState:
         """Initialize all networks, the offline policy's among them."""

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 
 from moorl_jax.agents.bc import BC, BCState
 from moorl_jax.agents.common import SquashedGaussian, blockwise
-from moorl_jax.agents.contract import State, static
+from moorl_jax.agents.contract import State
 from moorl_jax.agents.cql import CQL, Tried
 from moorl_jax.agents.moorl import MOORL
 from moorl_jax.agents.sac import RLPD, SAC, SACState
+from moorl_jax.config import Count, Positive, Steps, Turns, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Encoder, Learner, Trunk, drawn_shifts, encode, init_mlp, mlp, random_shift, trunk
 from moorl_jax.types import Array, Metrics, Params, Transitions
@@ -22,10 +23,10 @@ from moorl_jax.types import Array, Metrics, Params, Transitions
 class FromImages(SquashedGaussian):
     """What an agent of the SAC family is to come before, to learn from images (height, width, channels)."""
 
-    channels: tuple[int, ...] = static((32, 32, 32, 32))  #: of the encoder's convolutions
-    strides: tuple[int, ...] = static((2, 1, 1, 1))
-    feature_size: int = static(50)  #: of the trunks
-    pad: int = static(4)  #: the largest random shift, in pixels
+    channels: Widths = static((32, 32, 32, 32))  #: of the encoder's convolutions
+    strides: Widths = static((2, 1, 1, 1))
+    feature_size: Count = static(50)  #: of the trunks
+    pad: Steps = static(4)  #: the largest random shift, in pixels
 
     def init(self, key: Array, example: Transitions) -> State:
         """Initialize the networks as from states of the trunks' size, encoder and trunks orthogonally."""
@@ -95,12 +96,12 @@ class PixelSAC(FromImages, SAC):
 class PixelRLPD(PixelSAC, RLPD):
     """RLPD from images with the defaults that ikostrikov/rlpd has for them; pixels lie in [-0.5, 0.5], as in DrQ-v2."""
 
-    utd: int = static(1)
-    initial_temperature: float = 0.1
+    utd: Turns = static(1)
+    initial_temperature: Positive = 0.1
     backup_entropy: bool = static(False)
-    target_members: int = static(1)
-    channels: tuple[int, ...] = static((32, 64, 128, 256))
-    strides: tuple[int, ...] = static((2, 2, 2, 2))
+    target_members: Count = static(1)
+    channels: Widths = static((32, 64, 128, 256))
+    strides: Widths = static((2, 2, 2, 2))
 
 
 class PixelMOORL(MOORL, PixelSAC):
@@ -151,10 +152,10 @@ class PixelCQL(FromImages, CQL):
 class PixelBC(BC):
     """BC from images, which trains encoder, trunk and policy by its loss."""
 
-    channels: tuple[int, ...] = static((32, 32, 32, 32))
-    strides: tuple[int, ...] = static((2, 1, 1, 1))
-    feature_size: int = static(50)
-    pad: int = static(4)
+    channels: Widths = static((32, 32, 32, 32))
+    strides: Widths = static((2, 1, 1, 1))
+    feature_size: Count = static(50)
+    pad: Steps = static(4)
 
     def init(self, key: Array, example: Transitions) -> BCState:
         """Initialize encoder and trunk orthogonally, the policy as BC's."""

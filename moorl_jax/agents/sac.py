@@ -9,7 +9,8 @@ from flax import linen as nn
 from flax import struct
 
 from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, over_members, squashed_sample
-from moorl_jax.agents.contract import Update, static
+from moorl_jax.agents.contract import Update
+from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Turns, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak, q_value
 from moorl_jax.phases import Collect, Online, Phase
@@ -29,19 +30,19 @@ class SACState(struct.PyTreeNode):
 class SAC(SquashedGaussian):
     """SAC with a tuned temperature and twin critics; `target_members` of `members` are drawn for each target."""
 
-    hidden: tuple[int, ...] = static((256, 256))
-    members: int = static(2)  #: critics in the ensemble
-    target_members: int = static(2)  #: of which the target takes the smallest
+    hidden: Widths = static((256, 256))
+    members: Count = static(2)  #: critics in the ensemble
+    target_members: Count = static(2)  #: of which the target takes the smallest
     layer_norm: bool = static(False)  #: in the critics' hidden layers
     backup_entropy: bool = static(True)  #: whether the target holds the next action's entropy
-    utd: int = static(1)  #: critic updates per env step; the actor and the temperature move on the last one only
-    random_steps: int = static(5000)  #: env steps of uniform random actions before the first update
-    actor_learning_rate: float = 3e-4
-    critic_learning_rate: float = 3e-4
-    temperature_learning_rate: float = 3e-4
-    discount: float = 0.99
-    tau: float = 0.005
-    initial_temperature: float = 1.0
+    utd: Turns = static(1)  #: critic updates per env step; the actor and the temperature move on the last one only
+    random_steps: Steps = static(5000)  #: env steps of uniform random actions before the first update
+    actor_learning_rate: NotNegative = 3e-4
+    critic_learning_rate: NotNegative = 3e-4
+    temperature_learning_rate: NotNegative = 3e-4
+    discount: Share = 0.99
+    tau: Share = 0.005
+    initial_temperature: Positive = 1.0
     target_entropy_per_dimension: float = -1.0  #: of the action; the temperature is tuned towards their sum
 
     def init(self, key: Array, example: Transitions) -> SACState:
@@ -179,11 +180,11 @@ class SAC(SquashedGaussian):
 class RLPD(SAC):
     """RLPD with the defaults of ikostrikov/rlpd: SAC on half offline data, many updates, ten normalized critics."""
 
-    members: int = static(10)
+    members: Count = static(10)
     layer_norm: bool = static(True)
-    utd: int = static(20)
+    utd: Turns = static(20)
     target_entropy_per_dimension: float = -0.5
-    offline_share: float = 0.5  #: of each batch, from the dataset
+    offline_share: Share = 0.5  #: of each batch, from the dataset
 
     def actor_value(self, q: Array) -> Array:
         """Return the value the actor climbs: the mean over all critics."""

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from moorl_jax.agents.common import kept_units
-from moorl_jax.agents.contract import Agent, static
+from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.td3_bc import TD3BC, TD3BCState, Value
+from moorl_jax.config import Count, NotNegative, PartShare, Positive, Share, Steps, Widths, static
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
 from moorl_jax.phases import Offline, Online, Phase, Switch
 from moorl_jax.replay import Union
@@ -20,10 +21,10 @@ VAE_HIDDEN = (750, 750)
 class BehaviourVAE(Agent):
     """A conditional VAE of the data's actions: SPOT's first phase, set as thuml/SPOT `train_vae.py`."""
 
-    hidden: tuple[int, ...] = static(VAE_HIDDEN)
-    learning_rate: float = 1e-3
-    beta: float = 0.5  #: weight of the divergence
-    max_action: float = 1.0
+    hidden: Widths = static(VAE_HIDDEN)
+    learning_rate: NotNegative = 1e-3
+    beta: NotNegative = 0.5  #: weight of the divergence
+    max_action: Positive = 1.0
 
     def init(self, key: Array, example: Transitions) -> Learner:
         """Initialize encoder and decoder as PyTorch would; the latent is twice the action's size."""
@@ -81,20 +82,20 @@ class SPOTState(TD3BCState):
 class SPOT(TD3BC):
     """SPOT with the defaults of thuml/SPOT; of TD3+BC it shares all but the actor's loss."""
 
-    vae_hidden: tuple[int, ...] = static(VAE_HIDDEN)
-    vae_updates: int = static(100_000)  #: of the density model, before the first critic update
-    samples: int = static(1)  #: latents per action in the density estimate
+    vae_hidden: Widths = static(VAE_HIDDEN)
+    vae_updates: Steps = static(100_000)  #: of the density model, before the first critic update
+    samples: Count = static(1)  #: latents per action in the density estimate
     importance_weighted: bool = static(False)  #: the tighter bound of importance-weighted autoencoders
     normalize_q: bool = static(True)  #: divide the actor's value by its mean size
-    dropout: float = static(0.0)  #: of the hidden units of actor and target actor, in both losses
-    vae_learning_rate: float = 1e-3
-    beta: float = 0.5  #: the density model's weight of the divergence
-    q_epsilon: float = 0.0  #: added to the mean size that the actor's value is divided by; OPT has 1e-10
-    support_weight: float = 0.1  #: lambda, of the support term
-    cooling_updates: float | None = None  #: updates over which lambda would fall to 0; None: it stays
-    support_end: float = 0.2  #: the share of lambda at which it stops falling
-    online_cooling_updates: float | None = 1e6  #: `cooling_updates` online
-    online_discount: float = 0.99  #: `discount` online
+    dropout: PartShare = static(0.0)  #: of the hidden units of actor and target actor, in both losses
+    vae_learning_rate: NotNegative = 1e-3
+    beta: NotNegative = 0.5  #: the density model's weight of the divergence
+    q_epsilon: NotNegative = 0.0  #: added to the mean size that the actor's value is divided by; OPT has 1e-10
+    support_weight: NotNegative = 0.1  #: lambda, of the support term
+    cooling_updates: Positive | None = None  #: updates over which lambda would fall to 0; None: it stays
+    support_end: Share = 0.2  #: the share of lambda at which it stops falling
+    online_cooling_updates: Positive | None = 1e6  #: `cooling_updates` online
+    online_discount: Share = 0.99  #: `discount` online
 
     def init(self, key: Array, example: Transitions) -> SPOTState:
         """Initialize all networks as PyTorch would, the density model among them."""

@@ -8,28 +8,29 @@ validation: by episodes, which are env steps of the same budget, or without any,
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from moorl_jax.agents.cal_ql import CalQL
-from moorl_jax.agents.contract import Agent, Batch, Draws, State, Update, static
+from moorl_jax.agents.contract import Agent, Batch, Draws, State, Update
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.pex import PEX
 from moorl_jax.agents.sac import SAC
+from moorl_jax.config import Bounds, Count, NotNegative, Share, Steps, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, critics, init_critics, polyak
 from moorl_jax.phases import Collect, Judge, Offline, Online, Pause, Phase, Pretrain, Review, Switch
 from moorl_jax.replay import Experience, FromBuffer, History, Mixed, Sampling, Union
 from moorl_jax.replay.buffer import ENDED
-from moorl_jax.replay.history import DATASETS, episode_numbers
+from moorl_jax.replay.history import Selected, episode_numbers
 from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
 
-FRESH = "fresh"  #: a dataset collected at the pause, by the learner's policy
-VALIDATED = ("dataset", "policy")
-VALIDATIONS = ("online", "offline")
+Learned = Selected | Literal["fresh"]  #: History's datasets, or one collected at the pause, by the learner's policy
+PauseShare = Annotated[float, Bounds(above=0.0, at_most=1.0)]
 
 
 class Subroutine(Agent):
@@ -49,16 +50,16 @@ class Subroutine(Agent):
     learner: Agent = SAC()
     offline: Agent = IQL()
     tunes: bool = static(False)  #: whether learning goes on online after the last pause
-    pauses: tuple[float, ...] = static((1.0,))  #: shares of the env steps; with none it is the learner alone
-    first_steps: int = static(5000)  #: random env steps before the learner's first update
-    datasets: tuple[str, ...] = static(("all", "last", "best"))  #: of History's, or "fresh"
-    share: float = static(0.5)  #: of the history, that "last" and "best" take
-    fresh_share: float = static(0.1)  #: of the env steps up to the pause's end, that "fresh" takes
-    checkpoints: int = static(2)  #: of an offline training, evenly spaced, the last one at its end
-    validated: tuple[str, ...] = static(())  #: what is selected by validation: "dataset", "policy"
-    validation: str = static("online")  #: by episodes, or "offline" by fitted values
-    validation_share: float = static(0.1)  #: of all env steps, for the episodes of a pause's candidates together
-    validation_updates: int = static(20_000)  #: of each candidate's fitted values
+    pauses: tuple[PauseShare, ...] = static((1.0,))  #: shares of the env steps; with none it is the learner alone
+    first_steps: Steps = static(5000)  #: random env steps before the learner's first update
+    datasets: tuple[Learned, ...] = static(("all", "last", "best"))
+    share: Share = static(0.5)  #: of the history, that "last" and "best" take
+    fresh_share: Share = static(0.1)  #: of the env steps up to the pause's end, that "fresh" takes
+    checkpoints: Count = static(2)  #: of an offline training, evenly spaced, the last one at its end
+    validated: tuple[Literal["dataset", "policy"], ...] = static(())  #: what is selected by validation
+    validation: Literal["online", "offline"] = static("online")  #: by episodes, or "offline" by fitted values
+    validation_share: Share = static(0.1)  #: of all env steps, for the episodes of a pause's candidates together
+    validation_updates: Steps = static(20_000)  #: of each candidate's fitted values
     normalize_returns: bool = static(False)  #: scale rewards for the offline algorithm so that returns span 1000 (IQL)
 
     def init(self, key: Array, example: Transitions) -> State:
@@ -80,7 +81,7 @@ class Subroutine(Agent):
             raise MoorlError(f"{taken:,} random env steps come first, and the budget is {env_steps:,}")
         for number, share in enumerate(self.pauses):
             ends = round(share * env_steps)
-            fresh = round(self.fresh_share * ends) if FRESH in self._datasets else 0
+            fresh = round(self.fresh_share * ends) if "fresh" in self._datasets else 0
             each = self._episodes_of(env_steps)
             cost = fresh + each * len(self._candidates)
             steps = ends - taken - cost
@@ -116,7 +117,7 @@ class Subroutine(Agent):
         return max(1, round(self.validation_share * env_steps) // candidates)
 
     @property
-    def _datasets(self) -> tuple[str, ...]:
+    def _datasets(self) -> tuple[Learned, ...]:
         return self.datasets if "dataset" in self.validated else self.datasets[:1]
 
     @property
@@ -160,9 +161,10 @@ class Subroutine(Agent):
         if self.normalize_returns:
             phases.append(Review(_scale))
         for dataset in self._datasets:
-            history = History(dataset=dataset, share=self.share)
-            if dataset == FRESH:
+            if dataset == "fresh":
                 history = History(dataset="last", count=fresh)
+            else:
+                history = History(dataset=dataset, share=self.share)
             phases.append(Switch(partial(_add, agent=offline)))
             training = Pretrain(part, updates // self._checkpoints, history, judged=False)
             phases += [training, Switch(_keep)] * self._checkpoints
@@ -199,21 +201,9 @@ class Subroutine(Agent):
         """Raise MoorlError for a choice there is not."""
         if self.pauses and updates < self._checkpoints:
             raise MoorlError(f"{type(self).__name__} trains offline at its pauses: {updates} updates are too few")
-        for name, values, known in (
-            ("datasets", self.datasets, (*DATASETS, FRESH)),
-            ("validated", self.validated, VALIDATED),
-            ("validation", (self.validation,), VALIDATIONS),
-        ):
-            if not set(values) <= set(known):
-                raise MoorlError(f"{type(self).__name__}.{name}: {', '.join(known)} are known, not {values}")
-        if (
-            not self.datasets
-            or list(self.pauses) != sorted(set(self.pauses))
-            or not all(0 < p <= 1 for p in self.pauses)
-        ):
+        if not self.datasets or list(self.pauses) != sorted(set(self.pauses)):
             raise MoorlError(
-                f"there must be a dataset, and pauses must be shares of the env steps in rising order, not "
-                f"{self.datasets} and {self.pauses}"
+                f"there must be a dataset, and pauses in rising order, not {self.datasets} and {self.pauses}"
             )
         if self.tunes and self.pauses[-1:] in ((), (1.0,)):
             raise MoorlError(f"tuning needs a last pause that leaves env steps to it, not {self.pauses}")
@@ -242,7 +232,7 @@ class TuneIQL(Subroutine):
 
     offline: Agent = IQL()
     tunes: bool = static(True)
-    pauses: tuple[float, ...] = static((0.5,))
+    pauses: tuple[PauseShare, ...] = static((0.5,))
 
 
 class TunePEX(TuneIQL):
@@ -315,7 +305,7 @@ class Candidate(Agent):
     """One of a pause's candidates, acting greedily."""
 
     agent: Agent = SAC()
-    number: int = static(0)
+    number: Steps = static(0)
 
     def policy(self, state: State) -> Params:
         """Return the candidate's policy."""
@@ -347,10 +337,10 @@ class FittedValue(Agent):
     """Fitted Q evaluation of a candidate on all history (Le, Voloshin and Yue 2019, arXiv 1903.08738)."""
 
     candidate: Candidate = Candidate()
-    hidden: tuple[int, ...] = static((256, 256))
-    learning_rate: float = 3e-4
-    discount: float = 0.99
-    tau: float = 0.005
+    hidden: Widths = static((256, 256))
+    learning_rate: NotNegative = 3e-4
+    discount: Share = 0.99
+    tau: Share = 0.005
 
     def begin(self, state: State, key: Array, example: Transitions) -> State:
         """Put a fresh critic into the state."""
@@ -390,7 +380,7 @@ class FittedValue(Agent):
 def _begin(state: State, key: Array, example: Transitions, *, candidates: int, learner: bool) -> State:  # noqa: ARG001
     """Begin a pause, with no candidates yet but the learner, where it is one."""
     trained = (state["learner"],) if learner else ()
-    scores, scale = jnp.zeros(candidates), jnp.ones(())
+    scores, scale = jnp.zeros(candidates, jnp.float32), jnp.ones((), jnp.float32)
     return {"learner": state["learner"], "trained": trained, "scores": scores, "reward_scale": scale}
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from moorl_jax.agents.contract import Agent, Update, static
+from moorl_jax.agents.contract import Agent, Update
+from moorl_jax.config import NotNegative, Positive, Share, Turns, Widths, static
 from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak, symmetric_uniform
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Union
@@ -33,23 +34,23 @@ class TD3BC(Agent):
     `policy_noise` and `noise_clip` are in units of `max_action`'s own scale, that is already multiplied by it.
     """
 
-    hidden: tuple[int, ...] = static((256, 256))
+    hidden: Widths = static((256, 256))
     layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics
     #: Uniform ranges of actor's and critics' last layers, kernels and biases; None: as the other layers.
     final_ranges: tuple[float | None, float | None] = static((None, None))
-    policy_freq: int = static(2)  #: critic updates per actor (and target) update
+    policy_freq: Turns = static(2)  #: critic updates per actor (and target) update
     cloning: bool = static(True)  #: whether the actor's loss holds the cloning term; without it this is TD3
     online_cloning: bool = static(False)  #: `cloning` online
-    utd: int = static(1)  #: updates per env step online
-    actor_learning_rate: float = 3e-4
-    critic_learning_rate: float = 3e-4
-    discount: float = 0.99
-    tau: float = 0.005
-    policy_noise: float = 0.2
-    noise_clip: float = 0.5
-    alpha: float = 2.5  #: weight of the critic against the cloning term
-    exploration_noise: float = 0.1  #: std of the noise on online actions, in units of max_action
-    max_action: float = 1.0
+    utd: Turns = static(1)  #: updates per env step online
+    actor_learning_rate: NotNegative = 3e-4
+    critic_learning_rate: NotNegative = 3e-4
+    discount: Share = 0.99
+    tau: Share = 0.005
+    policy_noise: NotNegative = 0.2
+    noise_clip: NotNegative = 0.5
+    alpha: NotNegative = 2.5  #: weight of the critic against the cloning term
+    exploration_noise: NotNegative = 0.1  #: std of the noise on online actions, in units of max_action
+    max_action: Positive = 1.0
 
     def init(self, key: Array, example: Transitions) -> TD3BCState:
         """Initialize all networks as PyTorch would; targets start equal to their networks."""

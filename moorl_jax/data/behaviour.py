@@ -3,6 +3,7 @@
 They run in NumPy, one observation at a time, beside their simulator: there a jitted call costs more than the network.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,8 +92,11 @@ def read_actor(path: Path, activation: str, squash: bool) -> Gaussian:
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such policy file; give the directory of policies with --policies")
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name].astype(np.float64) for name in file.files}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name].astype(np.float64) for name in file.files}
+    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:  # a single array has no files
+        raise DatasetError(f"{path}: not a policy's plain arrays ({error}); pickles are not read") from error
     layers = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
     pairs = (("last_fc", "last_fc_log_std"), ("actor.mu", "actor.log_std"), ("mu", "log_std"))
     heads = next((pair for pair in pairs if pair[1] in layers), ("", ""))

@@ -4,12 +4,12 @@ import csv
 import functools
 import hashlib
 import http.client
-import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 from moorl_jax.data import hdf5, publishing
+from moorl_jax.data.folders import kept_in
 from moorl_jax.data.rows import check
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
@@ -23,8 +23,7 @@ KNOWN = Path(__file__).with_name("d4rl_files.csv")
 
 def file_of(task: Task) -> Path:
     """Return where D4RL's file of the task lies or would lie: D4RL's own cache directory."""
-    folder = os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets"
-    return Path(folder) / Path(task.datasets["d4rl"]).name
+    return kept_in("D4RL_DATASET_DIR", ".d4rl", "datasets") / Path(task.datasets["d4rl"]).name
 
 
 def is_theirs(task: Task) -> bool:

@@ -11,16 +11,19 @@ import numpy as np
 from gymnasium import spaces
 
 from moorl_jax.data import hdf5
+from moorl_jax.data.folders import kept_in
 from moorl_jax.data.rows import Rows, as_float32
 from moorl_jax.errors import DatasetError, one_line
 
 HUB = "https://huggingface.co"
+if os.path.expanduser("~") == "~":  # without a home Minari would make a folder of that name where it is run
+    os.environ.setdefault("MINARI_DATASETS_PATH", str(kept_in("MINARI_DATASETS_PATH", ".minari", "datasets")))
 PATIENCE = 5.0  #: seconds to wait for the hub
 
 
 def folder_of(name: str) -> Path:
     """Return where the dataset lies or would lie in Minari's local directory."""
-    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets") / name
+    return kept_in("MINARI_DATASETS_PATH", ".minari", "datasets") / name
 
 
 def at_hand(name: str) -> bool:

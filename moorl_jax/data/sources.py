@@ -1,6 +1,5 @@
 """One door to every dataset: which source serves a task here, and its rows, checked and fingerprinted."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from moorl_jax.data import d4rl, filming, frames, hdf5, minari_source, plans, publishing, recipe, vd4rl
+from moorl_jax.data.folders import kept_in
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.rows import Rows, check, to_transitions, trajectory_returns
 from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
@@ -45,7 +45,7 @@ class Dataset:
 
 def directory() -> Path:
     """Return where datasets made here are kept: MOORL_DATA_DIR, or a cache in the home directory."""
-    return Path(os.environ.get("MOORL_DATA_DIR") or Path.home() / ".cache" / "moorl_jax")
+    return kept_in("MOORL_DATA_DIR", ".cache", "moorl_jax")
 
 
 def file_of(task: Task, source: str) -> Path:

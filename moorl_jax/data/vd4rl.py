@@ -5,7 +5,6 @@ episodes are HDF5, frames (rows, channels, height, width). A row holds a frame a
 """
 
 import math
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from moorl_jax.data import hdf5
+from moorl_jax.data.folders import kept_in
 from moorl_jax.data.frames import Frames, room
 from moorl_jax.data.rows import as_float32, require_memory
 from moorl_jax.errors import DatasetError, one_line
@@ -30,8 +30,7 @@ AT_ONCE = 1024  #: frames that are turned from channels first to channels last a
 
 def folder_of(task: Task) -> Path:
     """Return where V-D4RL's files of the task lie or would lie."""
-    root = os.environ.get("VD4RL_DATASET_DIR") or Path.home() / ".vd4rl"
-    return Path(root) / task.datasets["vd4rl"]
+    return kept_in("VD4RL_DATASET_DIR", ".vd4rl") / task.datasets["vd4rl"]
 
 
 def files(folder: Path) -> list[Path]:

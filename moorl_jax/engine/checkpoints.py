@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
+from moorl_jax.engine.disk import written_to
 from moorl_jax.errors import OtherTrainingError
 
 KEPT = 2
@@ -50,12 +51,14 @@ class Checkpoints:
         final = self._directory / f"{number:08d}"
         partial = final.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        # StandardCheckpointer saves in a thread and gives up on it after minutes, by a clock that may be set meanwhile.
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            checkpointer.save(partial / "arrays", args=ocp.args.StandardSave(arrays))
-        (partial / "record.json").write_text(json.dumps(record), encoding="utf-8")
-        (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)), encoding="utf-8")
+        with written_to(partial, arrays):
+            partial.mkdir()
+            # StandardCheckpointer saves in a thread and gives up on it after minutes, by a clock that may be set
+            # meanwhile.
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+                checkpointer.save(partial / "arrays", args=ocp.args.StandardSave(arrays))
+            (partial / "record.json").write_text(json.dumps(record), encoding="utf-8")
+            (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)), encoding="utf-8")
         os.replace(partial, final)
         for old in self._numbered()[:-KEPT]:
             shutil.rmtree(old)

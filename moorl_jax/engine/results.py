@@ -28,6 +28,7 @@ from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
 from moorl_jax.engine import provenance
+from moorl_jax.engine.disk import written_to
 from moorl_jax.engine.trainer import final_state
 from moorl_jax.engine.training import Plan, Run
 from moorl_jax.errors import MoorlError
@@ -107,7 +108,6 @@ def save(run: Run, directory: Path, command: str) -> None:
     directory = directory.absolute()
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     config = {
         "task": run.task.name,
         "agent": provenance.agent_name(run.agent),
@@ -134,11 +134,14 @@ def save(run: Run, directory: Path, command: str) -> None:
         "matmul_precision": matmul_precision(),
         "commit": provenance.COMMIT,
     }
-    (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
-    run.curves.to_csv(partial / "curves.csv", index=False, float_format="%.7g")
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:  # why this one: see Checkpoints.save
-        checkpointer.save(partial / CHECKPOINT, args=ocp.args.StandardSave(_tree(run.states, run.normalizer)))
+    tree = _tree(run.states, run.normalizer)
+    with written_to(partial, tree):
+        partial.mkdir(parents=True)
+        (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
+        run.curves.to_csv(partial / "curves.csv", index=False, float_format="%.7g")
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:  # why this one: see Checkpoints.save
+            checkpointer.save(partial / CHECKPOINT, args=ocp.args.StandardSave(tree))
     if directory.exists():
         shutil.rmtree(directory)
     os.replace(partial, directory)

@@ -17,6 +17,7 @@ from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State, Update
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.devices import Lane, lanes, require_room
+from moorl_jax.engine.rehearsal import rehearse
 from moorl_jax.engine.simulators import Simulators
 from moorl_jax.errors import MoorlError
 from moorl_jax.footage import Footage
@@ -100,6 +101,7 @@ class Trainer:
         if self._returns and any(isinstance(rule, Balanced) for rule in rules):
             raise MoorlError("balanced replay and Monte-Carlo returns cannot be combined")
         self._example = _example(prepared, task, self._returns)
+        rehearse(phases, self._example)
         self._keys = [jax.random.key(seed) for seed in seeds]
         env_steps = sum(phase.env_steps for phase in self.phases if isinstance(phase, Collect | Online))
         # Room for all there will be, and for one whole episode, which is written before it is finished.
@@ -109,6 +111,11 @@ class Trainer:
         # One seed after another, so that initial values are the same in any company. Not compiled, here and wherever
         # networks are made: several QR decompositions of orthogonal initializers in one program can wait for each
         # other for ever in XLA's CPU thread pool.
+        require_room(
+            [jax.eval_shape(first.init, key, self._example) for key in self._keys[:1]] * len(seeds),
+            self._lanes[0].device,
+            "the networks of all seeds",
+        )
         states = [first.init(jax.random.fold_in(key, INITIAL), self._example) for key in self._keys]
         self._groups: list[list[Group]] = []
         for lane in self._lanes:
@@ -415,8 +422,8 @@ class Trainer:
             mark = time.perf_counter()
             group.actions.block_until_ready()
             clock.add("update", time.perf_counter() - mark)
-            # NaN, not zero, where no cycle ended.
-            group.metrics = jax.tree.map(lambda total: total / (readings or np.nan), group.carry.totals)
+            # NaN, not zero, where no cycle ended; in NumPy, for JAX may have been told to stop at a NaN.
+            group.metrics = jax.tree.map(lambda total: np.asarray(total) / (readings or np.nan), group.carry.totals)
         clock.add("total", time.perf_counter() - began)
 
 
@@ -483,8 +490,8 @@ def _example(prepared: Prepared, task: Task, returns: ReturnsToGo | None) -> Tra
     if isinstance(prepared.transitions, Transitions):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), prepared.transitions)
     observation = jnp.zeros((1, *task.observation_shape), jnp.uint8 if task.pixels else jnp.float32)
-    scalar = jnp.zeros(1)
-    action = jnp.zeros((1, task.action_size))
+    scalar = jnp.zeros(1, jnp.float32)
+    action = jnp.zeros((1, task.action_size), jnp.float32)
     return Transitions(observation, action, scalar, observation, scalar, scalar if returns else None)
 
 
@@ -588,7 +595,7 @@ def _store(buffer: Buffer, transitions: Transitions, begins: Array, *, delayed: 
 
     def one(buffer: Buffer, transition: Transitions, begins: Array) -> Buffer:
         if delayed:
-            transition = transition.replace(mc_returns=jnp.zeros(()))
+            transition = transition.replace(mc_returns=jnp.zeros_like(transition.rewards))
         return buffer.store(transition, begins=begins, finished=not delayed)
 
     return _over_seeds(one, buffer, transitions, begins)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -14,11 +14,14 @@ import pandas as pd
 from moorl_jax import settings as families
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
+from moorl_jax.config import Bounds, Count, Steps, require_bounds
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, load
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance
 from moorl_jax.engine.checkpoints import Checkpoints
+from moorl_jax.engine.devices import require_devices
 from moorl_jax.engine.evaluation import Episodes, Evaluator
+from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import Trainer, length, needs_data, returns_rule, span_rule
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Judge, Online, Phase
@@ -26,6 +29,8 @@ from moorl_jax.tasks import Task, find
 from moorl_jax.types import Params
 
 EVALUATIONS = 20  #: evenly spaced over each of a run's parts, offline and online, unless the caller says otherwise
+MOST_SEEDS = 10_000  #: in one training
+LARGEST_SEED = 2**32 - 1
 UNJUDGED_UPDATES = 1_000  #: between reports of a phase that only prepares
 LEADING = ["seed", "phase", "updates", "env_steps", "seconds", "return", "score"]
 
@@ -34,11 +39,11 @@ LEADING = ["seed", "phase", "updates", "env_steps", "seconds", "return", "score"
 class Plan:
     """How long a training is and how often it is evaluated."""
 
-    updates: int  #: offline, per seed
-    env_steps: int  #: online, per seed
-    evaluate_every: int  #: offline updates between evaluations
-    evaluate_every_steps: int  #: env steps between evaluations
-    episodes: int  #: per seed and evaluation
+    updates: Steps  #: offline, per seed
+    env_steps: Steps  #: online, per seed
+    evaluate_every: Count  #: offline updates between evaluations
+    evaluate_every_steps: Count  #: env steps between evaluations
+    episodes: Annotated[int, Bounds(at_least=1, at_most=10_000)]  #: per seed and evaluation, each a simulator
 
 
 @dataclass(frozen=True)
@@ -118,16 +123,16 @@ def train(
         MoorlError: the task, the agent or the data is unknown, faulty or not to be had, or the checkpoints are
             another training's.
     """
+    require_devices()
     task = find(task) if isinstance(task, str) else task
     task.require()
     seeds = which_seeds(seeds)
-    if min(updates, env_steps) < 0 or updates + env_steps == 0:
-        raise MoorlError(f"there must be updates or env steps: not {updates} and {env_steps}")
+    if updates == env_steps == 0:
+        raise MoorlError("there must be updates or env steps: both are 0")
     if isinstance(agent, str):
         chosen = families.settings(agent, task, updates, env_steps)
         agent, preparation = chosen.agent, preparation or chosen.preparation
     preparation = preparation or Preparation()
-    phases = agent.phases(updates, env_steps)
     plan = Plan(
         updates,
         env_steps,
@@ -135,6 +140,9 @@ def train(
         evaluate_every_steps or max(1, env_steps // EVALUATIONS),
         episodes or task.evaluation_episodes,
     )
+    require_bounds(plan)
+    require_bounds(agent)
+    phases = recipe(agent, updates, env_steps)
     if needs_data(phases):
         dataset = dataset or load(task, choose(task, source, policies), policies)
         prepared = preparation.apply(dataset, returns_rule(phases), span_rule(phases))
@@ -174,11 +182,17 @@ def train(
 
 
 def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the seeds' numbers, given how many or which; raise MoorlError where there are none, or two are one."""
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        raise MoorlError(f"seeds: how many, at least one, or different whole numbers from 0 on, not {seeds}")
-    return numbers
+    """Return the seeds' numbers, given how many or which.
+
+    Raises MoorlError where there are none or too many, two are one, or one has more than the 32 bits that JAX's keys
+    are made of: beyond them different seeds would be the same training.
+    """
+    numbers = range(min(seeds, MOST_SEEDS + 1)) if isinstance(seeds, int) else seeds
+    if not 0 < len(numbers) <= MOST_SEEDS or len(set(numbers)) < len(numbers):
+        raise MoorlError(f"seeds: how many, or which different ones, from 1 to {MOST_SEEDS:,}, not {seeds!r:.80}")
+    if wrong := [seed for seed in numbers if not 0 <= seed <= LARGEST_SEED]:
+        raise MoorlError(f"seeds are whole numbers from 0 to {LARGEST_SEED}, not {wrong[0]}")
+    return tuple(numbers)
 
 
 class _Course:

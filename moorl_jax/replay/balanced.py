@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from moorl_jax.config import Count, NotNegative, PartShare, Positive, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.footage import Footage
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
@@ -108,14 +109,14 @@ class Balanced(Sampling):
 
     begins_with_experience: ClassVar[bool] = True
 
-    hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(256, 256))
-    density_batch: int = struct.field(pytree_node=False, default=256)  #: rows of each kind in a density step
-    updated_numerator: bool = struct.field(pytree_node=False, default=False)  #: as OPT and OEMA, not Off2OnRL
-    learning_rate: float = 3e-4
-    temperature: float = 5.0  #: T, the priorities are w^(1/T)
-    smallest: float = 1e-3  #: bounds of a priority
-    greatest: float = 1e3
-    online_fraction: float | None = 0.5  #: f: new rows enter with M f / ((1 - f) 1000), M rows; None: with 1
+    hidden: Widths = static((256, 256))
+    density_batch: Count = static(256)  #: rows of each kind in a density step
+    updated_numerator: bool = static(False)  #: as OPT and OEMA, not Off2OnRL
+    learning_rate: NotNegative = 3e-4
+    temperature: Positive = 5.0  #: T, the priorities are w^(1/T)
+    smallest: Positive = 1e-3  #: bounds of a priority
+    greatest: Positive = 1e3
+    online_fraction: PartShare | None = 0.5  #: f: new rows enter with M f / ((1 - f) 1000), M rows; None: with 1
 
     def init(self, key: Array, experience: Experience, size: int) -> BalancedState:
         """Give all rows of the dataset priority 1, rows that are in the buffer already the priority of new ones."""

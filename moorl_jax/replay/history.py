@@ -1,19 +1,19 @@
 """What an online learner has seen, as the dataset of an offline phase."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
+from moorl_jax.config import Count, Share, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.footage import Footage
 from moorl_jax.replay.buffer import Experience
 from moorl_jax.replay.sampling import Sampling
 from moorl_jax.types import Array, Transitions
 
-DATASETS = ("all", "last", "best")
+Selected = Literal["all", "last", "best"]  #: datasets of history
 
 
 class History(Sampling):
@@ -26,10 +26,10 @@ class History(Sampling):
     needs_dataset: ClassVar[bool] = False
     begins_with_experience: ClassVar[bool] = True
 
-    offline: float | None = 1.0  #: share of selected history, in [0, 1]; None where each transition is as likely
-    dataset: str = struct.field(pytree_node=False, default="all")
-    share: float = struct.field(pytree_node=False, default=0.5)  #: of the buffer, in (0, 1]; "all" passes over it
-    count: int | None = struct.field(pytree_node=False, default=None)  #: transitions, in place of a share
+    offline: Share | None = 1.0  #: share of selected history; None where each transition is as likely
+    dataset: Selected = static("all")
+    share: Share = static(0.5)  #: of the buffer; "all" passes over it
+    count: Count | None = static(None)  #: transitions, in place of a share
 
     def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:  # noqa: ARG002
         """Return the selected slots, slot 0 of an empty buffer, and how many transitions had been stored by then."""
@@ -58,20 +58,18 @@ class History(Sampling):
         return state, experience.online.rows.take(jnp.where(is_old | (came == 0), old, new))
 
 
-def selected(dataset: str, count: int, rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def selected(dataset: Selected, count: int, rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Return the slots that a dataset of `count` transitions consists of, of N in the order they were made.
 
-    `ends` is not 0 at the last transition of each episode, both (N,). Raises MoorlError for an unknown dataset.
+    `ends` is not 0 at the last transition of each episode, both (N,).
     """
     if dataset == "all":
         return np.arange(len(rewards))
     if dataset == "last":
         return np.arange(len(rewards) - count, len(rewards))
-    if dataset == "best":
-        number = episode_numbers(ends)
-        returns = np.bincount(number, rewards)
-        return np.argsort(-returns[number], kind="stable")[:count]
-    raise MoorlError(f"a dataset of history is one of {', '.join(DATASETS)}, not '{dataset}'")
+    number = episode_numbers(ends)
+    returns = np.bincount(number, rewards)
+    return np.argsort(-returns[number], kind="stable")[:count]
 
 
 def episode_numbers(ends: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from moorl_jax.config import Count, Share, static
 from moorl_jax.replay.buffer import Experience, choose
 from moorl_jax.types import Array, Transitions
 
@@ -70,7 +71,7 @@ class Mixed(Sampling):
     expected share is exact.
     """
 
-    offline: float = 0.5  #: share of the dataset, in [0, 1]
+    offline: Share = 0.5  #: share of the dataset
 
     def sample(self, state: Any, key: Array, experience: Experience, size: int) -> tuple[Any, Transitions]:
         """Return a batch of both in the fixed proportion."""
@@ -85,9 +86,9 @@ class Mixed(Sampling):
 class OneSource(Sampling):
     """Each batch, and some in a row, from the dataset alone or from the buffer alone, picked at random (MOORL)."""
 
-    offline: float = 0.5  #: probability of the dataset
-    draws: int = struct.field(pytree_node=False, default=1)  #: batches in a row from the same source
-    repeated: bool = struct.field(pytree_node=False, default=False)  #: whether they are one and the same batch
+    offline: Share = 0.5  #: probability of the dataset
+    draws: Count = static(1)  #: batches in a row from the same source
+    repeated: bool = static(False)  #: whether they are one and the same batch
 
     def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:  # noqa: ARG002
         """Return the bits that the current source was picked with, and the draws so far."""

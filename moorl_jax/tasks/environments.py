@@ -26,6 +26,14 @@ EXTRAS = {
 }  #: package: the extra that brings it
 
 
+def _warned(message: str) -> None:
+    """Pass a warning of MuJoCo's on, once; by itself it would write each to a file in the working directory."""
+    warnings.warn(f"MuJoCo: {message.partition(' Time =')[0]}", stacklevel=2)
+
+
+mujoco.set_mju_user_warning(_warned)
+
+
 def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     """Make one simulator of the task; the horizon truncates its episodes.
 

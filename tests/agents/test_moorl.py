@@ -112,9 +112,6 @@ def test_an_epoch_is_an_env_step_and_its_batches_have_one_source():
     assert online.sampling == OneSource(0.3, draws=4, repeated=True)
 
 
-@pytest.mark.parametrize(
-    "fault", [{"acting": "both"}, {"interpolated": ("actor",)}, {"interpolated": ("actor", "critic", "x")}]
-)
-def test_a_choice_there_is_not_is_named(fault, rng):
+def test_the_meta_update_moves_actor_and_critic(rng):
     with pytest.raises(MoorlError, match="MOORL"):
-        MOORL(**SMALL, **fault).init(KEY, batch_of(rng))
+        MOORL(**SMALL, interpolated=("actor",)).init(KEY, batch_of(rng))

@@ -333,8 +333,6 @@ class TestPhases:
         ("fault", "words"),
         [
             ({"collect_steps": 300}, "too few"),
-            ({"pretraining": "meat"}, "meat"),
-            ({"kappa_rule": "densty"}, "densty"),
             ({"kappa_rule": "density", "replay": Mixed(0.5)}, "needs balanced replay"),
             ({"collect_steps": 0}, "must be more than 0"),
         ],

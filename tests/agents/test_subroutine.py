@@ -146,12 +146,8 @@ class Preparing(IQL):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"datasets": ("worst",)}, "datasets: all, last, best, fresh are known"),
-        ({"validated": ("both",)}, "validated: dataset, policy are known"),
-        ({"validation": "none"}, "validation: online, offline are known"),
         ({"pauses": (0.5, 0.5)}, "rising order"),
         ({"datasets": ()}, "there must be a dataset"),
-        ({"pauses": (1.5,)}, "shares of the env steps"),
         ({"pauses": (1.0,), "tunes": True}, "leaves env steps to it"),
         ({"pauses": (), "tunes": True}, "leaves env steps to it"),
         ({"validated": ("policy",), "validation_share": 0.99}, "costs 3,960: no env step is left"),

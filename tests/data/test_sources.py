@@ -2,9 +2,11 @@ import dataclasses
 import hashlib
 import http.server
 import resource
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium
@@ -338,3 +340,16 @@ class TestDownload:
             sources.load(hopper, "d4rl")
         assert time.monotonic() - started < 10
         assert list(d4rl.file_of(hopper).parent.iterdir()) == []
+
+
+def test_without_a_home_data_lies_below_the_temporary_directory(monkeypatch, hopper):
+    """As in a container that runs under a number without an entry in /etc/passwd."""
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    for variable in ("MOORL_DATA_DIR", "D4RL_DATASET_DIR", "VD4RL_DATASET_DIR"):
+        monkeypatch.delenv(variable)
+    for source in ("recipe", "d4rl"):
+        assert Path(tempfile.gettempdir()) in sources.file_of(hopper, source).parents

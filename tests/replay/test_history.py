@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.errors import MoorlError
 from moorl_jax.replay import Experience, History
 from moorl_jax.replay.buffer import CUT, ENDED
 from moorl_jax.replay.history import episode_numbers, selected
@@ -30,11 +29,6 @@ def test_episodes_are_numbered_by_their_ends():
 def test_what_is_selected(dataset, count, slots):
     rewards = np.array([2, 0, 1, 1, 1, 9, 1, 1], np.float32)
     assert selected(dataset, count, rewards, ENDS).tolist() == list(slots)
-
-
-def test_an_unknown_dataset_is_named():
-    with pytest.raises(MoorlError, match="one of all, last, best, not 'worst'"):
-        selected("worst", 3, np.zeros(8), ENDS)
 
 
 def draws(rule, *, before, after):

@@ -1,9 +1,10 @@
 import pytest
 
 from moorl_jax.agents import AGENTS, Subroutine
+from moorl_jax.config import require_bounds
 from moorl_jax.data import Preparation
 from moorl_jax.errors import MoorlError
-from moorl_jax.settings import FAMILIES, settings
+from moorl_jax.settings import FAMILIES, settings, suits
 from moorl_jax.tasks import find
 from moorl_jax.types import ReturnsToGo
 
@@ -155,3 +156,11 @@ def test_a_users_agent_gets_its_defaults_and_the_data_as_it_is(tmp_path):
     chosen = settings(f"{file}:Mine", HOPPER, 10, 0)
     assert chosen.agent.learning_rate == 0.5
     assert chosen.preparation == Preparation()
+
+
+@pytest.mark.parametrize("task", ["hopper-medium-v2", "antmaze-umaze-v2", "pen-human-v1", "vd4rl-cheetah_run-medium"])
+def test_all_that_is_set_lies_within_the_fields_bounds(task):
+    for agent in AGENTS:
+        for updates, env_steps in ((0, 12_000), (20, 12_000), (1_000_000, 0), (20, 300)):
+            if suits(agent, find(task)):
+                require_bounds(settings(agent, find(task), updates, env_steps).agent)

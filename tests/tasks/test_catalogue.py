@@ -120,3 +120,14 @@ def test_the_horizon_truncates():
         assert not terminal
         assert timeout == (step == 999)
     environment.close()
+
+
+def test_a_warning_of_mujocos_is_pythons_and_leaves_no_file(tmp_path, monkeypatch, hopper):
+    monkeypatch.chdir(tmp_path)
+    environment = make_environment(hopper)
+    environment.reset(seed=0)
+    environment.unwrapped.data.qvel[:] = np.nan
+    with pytest.warns(UserWarning, match="^MuJoCo: Nan, Inf or huge value"):
+        environment.step(np.zeros(3))
+    environment.close()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,124 @@
+"""What the fields of a config may hold: declared with the field, looked at before a training.
+
+Not when a config is made: JAX makes configs too, and puts tracers, axes or shapes in the place of numbers.
+"""
+
+import dataclasses
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from moorl_jax.errors import MoorlError
+
+INT32 = 2**31 - 1  #: on a device updates, env steps and rows are numbered by 32 bits
+FLOAT32 = 3.4e38  #: and numbers are of float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Where a number lies."""
+
+    at_least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+
+    def hold(self, value: float) -> bool:
+        """Tell whether it lies there."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+    def __str__(self) -> str:
+        said = {name.replace("_", " "): bound for name, bound in vars(self).items() if bound is not None}
+        return " and ".join(f"{name} {bound:,}" for name, bound in said.items())
+
+
+Count = Annotated[int, Bounds(at_least=1, at_most=INT32)]
+Steps = Annotated[int, Bounds(at_least=0, at_most=INT32)]
+Turns = Annotated[int, Bounds(at_least=1, at_most=1_000)]  #: updates of a cycle, each of which is written out
+Widths = tuple[Count, ...]  #: of layers
+Share = Annotated[float, Bounds(at_least=0.0, at_most=1.0)]
+PartShare = Annotated[float, Bounds(at_least=0.0, below=1.0)]
+Positive = Annotated[float, Bounds(above=0.0)]
+NotNegative = Annotated[float, Bounds(at_least=0.0)]
+
+
+def static(default: Any) -> Any:
+    """Declare a config field that decides shapes or control flow: it is compiled in, not traced."""
+    return dataclasses.field(default=default, metadata={"pytree_node": False})
+
+
+def require_bounds(config: Any) -> None:
+    """Raise MoorlError naming a field of a config, or of one within it, that holds what its annotation rules out.
+
+    Annotations are plain types, unions, tuples, `Literal`, and `Annotated` with Bounds or with a second type. Arrays,
+    such as a sweep's, are not looked at.
+    """
+    try:
+        kinds = _kinds(type(config))
+    except NameError as error:
+        raise MoorlError(f"the annotations of {type(config).__name__} cannot be read: {error}") from None
+    for field in dataclasses.fields(config):
+        value, kind = getattr(config, field.name), kinds[field.name]
+        if not _fits(value, kind):
+            raise MoorlError(f"{type(config).__name__}.{field.name} must be {_told(kind)}, not {_shown(value)}")
+        for each in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(each):
+                require_bounds(each)
+
+
+def _kinds(config: type) -> dict[str, Any]:
+    """Return the annotation of each field; one that a subclass declares anew as a plain number keeps its bounds."""
+    kinds: dict[str, Any] = {}
+    for each in reversed(config.__mro__):
+        for name, kind in get_type_hints(each, include_extras=True).items():
+            before = kinds.get(name)
+            if not (get_origin(before) is Annotated and kind is get_args(before)[0]):
+                kinds[name] = kind
+    return kinds
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Tell whether a value is what an annotation says."""
+    if isinstance(kind, Bounds):
+        return hasattr(value, "dtype") or kind.hold(value)
+    within, origin = get_args(kind), get_origin(kind)
+    if origin is Annotated:
+        return all(_fits(value, each) for each in within)
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in within)
+    if origin is Literal:
+        return any(type(value) is type(each) and value == each for each in within)
+    if origin is tuple:
+        kinds = within[:1] * len(value) if within[-1:] == (...,) and isinstance(value, tuple) else within
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if kind is float:
+        number = isinstance(value, float | int) and not isinstance(value, bool)
+        return hasattr(value, "dtype") or (number and abs(value) <= FLOAT32)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return kind is Any or not isinstance(kind, type) or isinstance(value, kind)
+
+
+def _told(kind: Any) -> str:
+    """Return in words what an annotation says."""
+    within, origin = get_args(kind), get_origin(kind)
+    if origin is Annotated:
+        base, also = within
+        return f"{_told(base)} {also}" if isinstance(also, Bounds) else _told(also)
+    if origin in (Union, UnionType):
+        return " or ".join(map(_told, within))
+    if origin is Literal:
+        return " or ".join(map(repr, within))
+    if origin is tuple:
+        return f"a tuple, each of it {_told(within[0])}" if within[-1:] == (...,) else f"a tuple of {len(within)}"
+    known = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False", type(None): "None"}
+    return known.get(kind, f"of the kind {getattr(kind, '__name__', kind)}")
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."

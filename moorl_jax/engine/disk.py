@@ -1,0 +1,36 @@
+"""Writing to a disk that may be full, or not ours to write to."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from moorl_jax.errors import MoorlError
+
+
+@contextmanager
+def written_to(place: Path, arrays: Any) -> Iterator[None]:
+    """Write the arrays, and little beside them, to a directory `place` that is not there yet.
+
+    Where that fails nothing is left of it, and MoorlError names the place, the space that is needed and that there is.
+    """
+    # Which logs the same fault in two hundred lines, from threads of its own.
+    log = logging.getLogger("absl")
+    log.disabled = True
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # Orbax has kinds of its own for what the system refuses
+        shutil.rmtree(place, ignore_errors=True)
+        there = next(parent for parent in place.absolute().parents if parent.exists())
+        size, free = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)), shutil.disk_usage(there).free
+        said = " ".join(str(error).split())
+        raise MoorlError(
+            f"{place} cannot be written: it takes {size / 1e6:,.1f} MB, {free / 1e6:,.0f} MB are free there; make "
+            f"room, then give the same command again ({type(error).__name__}: {said:.160})"
+        ) from error
+    finally:
+        log.disabled = False

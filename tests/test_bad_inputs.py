@@ -1,0 +1,331 @@
+"""What cannot be, by the command line and by Python: one line that says what to do, exit code 2, nothing written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import benchmarks.__main__ as bench
+import benchmarks.studies.__main__ as studies
+from moorl_jax import cli, train
+from moorl_jax.agents import AGENTS, BC, OPT
+from moorl_jax.agents.overrides import override
+from moorl_jax.config import require_bounds
+from moorl_jax.data import hdf5, recipe, sources
+from moorl_jax.data.behaviour import read_actor
+from moorl_jax.errors import DatasetError, MoorlError
+from moorl_jax.replay import Balanced, History, Mixed
+
+runner = CliRunner()
+
+FIELDS = [
+    ("bc", "batch_size=0", "BC.batch_size must be a whole number at least 1 and at most 2,147,483,647, not 0"),
+    ("bc", "batch_size=-5", "at least 1"),
+    ("bc", "batch_size=10**3", "not a Python literal"),
+    ("bc", "batch_size=1000000000000", "at most 2,147,483,647"),
+    ("bc", "batch_size=2.0", "a whole number"),
+    ("bc", "batch_size=True", "a whole number"),
+    ("bc", "batch_size=None", "a whole number"),
+    ("bc", "batch_size=(1,)", "a whole number"),
+    ("bc", "hidden=(0,)", "a tuple, each of it a whole number at least 1"),
+    ("bc", "hidden=(8, -8)", "each of it a whole number"),
+    ("bc", "hidden=(8, 8.0)", "each of it a whole number"),
+    ("bc", "hidden=('8',)", "each of it a whole number"),
+    ("bc", "hidden=[8, 8]", "a tuple"),
+    ("bc", "hidden=8", "a tuple"),
+    ("bc", "hidden=(10000000000,)", "each of it a whole number"),
+    ("bc", "learning_rate=-1", "BC.learning_rate must be a finite number at least 0.0, not -1"),
+    ("bc", "learning_rate=1e999", "a finite number"),
+    ("bc", "learning_rate=1e39", "a finite number"),
+    ("bc", "learning_rate='x'", "a finite number"),
+    ("bc", "learning_rate=True", "a finite number"),
+    ("bc", "learning_rate=1j", "a finite number"),
+    ("bc", "learning_rate=" + "9" * 5000, "not a Python literal"),
+    ("bc", "learning_rate=" + "-" * 90_000 + "1", "not a Python literal"),
+    ("bc", "learning_rate=" + "(" * 500 + ")" * 500, "not a Python literal"),
+    ("bc", "learning_rate=__import__('os').abort()", "called with literals"),
+    ("bc", "learning_rate=nan", "not a Python literal"),
+    ("bc", "learning_rate", "NAME=VALUE"),
+    ("bc", "=1", "unknown field of BC"),
+    ("bc", "__class__=1", "unknown field of BC"),
+    ("bc", "learning_rate.real=1", "has no fields"),
+    ("td3_bc", "policy_freq=0", "TD3BC.policy_freq must be a whole number at least 1 and at most 1,000"),
+    ("td3_bc", "policy_freq=-1", "at least 1"),
+    ("td3_bc", "policy_freq=1000000", "at most 1,000"),
+    ("td3_bc", "discount=5", "TD3BC.discount must be a finite number at least 0.0 and at most 1.0, not 5"),
+    ("td3_bc", "discount=-0.1", "at least 0.0"),
+    ("td3_bc", "tau=1.5", "at most 1.0"),
+    ("td3_bc", "max_action=0", "above 0.0"),
+    ("td3_bc", "utd=0", "at least 1"),
+    ("td3_bc", "final_ranges=(1.0,)", "a tuple of 2"),
+    ("td3_bc", "layer_norm=1", "True or False"),
+    ("spot", "dropout=1.0", "at least 0.0 and below 1.0"),
+    ("spot", "vae_updates=-1", "at least 0"),
+    ("spot", "samples=0", "at least 1"),
+    ("iql", "expectile=1.2", "at most 1.0"),
+    ("iql", "temperature=-1", "at least 0.0"),
+    ("iql", "actor_decay_updates=0", "above 0.0 or None"),
+    ("pex", "epsilon=2", "at most 1.0"),
+    ("cql", "actions_per_state=0", "at least 1"),
+    ("cql", "blocks=0", "at least 1"),
+    ("cql", "penalty_temperature=0", "above 0.0"),
+    ("sac", "members=0", "at least 1"),
+    ("sac", "utd=1000000000", "at most 1,000"),
+    ("sac", "initial_temperature=0", "above 0.0"),
+    ("sac", "random_steps=-1", "at least 0"),
+    ("moorl", "acting='both'", "'meta' or 'adapted', not 'both'"),
+    ("moorl", "interpolated=('actor', 'x')", "'target_critic'"),
+    ("moorl", "meta_rate=0", "above 0.0"),
+    ("opt", "pretraining='meat'", "OPT.pretraining must be 'meta' or 'online', not 'meat'"),
+    ("opt", "kappa_rule='densty'", "'schedule' or 'density'"),
+    ("opt", "replay=1", "of the kind Sampling"),
+    ("opt", "replay=Mixed('x')", "Mixed.offline must be a finite number"),
+    ("opt", "replay=Mixed(None)", "Mixed.offline must be"),
+    ("opt", "replay=Mixed(2.0)", "Mixed.offline must be"),
+    ("opt", "replay=Mixed(1, 2, 3)", "positional arguments"),
+    ("opt", "replay=Mixed(share=1)", "unexpected keyword"),
+    ("opt", "replay=Mixed(**{})", "keywords must be strings"),
+    ("opt", "replay=Mixd(0.5)", "one of"),
+    ("opt", "replay=Balanced(hidden=8)", "Balanced.hidden must be a tuple"),
+    ("opt", "replay=Balanced(temperature=0)", "above 0.0"),
+    ("opt", "replay=OneSource(draws=0)", "OneSource.draws must be"),
+    ("opt", "replay=History(dataset='worst')", "'all' or 'last' or 'best'"),
+    ("opt", "backbone=BC()", "OPT.backbone must be of the kind TD3BC"),
+    ("opt", "backbone.discount=5", "TD3BC.discount must be"),
+    ("opt", "backbone=TD3BC(tau=-1)", "TD3BC.tau must be"),
+    ("opt_iql", "backbone=TD3BC()", "of the kind IQL"),
+    ("drq", "n_step=0", "at least 1"),
+    ("drq", "pad=-1", "at least 0"),
+    ("drq", "noise_updates=0", "above 0.0"),
+    ("pixel_bc", "channels=(0,)", "at least 1"),
+    ("recommend_iql", "pauses=(1.5,)", "above 0.0 and at most 1.0"),
+    ("recommend_iql", "pauses=0.5", "a tuple"),
+    ("recommend_iql", "datasets=('worst',)", "'fresh'"),
+    ("recommend_iql", "validated=('both',)", "'dataset' or 'policy'"),
+    ("recommend_iql", "validation='none'", "'online' or 'offline'"),
+    ("recommend_iql", "checkpoints=0", "at least 1"),
+    ("recommend_iql", "learner.batch_size=0", "SAC.batch_size must be"),
+]
+
+
+@pytest.mark.parametrize(("agent", "change", "words"), FIELDS, ids=[f"{a} {c[:40]}" for a, c, _ in FIELDS])
+def test_a_field_that_cannot_be_is_one_line(agent, change, words):
+    with pytest.raises(MoorlError) as caught:
+        override(AGENTS[agent](), [change])
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        BC(batch_size=0),
+        BC(learning_rate=float("nan")),
+        OPT(replay=Mixed(-1.0)),
+        OPT(replay=Balanced(density_batch=0)),
+        OPT(replay=History(count=0)),
+    ],
+    ids=repr,
+)
+def test_python_is_told_the_same(agent, hopper_data):
+    with pytest.raises(MoorlError, match="must be"):
+        train(agent, "hopper-medium-v2", dataset=hopper_data, seeds=1, updates=2, episodes=1)
+
+
+def test_a_sweep_of_numbers_is_not_looked_at():
+    require_bounds(BC(learning_rate=np.array([1e-3, 1e-2])))
+
+
+HEAD = "import jax.numpy as jnp\nfrom moorl_jax.agents import BC, Agent, static\n\n\nclass A(BC):\n"
+OWN = {
+    "raises": ("x = 1\n1 / 0\n", ":2: ZeroDivisionError: division by zero"),
+    "does not parse": ("class A(:\n", ":1: SyntaxError"),
+    "is not text": ("\0\0\n", ":1: "),
+    "lacks a package": ("\nimport there_is_no_such_package\n", ":2: ModuleNotFoundError: No module named"),
+    "recurses": ("def f():\n    return f()\n\n\nf()\n", ":2: RecursionError"),
+    "exits": ("import sys\n\nsys.exit(0)\n", ":3: SystemExit: 0"),
+    "is empty": ("", "has no Agent class named A"),
+    "has something else": ("A = 3\n", "has no Agent class named A"),
+    "has a field that cannot be": (HEAD + "    batch_size: int = static(0)\n", "A.batch_size must be"),
+    "has a field without a default": (HEAD + "    width: int\n", ":5: TypeError: non-default argument"),
+    "has unreadable annotations": (HEAD + "    width: 'Nothing' = 3\n", "annotations of A cannot be read"),
+    "has no methods": (
+        HEAD.replace("(BC)", "(Agent)") + "    pass\n",
+        "Agent.init cannot be used: NotImplementedError",
+    ),
+    "raises in init": (HEAD + "    def init(self, key, example):\n        1 / 0\n", ":7: ZeroDivisionError"),
+    "exits in init": (HEAD + "    def init(self, key, example):\n        exit(0)\n", ":7: SystemExit: 0"),
+    "has no state": (HEAD + "    def init(self, key, example):\n        return None\n", "AttributeError"),
+    "has text for a state": (
+        HEAD + "    def init(self, key, example):\n        return 'x'\n",
+        ":6: A.init cannot be used",
+    ),
+    "returns a state alone": (
+        HEAD + "    def update(self, state, batch, draws):\n        return state\n",
+        ":6: A.update must return a state and a dict of metrics",
+    ),
+    "returns another state": (
+        HEAD + "    def update(self, state, batch, draws):\n        return state.replace(actor=jnp.zeros(3)), {}\n",
+        ":6: A.update must return a state like the one it is given: it is another pytree",
+    ),
+    "returns metrics of a batch": (
+        HEAD + "    def update(self, state, batch, draws):\n        return state, {'r': batch.rewards}\n",
+        "metrics that are scalars: 'r' is not",
+    ),
+    "returns observations for actions": (
+        HEAD + "    def judged(self, params, observations, key):\n        return observations\n",
+        ":6: A.judged must return actions (1, 3), not (1, 11)",
+    ),
+    "returns no actions": (
+        HEAD + "    def act(self, params, observations, key):\n        pass\n",
+        ":6: A.act must return actions (1, 3), not NoneType",
+    ),
+    "has no cycle": (HEAD + "    def cycle(self):\n        return ()\n", ":6: A.cycle must return a tuple of updates"),
+    "has no phases": (
+        HEAD + "    def phases(self, updates, env_steps):\n        return ()\n",
+        ":6: A.phases must return",
+    ),
+    "has a list of phases": (
+        HEAD + "    def phases(self, updates, env_steps):\n        return [1]\n",
+        "a tuple of phases",
+    ),
+}
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path, hopper, hopper_rows):
+    """Run a command that must fail, in a directory of its own; return its one line."""
+    for module in (cli, bench, studies):
+        monkeypatch.setattr(module, "use_all_cores", lambda: None)
+    hdf5.write(
+        sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def run(app, *words, usage=False):
+        before = sorted(str(path) for path in tmp_path.rglob("*"))
+        result = runner.invoke(app, [str(word) for word in words])
+        assert result.exit_code == 2, result.output
+        assert usage or (result.stderr.startswith("error: ") and result.stderr.count("\n") == 1), result.stderr
+        assert sorted(str(path) for path in tmp_path.rglob("*") if "__pycache__" not in str(path)) == before
+        return result.stderr
+
+    return run
+
+
+TRAIN = (
+    *("train", "--task", "hopper-medium-v2", "--source", "embedded"),
+    *("--updates", "2", "--episodes", "1", "--out", "run"),
+)
+
+
+@pytest.mark.parametrize("fault", OWN)
+def test_a_users_agent_that_cannot_train_is_named_by_file_and_line(call, tmp_path, fault):
+    text, words = OWN[fault]
+    (tmp_path / "own.py").write_text(text, encoding="utf-8")
+    told = call(cli.app, *TRAIN, "--seeds", "1", "--agent", "own.py:A")
+    assert "own.py" in told or "A" in told
+    assert words in told
+
+
+def test_of_a_users_own_fault_the_flag_shows_his_part_of_the_traceback(tmp_path, monkeypatch, call):
+    (tmp_path / "own.py").write_text(HEAD + "    def init(self, key, example):\n        1 / 0\n", encoding="utf-8")
+    result = runner.invoke(cli.app, [*TRAIN, "--seeds", "1", "--agent", "own.py:A", "--traceback"])
+    first, *_, last = result.stderr.splitlines()
+    assert f'File "{tmp_path / "own.py"}", line 7' in first
+    assert last.endswith("own.py:7: ZeroDivisionError: division by zero")
+    assert "moorl_jax" not in first
+
+
+COMMANDS = [
+    ((*TRAIN, "--agent", "bc", "--seeds", "100000000000"), "from 1 to 10,000, not 100000000000"),
+    ((*TRAIN, "--agent", "bc", "--seeds", "1" + "0" * 30), "from 1 to 10,000"),
+    ((*TRAIN, "--agent", "bc", "--seeds", "-1"), "from 1 to 10,000"),
+    ((*TRAIN, "--agent", "bc", "--seeds", "0,-1"), "whole numbers from 0 to 4294967295, not -1"),
+    ((*TRAIN, "--agent", "bc", "--seeds", "4294967296,"), "whole numbers from 0 to 4294967295, not 4294967296"),
+    ((*TRAIN, "--agent", "bc", "--seeds", "5,9223372036854775808"), "not 9223372036854775808"),
+    ((*TRAIN, "--agent", "bc", "--seeds", ","), "from 1 to 10,000, not []"),
+    ((*TRAIN, "--agent", "bc", "--seeds", "1.5"), "--seeds takes a number"),
+    ((*TRAIN, "--agent", "bc", "--set", "hidden=(1000000000,)"), "the networks of all seeds takes"),
+    ((*TRAIN, "--agent", "td3_bc", "--env-steps", "1000000000000"), "Plan.env_steps must be"),
+    ((*TRAIN, "--agent", "bc", "--updates", "0"), "there must be updates or env steps"),
+    ((*TRAIN, "--agent", "bc", "--episodes", "1000000"), "Plan.episodes must be"),
+    ((*TRAIN, "--agent", "bc", "--out", "file/run"), "file"),
+    ((*TRAIN, "--agent", "bc", "--out", "/proc/nowhere/run"), "/proc/nowhere"),
+    ((*TRAIN, "--agent", "bc", "--out", "x" * 300), "name a shorter one"),
+    ((*TRAIN, "--agent", "[/red]"), "unknown agent '[/red]'"),
+    ((*TRAIN, "--agent", "own.txt:A"), "there is no file own.txt"),
+    ((*TRAIN, "--agent", "file:A"), "file is not a Python file"),
+    (("data", "make", "hopper-medium-v2", "--seed", "4294967296"), "whole numbers from 0 to 4294967295"),
+    (("data", "make", "hopper-medium-v2", "--seed", "-1"), "whole numbers from 0 to 4294967295"),
+    (("data", "make", "[bold]"), "unknown task '[bold]'"),
+    (("eval", "file"), "file"),
+    (("tasks", "[/]"), "[/]"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), COMMANDS, ids=[" ".join(words)[:90] for words, _ in COMMANDS])
+def test_a_command_that_cannot_be_is_one_line(call, tmp_path, words, told):
+    (tmp_path / "file").write_text("not a directory", encoding="utf-8")
+    assert told in call(cli.app, *words)
+
+
+BENCHES = [
+    (("--results", "file", "--agents", "bc", "--updates", "2"), "file"),
+    (("--results", "/proc/nowhere", "--agents", "bc", "--updates", "2"), "/proc/nowhere"),
+    (("--agents", "bc", "--seeds", "100000"), "from 1 to 10,000"),
+    (("--agents", "td3_bc", "--protocol", "offline-to-online", "--env-steps", "1000000000000"), "env_steps must be"),
+    (("--agents", "own.py:A"), ":1: ZeroDivisionError"),
+    (("--agents", "[/]"), "unknown agent '[/]'"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), BENCHES, ids=[" ".join(words)[:90] for words, _ in BENCHES])
+def test_a_sweep_that_cannot_be_is_one_line(call, tmp_path, words, told):
+    (tmp_path / "file").write_text("not a directory", encoding="utf-8")
+    (tmp_path / "own.py").write_text("1 / 0\n", encoding="utf-8")
+    assert told in call(bench.app, *words)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: np.savez(path, **{"layer0.weight": np.array([print], object)}),
+        lambda path: np.save(path.open("wb"), np.array([print], object)),
+        lambda path: path.write_bytes(b"PK is not a zip file"),
+        lambda path: path.write_bytes(b""),
+    ],
+)
+def test_a_policy_that_holds_pickles_or_nothing_is_one_line(tmp_path, write):
+    write(tmp_path / "policy.npz")
+    with pytest.raises(DatasetError, match="not a policy's plain arrays") as caught:
+        read_actor(tmp_path / "policy.npz", "relu", squash=True)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_jax_without_compiled_programs_is_one_line(call):
+    with jax.disable_jit():
+        assert "JAX_DISABLE_JIT is set" in call(cli.app, *TRAIN, "--agent", "bc")
+
+
+def test_a_device_that_is_not_here_is_one_line(call, monkeypatch):
+    def none():
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "local_devices", none)
+    assert "no device of JAX_PLATFORMS=cpu can be used here" in call(cli.app, *TRAIN, "--agent", "bc")
+
+
+@pytest.mark.slow
+def test_jax_for_a_gpu_where_there_is_none_is_one_line(tmp_path):
+    words = [sys.executable, "-m", "moorl_jax.cli", *TRAIN, "--agent", "bc"]
+    here = {"PYTHONPATH": str(Path(cli.__file__).parents[1]), "JAX_PLATFORMS": "rocm"}
+    ran = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=os.environ | here)
+    assert ran.returncode == 2, ran.stderr
+    assert "no device of JAX_PLATFORMS=rocm can be used here" in ran.stderr.splitlines()[-1]
+    assert "Traceback" not in ran.stderr
