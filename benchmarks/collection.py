@@ -12,7 +12,6 @@ from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError
 
-UNFINISHED = (".partial", ".running")  #: how directories end whose training goes on, or was killed
 BUDGET = ["protocol", "updates", "env_steps"]  #: what runs that are compared have in common
 
 
@@ -25,11 +24,9 @@ def find_results(places: list[Path]) -> list[Result]:
     for place in places:
         if not place.is_dir():
             raise MoorlError(f"{place}: there is no such directory of results")
-        for config in sorted(place.rglob(results.FILES[0])):
-            if config.parent.suffix in UNFINISHED:
-                continue
+        for directory in results.below(place):
             try:
-                found[config.parent] = results.read(config.parent)
+                found[directory] = results.read(directory)
             except MoorlError:
                 continue
     return list(found.values())

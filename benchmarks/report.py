@@ -183,7 +183,8 @@ def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Resul
 def _facts(result: Result) -> dict[str, str]:
     """Return what a result was made by, the command first."""
     made = result.provenance
-    precision = f", products in {made['matmul_precision']}" if "matmul_precision" in made else ""  # not told before
+    told = made.get("backend", made)  # before there was a backend, of it the precision at most
+    precision = f", products in {told['matmul_precision']}" if "matmul_precision" in told else ""
     data = DASH if made["source"] == NO_SOURCE else f"{made['source']}, sha256 {made['dataset_sha256'][:16]}…"
     # Which directory that was is of no use elsewhere.
     data += ", made from the policies in MOORL_POLICIES where its recipe takes any" * (made["source"] == "recipe")

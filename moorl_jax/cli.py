@@ -17,11 +17,12 @@ from moorl_jax.agents import AGENTS
 from moorl_jax.agents.overrides import override
 from moorl_jax.data import Dataset, Rows, sources
 from moorl_jax.data.rows import suspicions
-from moorl_jax.engine import provenance, results
+from moorl_jax.engine import provenance, results, seals
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import evaluate, train, which_seeds
-from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.errors import MoorlError, UnknownNameError, UnsealedError
+from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
 
@@ -204,6 +205,12 @@ def train_command(
     ] = 60.0,
     out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
+    resume_anyway: Annotated[
+        bool,
+        typer.Option(
+            "--resume-anyway", help="Go on from checkpoints of other code or packages; the result's provenance says so."
+        ),
+    ] = False,
 ) -> None:
     """Train one agent on one task and write a result directory.
 
@@ -212,15 +219,15 @@ def train_command(
     """
     chosen = find(task).require()
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
-    if directory.exists() and not overwrite:
-        raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
     use_all_cores()
     chosen_seeds = which_seeds(_seeds(seeds))
     setting = families.settings(agent, chosen, updates, env_steps)
     trained = override(setting.agent, overrides or [])
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
     dataset = None
-    with Display(console) as display, results.claimed(directory):
+    with Display(console) as display, held(directory):
+        if directory.exists() and not overwrite:
+            raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
         if needs_data(trained.phases(updates, env_steps)):
             source = sources.choose(chosen, source, policies)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name))
@@ -237,6 +244,7 @@ def train_command(
             preparation=setting.preparation,
             checkpoints=results.running(directory),
             checkpoint_seconds=checkpoint_seconds,
+            resume_anyway=resume_anyway,
             report=display.training(f"{chosen.name} {agent}"),
             warn=display.warn,
         )
@@ -270,6 +278,24 @@ def eval_command(
     _scores(f"{result.config['agent']} on {result.task.name}, {episodes} episodes", seeds, scores)
     if not np.isnan(played.successes).any():
         console.print(f"success rate: {100 * played.successes.mean():.1f} %", highlight=False)
+
+
+@app.command("seal")
+@guarded
+def seal_command(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A result, or a directory of results.")],
+) -> None:
+    """Write checksums into results that have none, as earlier versions wrote them; without, no result is read."""
+    sealed = 0
+    for place in results.below(directory):
+        try:
+            results.read(place)
+        except UnsealedError:
+            seals.seal(place)
+            sealed += 1
+        except MoorlError as error:
+            console.print(f"left as it is: {error}", highlight=False, markup=False)
+    console.print(f"sealed: {sealed}", highlight=False)
 
 
 def main() -> None:

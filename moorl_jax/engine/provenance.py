@@ -20,6 +20,22 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
 
+# JAX's settings that change numbers: its random streams, its types, how much its compiler may rearrange.
+SETTINGS = (
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_threefry_gpu_kernel_lowering",
+    "jax_random_seed_offset",
+    "jax_high_dynamic_range_gumbel",
+    "jax_enable_x64",
+    "jax_numpy_dtype_promotion",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_optimization_level",
+    "jax_exec_time_optimization_effort",
+    "jax_use_direct_linearize",
+    "jax_softmax_custom_jvp",
+)
 PACKAGES = ("moorl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "mujoco", "numpy")
 
 
@@ -76,12 +92,13 @@ def versions() -> dict[str, str]:
 
 
 def backend() -> dict[str, Any]:
-    """Return what decides how numbers are rounded: the kind of device, and JAX's precision."""
-    config: Any = jax.config  # whose options are annotated in some releases and not in others
+    """Return what decides how numbers are drawn and rounded: the kind of device, JAX's settings and XLA's flags."""
+    values: Any = jax.config.values  # no release has all of SETTINGS
     return {
         "platform": jax.default_backend(),
         "matmul_precision": matmul_precision(),
-        "enable_x64": config.jax_enable_x64,
+        **{name: str(values[name]) for name in SETTINGS if name in values},
+        "xla_flags": sorted(flag for flag in os.environ.get("XLA_FLAGS", "").split() if "xla_dump" not in flag),
     }
 
 

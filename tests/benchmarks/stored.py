@@ -4,6 +4,8 @@ import json
 
 import pandas as pd
 
+from moorl_jax.engine import seals
+
 
 def store(
     directory,
@@ -59,4 +61,5 @@ def store(
     }
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (directory / "provenance.json").write_text(json.dumps(made_by), encoding="utf-8")
+    seals.seal(directory)
     return directory
