@@ -286,8 +286,10 @@ def seal_command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A result, or a directory of results.")],
 ) -> None:
     """Write checksums into results that have none, as earlier versions wrote them; without, no result is read."""
-    sealed = 0
-    for place in results.below(directory):
+    sealed, places = 0, results.below(directory)
+    if not places:
+        raise MoorlError(f"{directory}: there is no result at or below it")
+    for place in places:
         try:
             results.read(place)
         except UnsealedError:

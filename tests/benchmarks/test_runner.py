@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as main
-from benchmarks import runner, tables
+from benchmarks import launchers, runner, tables
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.cells import Cell, able, plan
 from benchmarks.runner import Job, attempt, collect, sweep
@@ -403,6 +403,13 @@ class TestCommand:
         result = bench()
         assert result.exit_code == 1
         assert "failed: hopper-medium-v2 bc, hopper-medium-v2 td3_bc" in result.output
+
+    @pytest.mark.parametrize("words", [[], ["--resume-anyway"]])
+    def test_newer_code_goes_on_only_where_asked_to(self, bench, monkeypatch, words):
+        asked = []
+        monkeypatch.setattr(launchers, "sweep", lambda *given: asked.append(given[-1]) or 1 / 0)
+        bench(*words)
+        assert asked == [bool(words)]
 
     @pytest.mark.parametrize(
         ("words", "message"),

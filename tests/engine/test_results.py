@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -139,6 +140,13 @@ def test_a_flipped_bit_is_found_in_every_file(saved):
             assert "\n" not in str(caught.value)
         file.write_bytes(content)
     results.load_states(results.read(saved))
+
+
+def test_the_committed_results_are_whole():
+    committed = results.below(Path(__file__).parents[2] / "results" / "cells")
+    assert len(committed) > 300
+    for directory in committed:
+        results.read(directory)
 
 
 def test_the_seal_is_what_sha256sum_reads(saved):
