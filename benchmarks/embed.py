@@ -37,7 +37,7 @@ def hopper(
     """Clone hopper-medium's recipe data."""
     task = find("hopper-medium-v2")
     with Display(terminal()) as display:
-        dataset = load(task, "recipe", policies, display.data(task.name))
+        dataset = load(task, "recipe", policies, display.data(task.name), display.say)
         # Raw observations: the policy must act without a normalizer beside it.
         run = train(BC(), task, seeds=[seed], updates=updates, dataset=dataset, report=display.training("bc"))
     log_std = np.full(task.action_size, np.log(SPREAD), np.float32)

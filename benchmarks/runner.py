@@ -88,7 +88,7 @@ def sweep(
     @functools.lru_cache(maxsize=1)  # cells of a task follow one another
     def data(task_name: str, source: str) -> Dataset:
         try:
-            return load(find(task_name), source, policies, display.data(f"{task_name} {source}"))
+            return load(find(task_name), source, policies, display.data(f"{task_name} {source}"), display.say)
         except MoorlError as error:
             without[task_name, source] = str(error)
             raise

@@ -125,7 +125,7 @@ def make_data(
         raise UnknownNameError("recipe", source, ["recipe", "embedded"])
     sources.choose(chosen, source)
     with Display(console) as display:
-        sources.make(chosen, source, policies, seed, display.data(chosen.name))
+        sources.make(chosen, source, policies, seed, display.data(chosen.name), display.say)
     _report(sources.location(chosen, source), sources.load(chosen, source))
 
 
@@ -136,7 +136,7 @@ def fetch_data(task: TaskName) -> None:
     chosen = find(task)
     source = sources.choose(chosen, sources.published(chosen))
     with Display(console) as display:
-        dataset = sources.load(chosen, source, progress=display.data(chosen.name))
+        dataset = sources.load(chosen, source, progress=display.data(chosen.name), tell=display.say)
     _report(sources.location(chosen, source), dataset)
 
 
@@ -230,7 +230,7 @@ def train_command(
             raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
         if needs_data(trained.phases(updates, env_steps)):
             source = sources.choose(chosen, source, policies)
-            dataset = sources.load(chosen, source, policies, display.data(chosen.name))
+            dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
         run = train(
             trained,
             chosen,

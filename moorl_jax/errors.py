@@ -17,6 +17,10 @@ class NotAvailableError(MoorlError):
     """Something the catalogue lists that this version or this machine cannot do."""
 
 
+class StorageError(MoorlError):
+    """A place that cannot be written to: no room, a limit, no permission, a read-only disk."""
+
+
 class BusyError(MoorlError):
     """Something that another process is making, and that was not to be waited for."""
 

@@ -3,7 +3,8 @@
 D4RL does not say how its own was trained. Ours maximizes the likelihood of the demonstrations' actions.
 """
 
-from functools import partial
+import functools
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from moorl_jax.data import publishing
 from moorl_jax.types import Array
 
 HIDDEN = 64
@@ -30,11 +32,14 @@ def clone(observations: np.ndarray, actions: np.ndarray, path: Path, seed: int =
     arrays |= {"out_shift": np.zeros(actions.shape[1]), "out_scale": np.ones(actions.shape[1])}
     for name, layer in params.items():
         arrays |= {f"{name}.weight": np.asarray(layer["kernel"]).T, f"{name}.bias": np.asarray(layer["bias"])}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    memory = io.BytesIO()
+    np.savez(memory, **arrays)
+    content = memory.getbuffer()
+    with publishing.published(path, len(content)) as partial, publishing.storing(path, len(content)):
+        partial.write_bytes(content)
 
 
-@partial(jax.jit, static_argnames="updates")
+@functools.partial(jax.jit, static_argnames="updates")
 def _train(
     observations: Array | np.ndarray, actions: Array | np.ndarray, key: Array, *, updates: int
 ) -> dict[str, Any]:

@@ -1,17 +1,24 @@
 """The original D4RL files: where they lie on this machine, and how to get them."""
 
+import csv
+import functools
+import hashlib
 import http.client
 import os
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
-from moorl_jax.data.hdf5 import is_hdf5
+from moorl_jax.data import hdf5, publishing
+from moorl_jax.data.rows import check
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
 from moorl_jax.types import Progress
 
-SERVER = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
+SERVER = "https://rail.eecs.berkeley.edu/datasets/offline_rl"
 PATIENCE = 10.0  #: seconds without a byte after which a download is given up
+LIMIT = 1_000_000_000  #: bytes after which one is given up whose size is not known; D4RL's largest has 748 million
+KNOWN = Path(__file__).with_name("d4rl_files.csv")
 
 
 def file_of(task: Task) -> Path:
@@ -21,28 +28,54 @@ def file_of(task: Task) -> Path:
 
 
 def download(task: Task, progress: Progress | None = None) -> Path:
-    """Download D4RL's file of the task and return its path; it appears whole or not at all.
+    """Download D4RL's file of the task and return its path; it appears whole, checked, or not at all.
 
-    Raises DatasetError within seconds where the server cannot be reached, naming the file and where to put it.
+    Raises DatasetError, naming the file and where to put it, where the server cannot be reached, within seconds, or
+    sends anything but this file; StorageError where it cannot be written.
     """
     url, path = f"{SERVER}/{task.datasets['d4rl']}", file_of(task)
     by_hand = f"download it elsewhere and put it at {path}"
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer, partial.open("wb") as file:
-            total, done = int(answer.headers.get("Content-Length") or 0), 0
-            while chunk := answer.read(1 << 20):
+    known = _known().get(url)
+    most = int(known["bytes"]) if known else LIMIT
+    digest, done, total = hashlib.sha256(), 0, 0
+    with publishing.published(path, most) as partial:
+        with publishing.storing(path, most), partial.open("wb") as file:
+            for chunk, total in _received(url, by_hand):
                 done += file.write(chunk)
+                digest.update(chunk)
+                if max(done, total) > most:
+                    raise DatasetError(f"{url}: the server sends more than {most:,} bytes; {by_hand}")
                 if progress:
                     progress(done, total)
         if total and done != total:
             raise DatasetError(f"{url}: the connection ended after {done} of {total} bytes; try again, or {by_hand}")
-        if not is_hdf5(partial):
-            raise DatasetError(f"{url}: the server sent something else than an HDF5 file; {by_hand}")
-        os.replace(partial, path)
-    except (http.client.HTTPException, OSError) as error:  # urllib's own errors are OSErrors
-        raise DatasetError(f"{url}: cannot be downloaded ({error}); {by_hand}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        try:
+            check(hdf5.read(partial), task, str(partial))
+        except DatasetError as error:
+            wrong = str(error).removeprefix(f"{partial}: ")
+            raise DatasetError(f"{url}: what the server sent cannot be used ({wrong}); {by_hand}") from error
+        if known and digest.hexdigest() != known["sha256"]:
+            raise DatasetError(f"{url}: the server sent another file than D4RL's, of other sha256; {by_hand}")
     return path
+
+
+def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
+    """Yield a file piece by piece, each with the size that the server claims for the whole, 0 where it claims none."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            total = int(answer.headers.get("Content-Length") or 0)
+            while chunk := answer.read(1 << 20):
+                yield chunk, total
+    except (http.client.HTTPException, OSError, ValueError) as error:  # urllib's own errors are OSErrors
+        raise DatasetError(f"{url}: cannot be downloaded ({error}); {by_hand}") from error
+
+
+@functools.cache
+def _known() -> dict[str, dict[str, str]]:
+    """Return what is known of files that the server has, by URL: their size in `bytes` and their `sha256`.
+
+    Source: TensorFlow Datasets, `tensorflow_datasets/d4rl/*/checksums.tsv`, which lacks Kitchen's, relocate's and
+    those of antmaze-medium-play.
+    """
+    with KNOWN.open(encoding="utf-8", newline="") as file:
+        return {row["url"]: row for row in csv.DictReader(file)}

@@ -5,10 +5,10 @@ deterministic for its seed, whatever the number of processes: each episode has a
 renderers round pixels differently.
 """
 
+import io
 import json
+import math
 import multiprocessing
-import os
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ import h5py
 import numpy as np
 
 from moorl_jax.cores import usable_cores
+from moorl_jax.data import publishing, vd4rl
 from moorl_jax.data.plans import Part
 from moorl_jax.data.vd4rl import FIRST, LAST, MIDDLE
+from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task, make_environment
 from moorl_jax.types import Progress
 
@@ -30,31 +32,37 @@ Episode = dict[str, np.ndarray]
 
 
 def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progress: Progress | None = None) -> None:
-    """Film the parts, whole episodes, and write them to `folder`, which appears whole or not at all."""
+    """Film the parts, whole episodes, and write them to `folder`, which appears whole or not at all.
+
+    Raises StorageError where it cannot be written.
+    """
     jobs = [
         (task, actor, (seed, part, episode))
         for part, (actor, steps) in enumerate(parts)
         for episode in range(steps // task.horizon)
     ]
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    shard: list[Episode] = []
-    # spawn: a fork would share the parent's renderer.
-    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
-        for done, episode in enumerate(pool.map(film, *zip(*jobs, strict=True)), start=1):
-            shard.append(episode)
-            if done % SHARD == 0 or done == len(jobs):
-                write(partial, shard, done)
-                shard = []
-            if progress:
-                progress(done * task.horizon, len(jobs) * task.horizon)
+    rows = len(jobs) * (task.horizon + 1)
+    size = rows * math.prod(task.observation_shape[:2]) * 3  # before they are compressed
     policies = "; ".join(f"{getattr(actor, 'path', Path()).name or 'uniform'}:{steps}" for actor, steps in parts)
-    (partial / NOTES).write_text(
-        json.dumps({"version": VERSION, "seed": seed, "policies": policies}) + "\n", encoding="utf-8"
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    notes = json.dumps({"version": VERSION, "seed": seed, "policies": policies}) + "\n"
+    with publishing.published(folder, size) as partial:
+        with publishing.storing(folder, size):
+            partial.mkdir()
+            (partial / NOTES).write_text(notes, encoding="utf-8")
+        shard: list[Episode] = []
+        # spawn: a fork would share the parent's renderer.
+        with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
+            for done, episode in enumerate(pool.map(film, *zip(*jobs, strict=True)), start=1):
+                shard.append(episode)
+                if done % SHARD == 0 or done == len(jobs):
+                    with publishing.storing(folder, size):
+                        write(partial, shard, done)
+                    shard = []
+                if progress:
+                    progress(done * task.horizon, len(jobs) * task.horizon)
+        written = len(vd4rl.read(partial).rewards)
+        if written != rows:
+            raise DatasetError(f"{folder}: {written} rows were written, not {rows}")
 
 
 def outdated(folder: Path) -> bool:
@@ -95,13 +103,16 @@ def write(folder: Path, episodes: list[Episode], done: int) -> None:
     """Write the episodes, the last of which is number `done`: an npz each at 64 pixels, else one HDF5 file for all."""
     if episodes[0]["image"].shape[1] == 64:
         for number, episode in enumerate(episodes, start=done - len(episodes)):
-            length = len(episode["reward"])
-            np.savez_compressed(folder / f"{number:05d}-{length}.npz", **episode)  # type: ignore[arg-type]
+            memory = io.BytesIO()
+            np.savez_compressed(memory, **episode)  # type: ignore[arg-type]
+            (folder / f"{number:05d}-{len(episode['reward'])}.npz").write_bytes(memory.getbuffer())
         return
     columns = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
     kinds = np.select([columns["is_first"], columns["is_last"]], [FIRST, LAST], MIDDLE)
     arrays = {"observation": columns["image"].transpose(0, 3, 1, 2), "step_type": kinds}
     arrays |= {name: columns[name] for name in ("action", "reward", "discount")}
-    with h5py.File(folder / f"{done - len(episodes):05d}-{len(kinds)}.hdf5", "w") as file:
+    memory = io.BytesIO()  # as in hdf5.write
+    with h5py.File(memory, "w") as file:
         for name, value in arrays.items():
             file.create_dataset(name, data=value, compression="gzip", compression_opts=1)
+    (folder / f"{done - len(episodes):05d}-{len(kinds)}.hdf5").write_bytes(memory.getbuffer())

@@ -1,6 +1,6 @@
 """Files in D4RL's HDF5 layout: reading them with every fault named, writing them whole or not at all."""
 
-import os
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from moorl_jax.data import publishing
 from moorl_jax.data.rows import Rows
 from moorl_jax.errors import DatasetError
 
@@ -87,17 +88,24 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def write(path: Path, rows: Rows, extra: dict[str, np.ndarray | str]) -> None:
-    """Write rows in D4RL's layout, `extra` beside them under its own keys; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            for key, value in {**rows.arrays(), **extra}.items():
-                if isinstance(value, str):
-                    file[key] = value
-                else:
-                    # Level 1 of gzip: D4RL's filter at a fifth of its time.
-                    file.create_dataset(key, data=value, compression="gzip", compression_opts=1)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write rows in D4RL's layout, `extra` beside them under its own keys; the file appears whole or not at all.
+
+    Raises StorageError where it cannot be written.
+    """
+    columns = {**rows.arrays(), **extra}
+    memory = io.BytesIO()  # where a disk is full, HDF5 writing to it would take the interpreter down
+    with h5py.File(memory, "w") as file:
+        for key, value in columns.items():
+            if isinstance(value, str):
+                file[key] = value
+            else:
+                # Level 1 of gzip: D4RL's filter at a fifth of its time.
+                file.create_dataset(key, data=value, compression="gzip", compression_opts=1)
+    content = memory.getbuffer()
+    with publishing.published(path, len(content)) as partial:
+        with publishing.storing(path, len(content)):
+            partial.write_bytes(content)
+        with h5py.File(partial, "r") as file:
+            for key, value in columns.items():
+                if file[key].shape != np.shape(value):
+                    raise DatasetError(f"{path}: '{key}' was written as {file[key].shape}, not {np.shape(value)}")

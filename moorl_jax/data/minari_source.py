@@ -2,17 +2,24 @@
 
 import os
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import minari
 import numpy as np
 from gymnasium import spaces
+from minari.storage import get_dataset_path
 
 from moorl_jax.data.rows import Rows
 from moorl_jax.errors import DatasetError
 
 HUB = "https://huggingface.co"
 PATIENCE = 5.0  #: seconds to wait for the hub
+
+
+def directory() -> Path:
+    """Return Minari's local directory."""
+    return Path(get_dataset_path())
 
 
 def at_hand(name: str) -> bool:

@@ -1,12 +1,13 @@
 """One door to every dataset: which source serves a task here, and its rows, checked and fingerprinted."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from moorl_jax.data import d4rl, filming, frames, hdf5, minari_source, plans, recipe, vd4rl
+from moorl_jax.data import d4rl, filming, frames, hdf5, minari_source, plans, publishing, recipe, vd4rl
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.rows import Rows, check, to_transitions, trajectory_returns
 from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
@@ -101,37 +102,50 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
 
 
 def make(
-    task: Task, source: str, policies: Path | None = None, seed: int = 0, progress: Progress | None = None
+    task: Task,
+    source: str,
+    policies: Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Path:
     """Make the task's dataset by its recipe, whether or not it is there already, and return its file.
 
-    `policies` is the directory of the behaviour policies to roll out; `embedded` needs none.
+    `policies` is the directory of the behaviour policies to roll out; `embedded` needs none. `tell` is told when
+    another process makes it, too, which is waited for. Raises StorageError where it cannot be written.
     """
-    path, parts = file_of(task, source), plans.plan(task, policies, source)
-    if task.pixels:
-        filming.generate(task, parts, path, seed, progress)
-    else:
-        recipe.generate(task, parts, path, seed, progress)
-    return path
+    parts = plans.plan(task, policies, source)
+    with publishing.alone(file_of(task, source), tell):
+        return _make(task, source, parts, seed, progress)
 
 
-def load(task: Task, source: str, policies: Path | None = None, progress: Progress | None = None) -> Dataset:
+def load(
+    task: Task,
+    source: str,
+    policies: Path | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] = print,
+) -> Dataset:
     """Return the task's data of that source, downloaded or made first where it is not at hand.
 
-    Raises DatasetError where it cannot be had or is faulty.
+    `tell` is told when another process gets it just now, which is waited for. Raises DatasetError where it cannot be
+    had or is faulty, StorageError where it cannot be written.
     """
-    if not at_hand(task, source) or _outdated(task, source):
-        if source == "minari":
-            minari_source.download(task.datasets[source])
-        elif source == "d4rl":
-            _download(task, progress)
-        elif source == "vd4rl":
+    if not _ready(task, source):
+        if source == "vd4rl":
             raise DatasetError(
                 f"{task.name}: there are no files in {vd4rl.folder_of(task)}; get vd4rl/{task.datasets[source]} from "
                 f"{vd4rl.MIRROR} and put its files there, or name V-D4RL's directory in VD4RL_DATASET_DIR, {_OR_MADE}"
             )
-        else:
-            make(task, source, policies, progress=progress)
+        parts = plans.plan(task, policies, source) if source in ("recipe", "embedded") else []
+        with publishing.alone(_place(task, source), tell):
+            if not _ready(task, source):
+                if source == "minari":
+                    minari_source.download(task.datasets[source])
+                elif source == "d4rl":
+                    _download(task, progress)
+                else:
+                    _make(task, source, parts, 0, progress)
     if source != "minari":
         return read(file_of(task, source), task, source, progress)
     rows = minari_source.read(task.datasets[source])
@@ -161,6 +175,26 @@ def _download(task: Task, progress: Progress | None) -> None:
     except DatasetError as error:
         hint = _OR_MADE if "recipe" in task.datasets else task.no_recipe
         raise DatasetError("; ".join(filter(None, (str(error), hint)))) from error
+
+
+def _make(task: Task, source: str, parts: list[plans.Part], seed: int, progress: Progress | None) -> Path:
+    """Make what is planned; whoever calls holds the lock of its place."""
+    path = file_of(task, source)
+    generate = filming.generate if task.pixels else recipe.generate
+    generate(task, parts, path, seed, progress)
+    return path
+
+
+def _place(task: Task, source: str) -> Path:
+    """Return whose lock to hold while the data is made or fetched."""
+    if source == "minari":
+        return minari_source.directory() / task.datasets[source].replace("/", "-")
+    return file_of(task, source)
+
+
+def _ready(task: Task, source: str) -> bool:
+    """Tell whether the data is on this machine, and made by the recipe as it is now where it was made here."""
+    return at_hand(task, source) and not _outdated(task, source)
 
 
 def _is_carried(task: Task) -> bool:

@@ -52,8 +52,9 @@ class Checkpoints:
         partial = final.with_suffix(".partial")
         _delete(partial)
         partial.mkdir(parents=True)
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(partial / "arrays", arrays)
+        # StandardCheckpointer saves in a thread and gives up on it after minutes, by a clock that may be set meanwhile.
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(partial / "arrays", args=ocp.args.StandardSave(arrays))
         (partial / "record.json").write_text(json.dumps(record), encoding="utf-8")
         (partial / "identity.json").write_text(json.dumps(self._identity, indent=1) + "\n", encoding="utf-8")
         seals.seal(partial)
@@ -75,24 +76,21 @@ class Checkpoints:
                     damaged[directory] = fault
                     continue
                 then, now = self._differences(json.loads((directory / "identity.json").read_text(encoding="utf-8")))
-                for one, fault in damaged.items():
-                    self._warn(f"{one} is damaged ({fault}): deleted, going on from the one before it")
-                    _delete(one)
                 with ocp.StandardCheckpointer() as checkpointer:
                     arrays = checkpointer.restore(directory / "arrays")
                 record = json.loads((directory / "record.json").read_text(encoding="utf-8"))
+                for one, fault in damaged.items():
+                    self._warn(f"{one} is damaged ({fault}): deleted, going on from the one before it")
+                    _delete(one)
                 return Checkpoint(arrays, record, then, now)
         except OSError as error:
             raise MoorlError(
                 f"{self.directory}: its checkpoints cannot be read, and are left alone: {error}"
             ) from error
-        for last, fault in damaged.items():
-            raise CheckpointsError(
-                self.directory,
-                "damaged",
-                f"holds no whole checkpoint ({last.name}: {fault})",
-                "move it away to begin anew",
-            )
+        if damaged:
+            last, fault = next(iter(damaged.items()))
+            found = f"holds no whole checkpoint ({last.name}: {fault})"
+            raise CheckpointsError(self.directory, "damaged", found, "move it away to begin anew")
         return None
 
     def _differences(self, identity: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -130,8 +130,8 @@ def save(run: Run, directory: Path, command: str) -> None:
     (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
     run.curves.to_csv(partial / "curves.csv", index=False, float_format="%.7g")
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(partial / CHECKPOINT, _tree(run.states, run.normalizer))
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:  # why this one: see Checkpoints.save
+        checkpointer.save(partial / CHECKPOINT, args=ocp.args.StandardSave(_tree(run.states, run.normalizer)))
     seals.seal(partial)
     _publish(partial, directory)
     shutil.rmtree(running(directory), ignore_errors=True)

@@ -1,7 +1,10 @@
 import dataclasses
+import hashlib
 import http.server
+import resource
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import gymnasium
@@ -10,9 +13,9 @@ import minari
 import numpy as np
 import pytest
 
-from moorl_jax.data import d4rl, hdf5, minari_source, sources
-from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
-from moorl_jax.tasks import find
+from moorl_jax.data import d4rl, hdf5, minari_source, recipe, sources
+from moorl_jax.errors import DatasetError, NotAvailableError, StorageError, UnknownNameError
+from moorl_jax.tasks import TASKS, find
 
 
 @pytest.fixture
@@ -136,6 +139,56 @@ def test_what_cannot_be_fetched_may_be_made(monkeypatch):
         sources.load(find("hammer-cloned-v1"), "d4rl")
 
 
+def side_by_side(load):
+    """Call it twice at once, as two processes would; return what came of both, and what they were told."""
+    said = []
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(load, said.append) for _ in range(2)]
+    return [each.result() for each in both], said
+
+
+class TestTwoAtOnce:
+    def test_a_dataset_is_made_once(self, hopper, hopper_rows, monkeypatch):
+        makings = []
+
+        def generate(task, parts, path, seed, progress):
+            makings.append(path)
+            time.sleep(0.5)
+            hdf5.write(path, hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])})
+
+        monkeypatch.setattr(recipe, "generate", generate)
+        both, said = side_by_side(lambda tell: sources.load(hopper, "embedded", tell=tell))
+        assert [dataset.fingerprint for dataset in both] == [hopper_rows.fingerprint()] * 2
+        assert len(makings) == 1
+        assert said == [f"{makings[0]}: another process is making it; waiting"]
+        assert list(makings[0].parent.iterdir()) == makings
+
+    def test_what_is_to_be_made_anew_is_made_in_turn(self, hopper, monkeypatch):
+        running = []
+
+        def generate(task, parts, path, seed, progress):
+            running.append(path)
+            assert len(running) == 1
+            time.sleep(0.2)
+            running.pop()
+
+        monkeypatch.setattr(recipe, "generate", generate)
+        side_by_side(lambda tell: sources.make(hopper, "embedded", tell=tell))
+
+    def test_one_of_minaris_is_downloaded_once(self, hopper_rows, monkeypatch):
+        task, here = find("minari-hopper-medium-v0"), []
+
+        def download(name):
+            time.sleep(0.3)
+            here.append(name)
+
+        monkeypatch.setattr(minari_source, "at_hand", lambda name: name in here)
+        monkeypatch.setattr(minari_source, "download", download)
+        monkeypatch.setattr(minari_source, "read", lambda name: hopper_rows)
+        side_by_side(lambda tell: sources.load(task, "minari", tell=tell))
+        assert here == ["mujoco/hopper/medium-v0"]
+
+
 class TestDownload:
     @pytest.fixture
     def server(self, monkeypatch):
@@ -143,8 +196,12 @@ class TestDownload:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             content: dict[str, tuple[int, bytes]] = {}
+            asked: list[str] = []
+            seconds = 0.0  #: that an answer takes
 
             def do_GET(self):
+                self.asked.append(self.path)
+                time.sleep(self.seconds)
                 if self.path not in self.content:
                     self.send_error(404)
                     return
@@ -163,21 +220,87 @@ class TestDownload:
             yield Handler
             running.shutdown()
 
-    def test_a_file_is_fetched_whole(self, hopper, hopper_rows, server, tmp_path):
+    @pytest.fixture
+    def body(self, hopper_rows, server, tmp_path):
+        """A whole file, which the server has."""
         hdf5.write(tmp_path / "x.hdf5", hopper_rows, {})
         body = (tmp_path / "x.hdf5").read_bytes()
         server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (len(body), body)
+        return body
+
+    def test_a_file_is_fetched_whole(self, hopper, hopper_rows, body):
         reports = []
         dataset = sources.load(hopper, "d4rl", progress=lambda *report: reports.append(report))
         assert dataset.fingerprint == hopper_rows.fingerprint()
         assert reports[-1] == (len(body), len(body))
 
-    @pytest.mark.parametrize("answer", ["cut off", "an HTML page", "missing", "no server"])
+    def test_by_two_at_once_a_file_is_fetched_once(self, hopper, hopper_rows, body, server):
+        server.seconds = 0.5
+        both, _ = side_by_side(lambda tell: sources.load(hopper, "d4rl", tell=tell))
+        assert [dataset.fingerprint for dataset in both] == [hopper_rows.fingerprint()] * 2
+        assert len(server.asked) == 1
+        assert list(d4rl.file_of(hopper).parent.iterdir()) == [d4rl.file_of(hopper)]
+
+    @pytest.mark.parametrize(
+        ("answer", "message"),
+        [
+            ("of another sha256", "another file than D4RL's"),
+            ("longer than it is known to be", "sends more than 100 bytes"),
+            ("longer than any", "sends more than 1,000 bytes"),
+            ("with rewards of NaN", r"cannot be used \('rewards' is NaN or infinite in 2000 rows"),
+        ],
+    )
+    def test_a_file_that_is_not_d4rls_gets_no_name(
+        self, hopper, hopper_rows, body, server, monkeypatch, answer, message
+    ):
+        address = f"{d4rl.SERVER}/gym_mujoco_v2/hopper_medium-v2.hdf5"
+        known = {"bytes": str(len(body)), "sha256": hashlib.sha256(body).hexdigest()}
+        if answer == "of another sha256":
+            known["sha256"] = "0" * 64
+        if answer == "longer than it is known to be":
+            known["bytes"] = "100"
+        if answer == "longer than any":
+            known = None
+            monkeypatch.setattr(d4rl, "LIMIT", 1_000)
+        if answer == "with rewards of NaN":
+            known = None
+            nan = dataclasses.replace(hopper_rows, rewards=np.full(2000, np.nan, np.float32))
+            hdf5.write(d4rl.file_of(hopper), nan, {})
+            body = d4rl.file_of(hopper).read_bytes()
+            d4rl.file_of(hopper).unlink()
+            server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (len(body), body)
+        monkeypatch.setattr(d4rl, "_known", lambda: {address: known} if known else {})
+        with pytest.raises(DatasetError, match=f"^{address}: .*{message}.*put it at"):
+            sources.load(hopper, "d4rl")
+        assert list(d4rl.file_of(hopper).parent.iterdir()) == []
+
+    def test_a_full_disk_is_not_the_servers_fault(self, hopper, body):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        try:
+            with pytest.raises(StorageError, match=rf"^{d4rl.file_of(hopper)}: cannot be written \(File too large\)"):
+                sources.load(hopper, "d4rl")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert list(d4rl.file_of(hopper).parent.iterdir()) == []
+        sources.load(hopper, "d4rl")
+
+    def test_what_is_known_is_of_the_catalogues_files_on_a_server_that_proves_itself(self):
+        files = {f"{d4rl.SERVER}/{task.datasets['d4rl']}" for task in TASKS.values() if "d4rl" in task.datasets}
+        assert all(address.startswith("https://") for address in files)
+        assert set(d4rl._known()) <= files
+        for known in d4rl._known().values():
+            assert int(known["bytes"]) < d4rl.LIMIT
+            assert len(bytes.fromhex(known["sha256"])) == 32
+
+    @pytest.mark.parametrize("answer", ["cut off", "an HTML page", "missing", "no server", "no length"])
     def test_a_failure_names_the_place_and_leaves_nothing(self, hopper, server, monkeypatch, answer):
         if answer == "cut off":
             server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (1000, b"x" * 10)
         if answer == "an HTML page":
             server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (15, b"<!DOCTYPE html>")
+        if answer == "no length":
+            server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = ("much", b"x")
         if answer == "no server":
             monkeypatch.setattr(d4rl, "SERVER", "http://127.0.0.1:9")
         started = time.monotonic()

@@ -1,3 +1,4 @@
+import itertools
 import os
 import shutil
 import signal
@@ -164,6 +165,17 @@ def test_a_save_that_is_interrupted_leaves_the_one_before(keeper, monkeypatch):
         keeper.save(2, number(2), {})
     monkeypatch.undo()
     assert keeper.latest().arrays["phase"] == 1
+
+
+@pytest.mark.parametrize("hours", [6, -6])
+def test_a_clock_that_is_set_while_a_checkpoint_is_written_does_not_matter(keeper, monkeypatch, hours):
+    """Every look at the wall clock finds it hours from the last one; what is saved is whole all the same."""
+    now, looks = time.time(), itertools.count()
+    monkeypatch.setattr(time, "time", lambda: now + 3600 * hours * next(looks))
+    keeper.save(1, number(1), {})
+    arrays = keeper.latest().arrays
+    for name, value in number(1).items():
+        np.testing.assert_array_equal(arrays[name], value)
 
 
 @pytest.mark.parametrize(

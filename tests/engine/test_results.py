@@ -100,7 +100,7 @@ def test_an_interrupted_save_leaves_no_result(run, tmp_path, monkeypatch):
     def broken(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(results.ocp.StandardCheckpointer, "save", broken)
+    monkeypatch.setattr(results.ocp.Checkpointer, "save", broken)
     with pytest.raises(KeyboardInterrupt):
         results.save(run, tmp_path / "cell", "x")
     assert not (tmp_path / "cell").exists()

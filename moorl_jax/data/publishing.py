@@ -1,0 +1,62 @@
+"""Data gets its name when it is whole: one process makes it, beside its place, and renames it at the end."""
+
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from moorl_jax.errors import StorageError
+from moorl_jax.locks import held
+
+
+@contextmanager
+def alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Be the only process that makes what is to lie at `path`; where another one does, say so to `tell` and wait.
+
+    What a process that was killed left unfinished is removed. Look again at what is there: another may have made it.
+    Raises StorageError where nothing can be written there.
+    """
+    with ExitStack() as stack:
+        with storing(path):
+            stack.enter_context(held(path, lambda: tell(f"{path}: another process is making it; waiting")))
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+@contextmanager
+def published(path: Path, size: int) -> Iterator[Path]:
+    """Yield where to write a file or a folder of at most `size` bytes; it is renamed to `path` unless something fails.
+
+    Raises StorageError where it cannot be.
+    """
+    with ExitStack() as stack:
+        with storing(path, size):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(
+                stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+                )
+            )
+        yield beside / path.name
+        with storing(path, size):
+            if path.is_dir():  # a folder that is not empty cannot be replaced, only moved away
+                os.replace(path, beside / "replaced")
+            os.replace(beside / path.name, path)
+
+
+@contextmanager
+def storing(path: Path, size: int | None = None) -> Iterator[None]:
+    """Raise StorageError where what lies or is to lie at `path`, at most `size` bytes, cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.is_dir())).free
+        takes = f"it takes up to {size:,} bytes, {free:,} are free; " if size is not None else ""
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror or error}); {takes}make room there, or keep data elsewhere "
+            "(MOORL_DATA_DIR, D4RL_DATASET_DIR)"
+        ) from error
