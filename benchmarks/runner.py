@@ -187,7 +187,7 @@ def _train(job: Job, dataset: Dataset | None, report: Callable[[Report], None], 
         warn(f"{job.label}: begun anew, its checkpoints differ in {error.different}")
         shutil.rmtree(results.running(job.directory))
         training = start()
-    results.save(training, job.directory, cell.command)
+    results.save(training, job.directory, cell.command, cell.overrides)
 
 
 def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], display: Display) -> Result | None:

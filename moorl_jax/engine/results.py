@@ -1,6 +1,6 @@
 """Result directories: one finished training each, written whole or not at all.
 
-config.json      what was run, and the exact command that runs it again
+config.json      what was run, all that tables tell of it, and the exact command that runs it again
 curves.csv       one row per seed and evaluation: raw return, normalized score, updates, env steps, seconds, losses
 provenance.json  source and fingerprint of the data, versions, device, commit, wall-clock by use
 checkpoint/      final states of all seeds and the observation normalizer (Orbax)
@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,20 +23,46 @@ import orbax.checkpoint as ocp
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from moorl_jax.agents import Agent
+from moorl_jax.agents import Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
 from moorl_jax.engine import provenance
 from moorl_jax.engine.trainer import final_state
-from moorl_jax.engine.training import Plan, Run
-from moorl_jax.errors import MoorlError
+from moorl_jax.engine.training import LEADING, Plan, Run
+from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.tasks import Task, find
 
 FILES = ("config.json", "curves.csv", "provenance.json")
 MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats though all of them may be whole
+COUNTED = ("seed", "updates", "env_steps")
 CHECKPOINT = "checkpoint"
 NO_SOURCE = "none"  #: where an agent learned from its own experience alone
+
+# What whoever reads a result counts on, and of what kind it is ([str]: any number, [str, ...]: at least one).
+CONFIG = {
+    "task": str,
+    "agent": str,
+    "agent_config": dict,
+    "overrides": [str],
+    "preparation": dict,
+    "protocol": str,
+    "source": str,
+    "seeds": [int, ...],
+    "plan": {field.name: int for field in dataclasses.fields(Plan)},
+    "command": str,
+}
+PROVENANCE = {
+    "source": str,
+    "dataset_sha256": str | None,
+    "dataset_mean_return": float | int | None,
+    "transitions": int | None,
+    "finished": str,
+    "seconds": {"total": float | int},
+    "versions": dict,
+    "devices": [str, ...],
+    "commit": str,
+}
 
 
 @dataclass(frozen=True)
@@ -98,8 +124,10 @@ def claimed(directory: Path) -> Iterator[None]:
             place.rmdir()
 
 
-def save(run: Run, directory: Path, command: str) -> None:
+def save(run: Run, directory: Path, command: str, overrides: Sequence[str] = ()) -> None:
     """Write the run's result directory and delete its checkpoints.
+
+    `overrides` are the NAME=VALUE changes of the agent's settings that were made by hand.
 
     An older result of that name is replaced once the new one is complete.
     """
@@ -111,7 +139,9 @@ def save(run: Run, directory: Path, command: str) -> None:
         "task": run.task.name,
         "agent": provenance.agent_name(run.agent),
         "agent_config": provenance.agent_fields(run.agent),
+        "overrides": list(overrides),
         "preparation": dataclasses.asdict(run.preparation),
+        "protocol": _protocol(run),
         "source": run.dataset.source if run.dataset else NO_SOURCE,
         "seeds": list(run.seeds),
         "plan": dataclasses.asdict(run.plan),
@@ -152,23 +182,33 @@ def read(directory: Path) -> Result:
     try:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         made_by = json.loads((directory / "provenance.json").read_text(encoding="utf-8"))
-        curves = pd.read_csv(directory / "curves.csv", dtype=dict.fromkeys(MEASURED, float))
+        _check("config.json", config, CONFIG)
+        _check("provenance.json", made_by, PROVENANCE)
+        find(config["task"])
+        kinds = dict.fromkeys(MEASURED, float) | dict.fromkeys(COUNTED, int)
+        curves = pd.read_csv(directory / "curves.csv", dtype=kinds)
+        _ = curves[LEADING]
         last = curves.groupby("seed", sort=False).last()
         ended = last["env_steps"] if config["plan"]["env_steps"] else last["updates"]
         goal = config["plan"]["env_steps"] or config["plan"]["updates"]
         finished = list(last.index) == config["seeds"] and (ended >= goal).all()
-        _ = made_by["dataset_sha256"], made_by["dataset_mean_return"]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except UnknownNameError as error:
+        raise MoorlError(f"{directory}: {error}") from None
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise MoorlError(f"{directory}: the result is damaged ({error}); delete it and run it again") from error
     if not finished:
         raise MoorlError(f"{directory}: curves.csv does not hold all seeds to the end; delete it and run it again")
     return Result(directory, config, made_by, curves)
 
 
-def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
-    """Return the agent of the last phase, its observation normalizer and the final states of all seeds."""
+def load_states(result: Result, trust: bool = False) -> tuple[Agent, Normalizer, State]:
+    """Return the agent of the last phase, its observation normalizer and the final states of all seeds.
+
+    The code of a user's own agent, of whatever file the result names, is run only where the caller trusts it; else
+    raises MoorlError.
+    """
     plan = result.plan
-    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"])
+    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"], trust)
     phases = rebuilt.phases(plan.updates, plan.env_steps)
     agent, states = final_state(phases, result.task, len(result.config["seeds"]))
     target = _tree(states, Normalizer.identity(result.task.observation_shape))
@@ -178,6 +218,31 @@ def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
     except (ValueError, OSError) as error:
         raise MoorlError(f"{result.directory}/{CHECKPOINT} cannot be read: {error}") from error
     return agent, Normalizer(np.asarray(tree["mean"]), np.asarray(tree["std"])), tree["states"]
+
+
+def _protocol(run: Run) -> str:
+    """Return the protocol that a run followed."""
+    if not run.plan.env_steps:
+        return "offline"
+    # The online learner alone, beside subroutines, is given their updates and passes over them.
+    alone = bool(run.plan.updates) and not run.task.datasets
+    if alone or isinstance(run.agent, Subroutine):
+        return "subroutine"
+    return "offline-to-online" if run.plan.updates else "online"
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Raise ValueError where a part of a file is missing or not of its kind: a type, or what a list or dict holds."""
+    if isinstance(kind, dict):
+        _check(name, value, dict)
+        for part, of in kind.items():
+            _check(f"{name}: {part}", value.get(part), of)
+    elif isinstance(kind, list):
+        _check(name, value or None if ... in kind else value, list)
+        for part in value:
+            _check(f"each of {name}", part, kind[0])
+    elif not isinstance(value, kind):
+        raise ValueError(f"{name} is {'missing' if value is None else repr(value)[:40]}")
 
 
 def _tree(states: State, normalizer: Normalizer) -> dict[str, Any]:

@@ -7,8 +7,12 @@ import subprocess
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import report
-from tests.benchmarks.stored import store
+from benchmarks import forecast, papers, report
+from benchmarks.budgets import BUDGETS
+from benchmarks.cells import Cell
+from benchmarks.collection import find_results, runs
+from moorl_jax.tasks import find
+from tests.benchmarks.stored import ODD, store, store_odd
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 TASKS = ("hopper-medium-v2", "walker2d-medium-v2")
@@ -21,7 +25,7 @@ def results(tmp_path):
         for agent, scores in (("iql", (50.0, 70.0)), ("bc", (9.0, 11.0))):
             store(tmp_path / f"cells/{task}/{agent}", agent, task, scores, command=f"moorl-jax train --agent {agent}")
     store(tmp_path / "cells/hopper/rlpd", "rlpd", updates=50, env_steps=500)
-    store(tmp_path / "cells/hopper/study", command="moorl-jax train --set expectile=0.9", scores=(1.0, 2.0))
+    store(tmp_path / "cells/hopper/study", overrides=["expectile=0.9"], scores=(1.0, 2.0))
     store(tmp_path / "cells/hopper/earlier", "iql", TASKS[0], (1.0, 2.0), finished="2026-11-20T12:00:00+00:00")
     store(tmp_path / "cells/hopper/d4rl", "iql", TASKS[0], (30.0, 31.0), source="d4rl")
     return tmp_path
@@ -64,10 +68,42 @@ def test_tasks_on_different_scales_have_no_statistics(results):
     shutil.rmtree(results / "cells")
     for task in ("hopper", "humanoid"):
         for agent in ("sac", "tune_iql"):
-            store(results / f"cells/{task}/{agent}", agent, task, updates=50, env_steps=500, source="none")
+            spent = {"updates": 50, "env_steps": 500, "source": "none", "protocol": "subroutine"}
+            store(results / f"cells/{task}/{agent}", agent, task, **spent)
     page = report.render(results)
-    assert page.count("<h2>subroutine") == 1  # the learner alone among them
+    assert page.count("<h2>subroutine") == 1
     assert "Over tasks" not in page
+
+
+@pytest.mark.parametrize("name", ["with (brackets).py", "of $\\frac{mathematics$.py", "<script>alert(1)<script>.py"])
+def test_an_agent_of_ones_own_is_shown_by_any_name(results, name):
+    store(results / "cells/hopper/own", f"{name}:Mine", TASKS[0], env_steps=0)
+    page = report.render(results)
+    assert html.escape(f"{name}:Mine", quote=False) in page
+    assert f"{name}:Mine" in page or "<" in name
+
+
+def test_odd_results_break_neither_page_nor_tables_nor_forecast(results, capsys):
+    """Each is named in a line, and what is told of the others is what it was."""
+    before = report.render(results), papers.make(papers.PAPERS["corl"], runs(find_results([results])))[1]
+    for name in ODD:
+        store_odd(results / f"cells/odd/{name}", *ODD[name])
+    capsys.readouterr()
+    found = find_results([results])
+    assert len(capsys.readouterr().err.splitlines()) == len(ODD)
+    assert report.render(results) == before[0]
+    assert papers.make(papers.PAPERS["corl"], runs(found))[1].equals(before[1])
+    forecast.forecast(
+        [Cell(find(TASKS[0]), "iql", "recipe", (0,), BUDGETS["quick"], "offline")], results, None, "cpu cpu", 1
+    )
+
+
+def test_what_no_encoding_can_hold_is_replaced(results):
+    """So Python reads an argument that is not UTF-8, or any beyond ASCII under an ASCII locale."""
+    store(results / "cells/hopper/own", "\udcc3.py:Mine", TASKS[0], command="moorl-jax train --agent \udcc3.py:Mine")
+    run = CliRunner().invoke(report.app, ["--results", str(results)])
+    assert run.exit_code == 0, run.output
+    assert "--agent ?.py:Mine" in (results / "report.html").read_text(encoding="utf-8")
 
 
 def test_without_results_it_says_so(tmp_path):
