@@ -54,15 +54,13 @@ CONFIG = {
 }
 PROVENANCE = {
     "source": str,
-    "dataset_sha256": str | None,
-    "dataset_mean_return": float | int | None,
-    "transitions": int | None,
     "finished": str,
     "seconds": {"total": float | int},
     "versions": dict,
     "devices": [str, ...],
     "commit": str,
 }
+OF_DATA = {"dataset_sha256": str, "dataset_mean_return": float | int, "transitions": int}
 
 
 @dataclass(frozen=True)
@@ -185,13 +183,18 @@ def read(directory: Path) -> Result:
         _check("config.json", config, CONFIG)
         _check("provenance.json", made_by, PROVENANCE)
         find(config["task"])
+        if made_by["source"] != config["source"]:
+            raise ValueError(f"its data is {config['source']} and {made_by['source']}")
+        if config["source"] != NO_SOURCE:
+            _check("provenance.json", made_by, OF_DATA)
         kinds = dict.fromkeys(MEASURED, float) | dict.fromkeys(COUNTED, int)
         curves = pd.read_csv(directory / "curves.csv", dtype=kinds)
         _ = curves[LEADING]
         last = curves.groupby("seed", sort=False).last()
         ended = last["env_steps"] if config["plan"]["env_steps"] else last["updates"]
         goal = config["plan"]["env_steps"] or config["plan"]["updates"]
-        finished = list(last.index) == config["seeds"] and (ended >= goal).all()
+        together = curves.groupby(["updates", "env_steps"])["seed"].nunique() == len(config["seeds"])
+        finished = list(last.index) == config["seeds"] and together.all() and (ended >= goal).all()
     except UnknownNameError as error:
         raise MoorlError(f"{directory}: {error}") from None
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
