@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -57,7 +58,11 @@ def outcomes_of(
 ) -> list[Outcome]:
     """Return what became of the cells: run where the launcher takes them, or what has finished as it is."""
     if as_finished:
-        return collect(cells, directory)
+        outcomes = collect(cells, directory)
+        for outcome in outcomes:
+            if outcome.fault:
+                print(f"left out: {outcome.cell.task.name} {outcome.cell.label}: {outcome.fault}", file=sys.stderr)
+        return outcomes
     with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
         return sweep(cells, directory, policies, display, where, resume_anyway)
 

@@ -68,7 +68,7 @@ def render(results: Path) -> str:
     """Return the page of the results below a directory; raise MoorlError where there are none."""
     found = find_results([results / "cells"])
     every_run = runs(found)
-    table = every_run[~every_run["agent"].str.contains("(", regex=False)] if len(every_run) else every_run
+    table = every_run[~every_run["changed"]] if len(every_run) else every_run
     if table.empty:
         raise MoorlError(f"{results}: no cell has finished there yet; `make bench` runs some")
     table = one_each(table)
@@ -223,7 +223,7 @@ def report(
 ) -> None:
     """Write all finished results as one self-contained HTML page."""
     page = page or results / "report.html"
-    page.write_text(render(results), encoding="utf-8")
+    page.write_text(render(results), encoding="utf-8", errors="replace")
     terminal().print(f"written: {page}, {page.stat().st_size / 1e6:.1f} MB", highlight=False)
 
 

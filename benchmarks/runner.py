@@ -209,7 +209,7 @@ def _train(job: Job, dataset: Dataset | None, report: Callable[[Report], None], 
         aside = results.set_aside(job.directory, error.kind)
         warn(f"{job.label}: begun anew, what was there {error.fault}; kept as {aside}")
         training = start()
-    results.save(training, job.directory, cell.command)
+    results.save(training, job.directory, cell.command, cell.overrides)
 
 
 def _finished(cell: Cell, directory: Path, data: Callable[[], Dataset | None]) -> Result | None:

@@ -248,7 +248,7 @@ def train_command(
             report=display.training(f"{chosen.name} {agent}"),
             warn=display.warn,
         )
-        results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]))
+        results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]), overrides or [])
     result = results.read(directory)
     data = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]
@@ -265,12 +265,15 @@ def eval_command(
         int | None, typer.Option(min=1, help="Episodes per seed; 100 by default, of images 10.")
     ] = None,
     round_: Annotated[int, typer.Option("--round", help="Another number, other starts.")] = 1_000_000,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the code of an agent of one's own, from the file the result names.")
+    ] = False,
 ) -> None:
     """Evaluate the final policies of a result again."""
     use_all_cores()
     result = results.read(directory)
     episodes = episodes or (10 if result.task.pixels else 100)  # each is a simulator, and a renderer takes memory
-    agent, normalizer, states = results.load_states(result)
+    agent, normalizer, states = results.load_states(result, trust)
     seeds = tuple(result.config["seeds"])
     policies = jax.device_get(jax.vmap(agent.policy)(states))
     played = evaluate(agent, result.task, normalizer, policies, seeds, episodes, round_)

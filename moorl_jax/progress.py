@@ -1,5 +1,6 @@
 """Progress on a terminal: a bar while data is made or an agent trains; plain lines where there is no terminal."""
 
+import io
 import itertools
 import math
 import sys
@@ -23,7 +24,9 @@ LOG_WIDTH = 140  #: columns of tables written to a file or a pipe, which have no
 
 
 def terminal() -> Console:
-    """Return the console to print to."""
+    """Return the console to print to. What its encoding does not have, it shows as a question mark."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     return Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from moorl_jax import cli
 from moorl_jax.data import hdf5, recipe, sources
+from tests.benchmarks.stored import store
 
 runner = CliRunner()
 
@@ -172,3 +173,9 @@ def test_the_installed_command_answers():
     program = Path(sys.executable).with_name("moorl-jax")
     answer = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, env=os.environ).stdout
     assert all(command in answer for command in ("tasks", "data", "train", "eval"))
+
+
+def test_eval_runs_the_code_of_a_users_file_only_where_it_is_trusted(call, tmp_path):
+    result = store(tmp_path / "result", agent=f"{tmp_path}/gone.py:Mine")
+    assert "which would be run: --trust allows it" in call("eval", result).stderr
+    assert "there is no file" in call("eval", result, "--trust").stderr

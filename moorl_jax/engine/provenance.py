@@ -14,8 +14,8 @@ from typing import Any
 
 import jax
 
-from moorl_jax import replay
 from moorl_jax.agents import AGENTS, Agent, find_agent
+from moorl_jax.agents.overrides import RULES
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
@@ -70,20 +70,29 @@ def agent_fields(agent: Agent) -> dict[str, Any]:
     return fields
 
 
-def rebuild_agent(name: str, fields: dict[str, Any]) -> Agent:
-    """Make an agent again from its name and what `agent_fields` wrote, JSON in between."""
+def rebuild_agent(name: str, fields: dict[str, Any], trust: bool = False) -> Agent:
+    """Make an agent again from its name and what `agent_fields` wrote, JSON in between.
+
+    Raises MoorlError for an agent, or one within it, that is a user's own, unless the caller trusts its file: its code
+    is run; and for what another version wrote and this one does not know.
+    """
 
     def rebuilt(value: Any) -> Any:
         if isinstance(value, list):
             return tuple(map(rebuilt, value))
         if isinstance(value, dict) and "agent" in value:
-            return rebuild_agent(value["agent"], {k: v for k, v in value.items() if k != "agent"})
+            return rebuild_agent(value["agent"], {k: v for k, v in value.items() if k != "agent"}, trust)
         if isinstance(value, dict) and "sampling" in value:
-            return getattr(replay, value["sampling"])(**{k: rebuilt(v) for k, v in value.items() if k != "sampling"})
+            return RULES[value["sampling"]](**{k: rebuilt(v) for k, v in value.items() if k != "sampling"})
         return value
 
+    if ":" in name and not trust:
+        raise MoorlError(f"agent '{name}' is code of that file, which would be run: --trust allows it")
     make: Callable[..., Agent] = find_agent(name)
-    return make(**{key: rebuilt(value) for key, value in fields.items()})
+    try:
+        return make(**{key: rebuilt(value) for key, value in fields.items()})
+    except (TypeError, KeyError) as error:
+        raise MoorlError(f"agent '{name}' has other settings in this version: {error}") from None
 
 
 def versions() -> dict[str, str]:

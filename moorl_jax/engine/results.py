@@ -1,6 +1,6 @@
 """Result directories: one finished training each, written whole or not at all.
 
-config.json      what was run, and the exact command that runs it again
+config.json      what was run, all that tables tell of it, and the exact command that runs it again
 curves.csv       one row per seed and evaluation: raw return, normalized score, updates, env steps, seconds, losses
 provenance.json  source and fingerprint of the data, versions, device, commit, wall-clock by use
 checkpoint/      final states of all seeds and the observation normalizer (Orbax); a clone does without
@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,20 +25,44 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
 
-from moorl_jax.agents import Agent
+from moorl_jax.agents import Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
 from moorl_jax.engine import provenance, seals
 from moorl_jax.engine.trainer import final_state
-from moorl_jax.engine.training import Plan, Run
-from moorl_jax.errors import MoorlError, UnsealedError
+from moorl_jax.engine.training import LEADING, Plan, Run
+from moorl_jax.errors import MoorlError, UnknownNameError, UnsealedError
 from moorl_jax.tasks import Task, find
 
 FILES = ("config.json", "curves.csv", "provenance.json")
 MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats though all of them may be whole
+COUNTED = ("seed", "updates", "env_steps")
 CHECKPOINT = "checkpoint"
 PARTIAL, REPLACED = ".partial", ".replaced"  #: how directories end that a result is written in, and then leaves
 NO_SOURCE = "none"  #: where an agent learned from its own experience alone
+
+# What whoever reads a result counts on, and of what kind it is ([str]: any number, [str, ...]: at least one).
+CONFIG = {
+    "task": str,
+    "agent": str,
+    "agent_config": dict,
+    "overrides": [str],
+    "preparation": dict,
+    "protocol": str,
+    "source": str,
+    "seeds": [int, ...],
+    "plan": {field.name: int for field in dataclasses.fields(Plan)},
+    "command": str,
+}
+PROVENANCE = {
+    "source": str,
+    "finished": str,
+    "seconds": {"total": float | int},
+    "versions": dict,
+    "devices": [str, ...],
+    "commit": str,
+}
+OF_DATA = {"dataset_sha256": str, "dataset_mean_return": float | int, "transitions": int}
 
 
 @dataclass(frozen=True)
@@ -89,8 +114,10 @@ def set_aside(directory: Path, kind: str) -> Path:
     return aside
 
 
-def save(run: Run, directory: Path, command: str) -> None:
+def save(run: Run, directory: Path, command: str, overrides: Sequence[str] = ()) -> None:
     """Write the run's result directory and delete its checkpoints.
+
+    `overrides` are the NAME=VALUE changes of the agent's settings that were made by hand.
 
     An older result of that name is replaced once the new one is whole: at no moment is there none. The caller holds
     the directory's lock.
@@ -103,7 +130,9 @@ def save(run: Run, directory: Path, command: str) -> None:
         "task": run.task.name,
         "agent": provenance.agent_name(run.agent),
         "agent_config": provenance.agent_fields(run.agent),
+        "overrides": list(overrides),
         "preparation": dataclasses.asdict(run.preparation),
+        "protocol": _protocol(run),
         "source": run.dataset.source if run.dataset else NO_SOURCE,
         "seeds": list(run.seeds),
         "plan": dataclasses.asdict(run.plan),
@@ -197,12 +226,23 @@ def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
         if fault := seals.fault({name: written.get(name, "") for name in FILES}, now):
             raise ValueError(fault)
         config, made_by = json.loads(contents["config.json"]), json.loads(contents["provenance.json"])
-        curves = pd.read_csv(io.BytesIO(contents["curves.csv"]), dtype=dict.fromkeys(MEASURED, float))
+        _check("config.json", config, CONFIG)
+        _check("provenance.json", made_by, PROVENANCE)
+        find(config["task"])
+        if made_by["source"] != config["source"]:
+            raise ValueError(f"its data is {config['source']} and {made_by['source']}")
+        if config["source"] != NO_SOURCE:
+            _check("provenance.json", made_by, OF_DATA)
+        kinds = dict.fromkeys(MEASURED, float) | dict.fromkeys(COUNTED, int)
+        curves = pd.read_csv(io.BytesIO(contents["curves.csv"]), dtype=kinds)
+        _ = curves[LEADING]
         last = curves.groupby("seed", sort=False).last()
         ended = last["env_steps"] if config["plan"]["env_steps"] else last["updates"]
         goal = config["plan"]["env_steps"] or config["plan"]["updates"]
-        finished = list(last.index) == config["seeds"] and (ended >= goal).all()
-        _ = made_by["dataset_sha256"], made_by["dataset_mean_return"]
+        together = curves.groupby(["updates", "env_steps"])["seed"].nunique() == len(config["seeds"])
+        finished = list(last.index) == config["seeds"] and together.all() and (ended >= goal).all()
+    except UnknownNameError as error:
+        raise MoorlError(f"{directory}: {error}") from None
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise MoorlError(f"{directory}: the result is damaged ({error}); delete it and run it again") from error
     if not finished:
@@ -210,10 +250,11 @@ def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
     return Result(directory, config, made_by, curves, written)
 
 
-def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
+def load_states(result: Result, trust: bool = False) -> tuple[Agent, Normalizer, State]:
     """Return the agent of the last phase, its observation normalizer and the final states of all seeds.
 
-    Raises MoorlError where the checkpoint is missing or is not the result's, to the last bit.
+    The code of a user's own agent, of whatever file the result names, is run only where the caller trusts it; else
+    raises MoorlError, as it does where the checkpoint is missing or is not the result's, to the last bit.
     """
     checkpoint = (_sealed(result.directory)[0] / CHECKPOINT).absolute()
     if not checkpoint.is_dir():
@@ -225,7 +266,7 @@ def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
     if fault := seals.fault(written, now):
         raise MoorlError(f"{result.directory}: the checkpoint is not this result's ({fault}); run it again for one")
     plan = result.plan
-    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"])
+    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"], trust)
     phases = rebuilt.phases(plan.updates, plan.env_steps)
     agent, states = final_state(phases, result.task, len(result.config["seeds"]))
     target = _tree(states, Normalizer.identity(result.task.observation_shape))
@@ -235,6 +276,31 @@ def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
     except (ValueError, OSError) as error:
         raise MoorlError(f"{result.directory}/{CHECKPOINT} cannot be read: {error}") from error
     return agent, Normalizer(np.asarray(tree["mean"]), np.asarray(tree["std"])), tree["states"]
+
+
+def _protocol(run: Run) -> str:
+    """Return the protocol that a run followed."""
+    if not run.plan.env_steps:
+        return "offline"
+    # The online learner alone, beside subroutines, is given their updates and passes over them.
+    alone = bool(run.plan.updates) and not run.task.datasets
+    if alone or isinstance(run.agent, Subroutine):
+        return "subroutine"
+    return "offline-to-online" if run.plan.updates else "online"
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Raise ValueError where a part of a file is missing or not of its kind: a type, or what a list or dict holds."""
+    if isinstance(kind, dict):
+        _check(name, value, dict)
+        for part, of in kind.items():
+            _check(f"{name}: {part}", value.get(part), of)
+    elif isinstance(kind, list):
+        _check(name, value or None if ... in kind else value, list)
+        for part in value:
+            _check(f"each of {name}", part, kind[0])
+    elif not isinstance(value, kind):
+        raise ValueError(f"{name} is {'missing' if value is None else repr(value)[:40]}")
 
 
 def _tree(states: State, normalizer: Normalizer) -> dict[str, Any]:

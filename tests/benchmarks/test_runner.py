@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,19 +15,23 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import benchmarks.cells
 from benchmarks import __main__ as main
 from benchmarks import launchers, runner, tables
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.cells import Cell, able, plan
 from benchmarks.runner import Job, attempt, collect, sweep
 from moorl_jax import cli
+from moorl_jax.agents import AGENTS, OPT, TD3BC, TuneIQL
 from moorl_jax.cli import _seeds
-from moorl_jax.data import hdf5, load, recipe, sources
+from moorl_jax.data import Preparation, hdf5, load, recipe, sources
 from moorl_jax.engine import provenance, results, seals
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
+from moorl_jax.replay import Mixed
+from moorl_jax.settings import Settings
 from moorl_jax.tasks import expand, find
 
 NOTES = {"metadata/version": str(recipe.VERSIONS["locomotion"])}
@@ -312,11 +317,29 @@ def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows
     assert after.provenance["dataset_sha256"] == changed.fingerprint() != before.provenance["dataset_sha256"]
 
 
-def test_a_new_setting_renames_no_cell(cells, monkeypatch):
-    fields, name = provenance.agent_fields, cells[0].name
-    assert dataclasses.replace(cells[0], overrides=("learning_rate=0.5",)).name != name
-    monkeypatch.setattr(provenance, "agent_fields", lambda agent: fields(agent) | {"added_later": 1})
-    assert dataclasses.replace(cells[0]).name == name
+LATER = {kind: type(kind.__name__, (kind,), {"__annotations__": {"later": int}, "later": 1}) for kind in (TD3BC, Mixed)}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda td3_bc, _: td3_bc(alpha=1.0),
+        lambda td3_bc, _: OPT(backbone=td3_bc(alpha=1.0)),
+        lambda td3_bc, mixed: TuneIQL(learner=OPT(backbone=td3_bc(alpha=1.0), replay=mixed(0.25))),
+    ],
+)
+def test_a_later_setting_renames_no_cell(made, hopper, monkeypatch):
+    """Neither one of the agent's own nor one of an agent or a sampling rule within it; a changed one does."""
+
+    def name(agent):
+        monkeypatch.setattr(benchmarks.cells, "settings", lambda *_: Settings(agent, Preparation()))
+        return Cell(hopper, "opt", "recipe", (0,), TINY, "offline-to-online").name
+
+    before = name(made(TD3BC, Mixed))
+    td3_bc, mixed = LATER[TD3BC], LATER[Mixed]
+    monkeypatch.setitem(AGENTS, "td3_bc", td3_bc)
+    assert name(made(td3_bc, mixed)) == before
+    assert name(made(functools.partial(td3_bc, later=2), functools.partial(mixed, later=2))) != before
 
 
 def test_a_cell_of_other_defaults_is_run_again(cells, run_sweep, tmp_path, capsys):
@@ -335,6 +358,19 @@ def test_the_recorded_command_names_the_same_seeds(hopper):
         words = Cell(hopper, "iql", "recipe", seeds, TINY, "offline").command.split()
         given = _seeds(words[words.index("--seeds") + 1])
         assert tuple(range(given) if isinstance(given, int) else given) == seeds
+
+
+def test_the_recorded_command_is_quoted(hopper, tmp_path):
+    """As a shell takes it apart again, an agent's file may lie in a folder of any name."""
+    file = tmp_path / "my agents; it's (one)/mine.py"
+    file.parent.mkdir()
+    file.write_text("from moorl_jax.agents import OPT\n\n\nclass Mine(OPT):\n    pass\n", encoding="utf-8")
+    changes = ("replay=Mixed(0.25)", "kappa_rule='density'")
+    cell = Cell(hopper, f"{file}:Mine", "recipe", (0,), TINY, "offline-to-online", changes)
+    words = shlex.split(cell.command)
+    given = [(words[place - 1], word) for place, word in enumerate(words)]
+    assert ("--agent", f"{file}:Mine") in given
+    assert [word for option, word in given if option == "--set"] == list(changes)
 
 
 def test_users_agents_differ_by_file_and_by_content(hopper, tmp_path):
@@ -397,6 +433,13 @@ class TestCommand:
 
     def test_an_agent_named_twice_runs_once(self, bench):
         assert "1 cells, 1 to run" in " ".join(bench("--agents", "bc,bc", "--dry-run").output.split())
+
+    def test_of_finished_results_those_that_cannot_be_read_are_named(self, bench, hopper, tmp_path):
+        (cell,) = plan((hopper,), ["bc"], "embedded", None, 1, BUDGETS["quick"], "offline")
+        (tmp_path / "cells" / cell.name).mkdir(parents=True)
+        result = bench("--finished")
+        assert result.exit_code == 1
+        assert "left out: hopper-medium-v2 bc: " in result.stderr
 
     def test_a_failed_cell_fails_the_command(self, bench, monkeypatch):
         monkeypatch.setattr(runner, "train", lambda *_, **__: 1 / 0)

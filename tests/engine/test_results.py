@@ -12,11 +12,12 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import IQL, PEX
+from moorl_jax.agents import IQL, PEX, SAC, TuneIQL
 from moorl_jax.data import Preparation
 from moorl_jax.engine import results, seals
 from moorl_jax.engine.training import evaluate, train
 from moorl_jax.errors import MoorlError, UnsealedError
+from moorl_jax.tasks import find
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,75 @@ def test_saving_again_replaces(saved, run):
     results.save(run, saved, "another command")
     assert results.read(saved).config["command"] == "another command"
     assert [path.name for path in saved.parent.iterdir()] == ["cell"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "task", "updates", "env_steps", "protocol"),
+    [
+        (IQL(), "hopper-medium-v2", 10, 0, "offline"),
+        (IQL(), "hopper-medium-v2", 10, 10, "offline-to-online"),
+        (SAC(), "hopper-medium-v2", 0, 10, "online"),
+        (TuneIQL(), "hopper-medium-v2", 10, 10, "subroutine"),
+        (SAC(), "hopper", 10, 10, "subroutine"),  # the learner alone, beside subroutines
+        (SAC(), "hopper", 0, 10, "online"),
+    ],
+)
+def test_a_result_says_its_protocol(run, tmp_path, agent, task, updates, env_steps, protocol):
+    plan = dataclasses.replace(run.plan, updates=updates, env_steps=env_steps)
+    run = dataclasses.replace(run, agent=agent, task=find(task), plan=plan)
+    results.save(run, tmp_path / "cell", "x", ["alpha=1.0"])
+    config = json.loads((tmp_path / "cell/config.json").read_text(encoding="utf-8"))
+    assert config["protocol"] == protocol
+    assert config["overrides"] == ["alpha=1.0"]
+
+
+TRAP = """
+from pathlib import Path
+
+from moorl_jax.agents import IQL
+
+Path(__file__).with_name("it-ran").touch()
+
+
+class Mine(IQL):
+    pass
+"""
+
+
+@pytest.mark.parametrize("place", ["outside", "within"])
+def test_a_users_agent_is_run_only_where_it_is_trusted(saved, run, tmp_path, place):
+    """Be it the result's agent, or one within it."""
+    (tmp_path / "mine.py").write_text(TRAP, encoding="utf-8")
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    if place == "outside":
+        config["agent"] = f"{tmp_path}/mine.py:Mine"
+    else:
+        config["agent_config"]["hidden"] = {"agent": f"{tmp_path}/mine.py:Mine"}
+    (saved / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    seals.seal(saved)
+    with pytest.raises(MoorlError, match=r"mine\.py:Mine' is code .*--trust"):
+        results.load_states(results.read(saved))
+    assert not (tmp_path / "it-ran").exists()
+    if place == "outside":
+        agent, _, _ = results.load_states(results.read(saved), trust=True)
+        assert type(agent).__name__ == "Mine"
+        assert (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"agent": "iql_of_tomorrow"}, "unknown agent"),
+        ({"agent_config": {"of_tomorrow": 1}}, "other settings in this version"),
+        ({"agent": "rlpd", "agent_config": {"sampling": {"sampling": "jax"}}}, "other settings in this version"),
+    ],
+)
+def test_an_agent_of_another_version_is_named(saved, written, said):
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    (saved / "config.json").write_text(json.dumps(config | written), encoding="utf-8")
+    seals.seal(saved)
+    with pytest.raises(MoorlError, match=said):
+        results.load_states(results.read(saved))
 
 
 def test_an_interrupted_save_leaves_no_result(run, tmp_path, monkeypatch):

@@ -142,3 +142,10 @@ def test_a_users_agent_gets_its_defaults_and_the_data_as_it_is(tmp_path):
     chosen = settings(f"{file}:Mine", HOPPER, 10, 0)
     assert chosen.agent.learning_rate == 0.5
     assert chosen.preparation == Preparation()
+
+
+@pytest.mark.parametrize("name", ["\udcc3\udca4.py:Mine", "two\nlines.py:Mine"])
+def test_a_users_agent_whose_name_no_table_could_hold_is_refused(name):
+    """The first is what Python makes of ä.py under an ASCII locale."""
+    with pytest.raises(MoorlError, match="its name cannot be printed"):
+        settings(name, find("hopper-medium-v2"), 10, 0)
