@@ -20,7 +20,8 @@ LAUNCHER ?=
 GPUS ?=
 DRY_RUN ?=
 FINISHED ?=
-WHERE = $(if $(FINISHED),--finished) $(if $(PARALLEL),--parallel $(PARALLEL)) $(if $(LAUNCHER),--launcher '$(LAUNCHER)') $(if $(GPUS),--gpus $(GPUS)) $(if $(DRY_RUN),--dry-run)
+RESUME_ANYWAY ?=
+WHERE = $(if $(FINISHED),--finished) $(if $(RESUME_ANYWAY),--resume-anyway) $(if $(PARALLEL),--parallel $(PARALLEL)) $(if $(LAUNCHER),--launcher '$(LAUNCHER)') $(if $(GPUS),--gpus $(GPUS)) $(if $(DRY_RUN),--dry-run)
 # Behaviour policies that recipes roll out; a folder shared/data beside the clone is found by itself.
 POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
@@ -43,10 +44,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,robotics,metaworld,pixels]'
 	touch $@
 
-bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME= PARALLEL= LAUNCHER= GPUS= FINISHED=1 DRY_RUN=1
+bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
 	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)') $(WHERE)
 
-study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= PARALLEL= LAUNCHER= GPUS= FINISHED=1 DRY_RUN=1
+study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
 	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(AGENTS),--agents '$(AGENTS)') $(if $(SEEDS),--seeds $(SEEDS)) $(WHERE)
 
 tables: $(READY)  ## print a paper's tables, its figures beside ours, and write them: PAPER=opt|moorl|corl|vd4rl

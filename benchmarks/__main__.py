@@ -14,6 +14,7 @@ from benchmarks.launchers import (
     GpusOption,
     LauncherOption,
     ParallelOption,
+    ResumeAnywayOption,
     check_choice,
     outcomes_of,
 )
@@ -73,6 +74,7 @@ def bench(
     gpus: GpusOption = 0.0,
     dry_run: DryRunOption = False,
     as_finished: FinishedOption = False,
+    resume_anyway: ResumeAnywayOption = False,
     name: Annotated[
         str | None,
         typer.Option(help="Directory of table and picture below --results; by task and budget by default."),
@@ -105,7 +107,9 @@ def bench(
         check_choice(launcher, parallel, gpus)
         forecast.show(cells, results / "cells", policies, parallel, console)
         return
-    outcomes = outcomes_of(cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished)
+    outcomes = outcomes_of(
+        cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished, resume_anyway
+    )
     place = task.replace(",", "+")
     place += (f"-{protocol}" if protocol else "") + ("" if whole == "quick" else f"-{whole}")
     directory = results / (name or place)

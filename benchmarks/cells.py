@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budgets import Budget
-from moorl_jax.agents import AGENTS, Subroutine
+from moorl_jax.agents import AGENTS, Agent, Subroutine
 from moorl_jax.agents.overrides import override
 from moorl_jax.config import require_bounds
 from moorl_jax.data import choose
@@ -20,6 +20,7 @@ from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import Plan, which_seeds
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Phase
+from moorl_jax.replay import Sampling
 from moorl_jax.settings import Settings, settings, suits
 from moorl_jax.tasks import Task
 
@@ -72,7 +73,11 @@ class Cell:
     @property
     def written(self) -> dict[str, Any]:
         """The settings as a result holds them."""
-        return _written(self.settings)
+        fields = {
+            "agent_config": provenance.agent_fields(self.settings.agent),
+            "preparation": dataclasses.asdict(self.settings.preparation),
+        }
+        return json.loads(json.dumps(fields))
 
     @property
     def name(self) -> str:
@@ -81,11 +86,13 @@ class Cell:
         Settings count where they are not the defaults, so that a new setting with a default renames no cell; whether a
         cell's defaults are still today's is seen when it is found (`_finished`).
         """
+        written = self.written
         file, own, _ = self.agent.rpartition(":")
         identity = {
             "agent": self.agent,
             "code": hashlib.sha256(Path(file).read_bytes()).hexdigest() if own else None,  # a user's, still changing
-            **_chosen(self.written, _written(Settings(type(self.settings.agent)(), Preparation()))),
+            "agent_config": _chosen(self.settings.agent, written["agent_config"]),
+            "preparation": _chosen(self.settings.preparation, written["preparation"]),
             "seeds": self.seeds,
             "spend": self.spend,
             "intervals": self.intervals,
@@ -99,17 +106,17 @@ class Cell:
     @property
     def command(self) -> str:
         """The command that runs this cell again."""
-        seeds = ",".join(map(str, self.seeds)) + "," * (len(self.seeds) == 1)
         (updates, env_steps), (every, every_steps) = self.spend, self.intervals
-        source = "" if self.source == results.NO_SOURCE else f" --source {self.source}"
-        offline = f" --updates {updates}" + (f" --evaluate-every {every}" if updates else "")
-        online = f" --env-steps {env_steps} --evaluate-every-steps {every_steps}" if env_steps else ""
-        changes = "".join(f" --set {shlex.quote(change)}" for change in self.overrides)
-        fewer = f" --episodes {self.episodes}" if self.episodes < self.task.evaluation_episodes else ""
-        return (
-            f"moorl-jax train --agent {self.agent} --task {self.task.name}{source} --seeds {seeds}{offline}{online}"
-            f"{fewer}{changes}"
-        )
+        seeds = ",".join(map(str, self.seeds)) + "," * (len(self.seeds) == 1)
+        words = ["moorl-jax", "train", "--agent", self.agent, "--task", self.task.name]
+        words += ["--source", self.source] if self.source != results.NO_SOURCE else []
+        words += ["--seeds", seeds, "--updates", str(updates)]
+        words += ["--evaluate-every", str(every)] if updates else []
+        words += ["--env-steps", str(env_steps), "--evaluate-every-steps", str(every_steps)] if env_steps else []
+        words += ["--episodes", str(self.episodes)] if self.episodes < self.task.evaluation_episodes else []
+        for change in self.overrides:
+            words += ["--set", change]
+        return shlex.join(words)
 
 
 def plan(
@@ -166,18 +173,13 @@ def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:
     return cell
 
 
-def _written(settings: Settings) -> dict[str, Any]:
-    """Return settings as a result's config.json holds them."""
-    fields = {
-        "agent_config": provenance.agent_fields(settings.agent),
-        "preparation": dataclasses.asdict(settings.preparation),
-    }
-    return json.loads(json.dumps(fields))
-
-
-def _chosen(written: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return of each part what differs from the defaults."""
-    return {
-        part: {name: value for name, value in fields.items() if value != defaults[part][name]}
-        for part, fields in written.items()
-    }
+def _chosen(part: Agent | Sampling | Preparation, written: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a part of the settings, as `written`, is not its class's default; of parts within likewise."""
+    chosen = dict(written)
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if value == field.default:
+            del chosen[field.name]
+        elif isinstance(value, Agent | Sampling):
+            chosen[field.name] = _chosen(value, written[field.name])
+    return chosen

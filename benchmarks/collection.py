@@ -1,44 +1,40 @@
 """Finished results, wherever they lie, as one table of runs."""
 
-import itertools
-import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from moorl_jax.agents import Subroutine, find_agent
 from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError
 
-UNFINISHED = (".partial", ".running")  #: how directories end whose training goes on, or was killed
 BUDGET = ["protocol", "updates", "env_steps"]  #: what runs that are compared have in common
 
 
 def find_results(places: list[Path]) -> list[Result]:
     """Return the finished results in directories and all below them, in the order of their names.
 
-    What is damaged or unfinished is passed over. Raises MoorlError for a directory that is not there.
+    What is unfinished is passed over; what cannot be read is left out, and a line says so. Raises MoorlError for a
+    directory that is not there.
     """
     found: dict[Path, Result] = {}
     for place in places:
         if not place.is_dir():
             raise MoorlError(f"{place}: there is no such directory of results")
-        for config in sorted(place.rglob(results.FILES[0])):
-            if config.parent.suffix in UNFINISHED:
-                continue
+        for directory in results.below(place):
             try:
-                found[config.parent] = results.read(config.parent)
-            except MoorlError:
-                continue
+                found[directory] = results.read(directory)
+            except MoorlError as error:
+                print("left out:", " ".join(str(error).split()), file=sys.stderr)
     return list(found.values())
 
 
 def runs(found: list[Result]) -> pd.DataFrame:
     """Return a row per run, that is per seed of each result.
 
-    `agent` carries in brackets what of its settings was changed by hand; `learned_offline` tells whether it spent its
+    `agent` carries in brackets what of its settings was `changed` by hand; `learned_offline` tells whether it spent its
     `updates`, over which some pass. `before`, `last` and `best` are normalized scores: at the end of the offline phase,
     at the last evaluation, NaN where that is what a run ended in, and the best one.
     """
@@ -53,7 +49,8 @@ def runs(found: list[Result]) -> pd.DataFrame:
                     "result": number,
                     "task": result.config["task"],
                     "agent": label(result),
-                    "protocol": protocol_of(result),
+                    "changed": len(result.config["overrides"]) > 0,
+                    "protocol": result.config["protocol"],
                     "source": result.config["source"],
                     "images": result.task.pixels,
                     "updates": result.plan.updates,
@@ -78,23 +75,11 @@ def one_each(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["result"].isin(chosen)]
 
 
-def protocol_of(result: Result) -> str:
-    """Return the protocol that a result followed."""
-    plan = result.plan
-    if not plan.env_steps:
-        return "offline"
-    # The online learner alone, beside subroutines, is given their updates and passes over them.
-    alone = bool(plan.updates) and not result.task.datasets
-    if alone or issubclass(find_agent(result.config["agent"]), Subroutine):
-        return "subroutine"
-    return "offline-to-online" if plan.updates else "online"
-
-
 def label(result: Result) -> str:
-    """Return the agent's name, with the settings that were changed by hand."""
-    words = shlex.split(result.config["command"])
-    changes = [word for before, word in itertools.pairwise(words) if before == "--set"]
-    return result.config["agent"] + (f" ({', '.join(changes)})" if changes else "")
+    """Return the agent's name, with the settings that were changed by hand, as any picture and file can hold it."""
+    changes = ", ".join(result.config["overrides"])
+    name = result.config["agent"] + (f" ({changes})" if changes else "")
+    return name.encode(errors="replace").decode()
 
 
 def scores(table: pd.DataFrame, column: str = "last") -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cells import Cell
-from benchmarks.collection import find_results, label
+from benchmarks.collection import find_results
 from benchmarks.tables import DASH
 from moorl_jax.cores import usable_cores
 from moorl_jax.data import plans
@@ -46,7 +46,7 @@ def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: st
     """Return what each cell would cost on so many devices of a kind (`cpu cpu`), by results finished on such ones."""
     before = find_results([directory]) if directory.is_dir() else []
     # What was run with settings changed by hand may be far slower or faster.
-    plain = [result for result in before if label(result) == result.config["agent"]]
+    plain = [result for result in before if not result.config["overrides"]]
     measured = [result for result in plain if kind in result.provenance["devices"]]
     known = {(r.config["task"], r.config["source"]): r.provenance.get("transitions") for r in before}
     forecasts = []

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +39,10 @@ DryRunOption = Annotated[
 FinishedOption = Annotated[
     bool, typer.Option("--finished", help="Train nothing: show what has finished, here or in the clone's results.")
 ]
+ResumeAnywayOption = Annotated[
+    bool,
+    typer.Option("--resume-anyway", help="Go on from checkpoints of other code or packages; the results say so."),
+]
 
 
 def outcomes_of(
@@ -49,12 +54,17 @@ def outcomes_of(
     parallel: int,
     gpus: float,
     as_finished: bool,
+    resume_anyway: bool,
 ) -> list[Outcome]:
     """Return what became of the cells: run where the launcher takes them, or what has finished as it is."""
     if as_finished:
-        return collect(cells, directory)
+        outcomes = collect(cells, directory)
+        for outcome in outcomes:
+            if outcome.fault:
+                print(f"left out: {outcome.cell.task.name} {outcome.cell.label}: {outcome.fault}", file=sys.stderr)
+        return outcomes
     with Display(console) as display, launching(launcher, parallel, gpus, display) as where:
-        return sweep(cells, directory, policies, display, where)
+        return sweep(cells, directory, policies, display, where, resume_anyway)
 
 
 def check_choice(name: str, parallel: int, gpus: float) -> None:

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
+plt.rcParams["text.parse_math"] = False  # the name of an agent's file may hold dollars
 OFFLINE_SHARE = 0.5  #: width of the offline phase in a picture of both, in widths of the online phase
 DATA_MEAN = "dataset mean"  #: what its line is called
 

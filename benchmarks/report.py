@@ -68,7 +68,7 @@ def render(results: Path) -> str:
     """Return the page of the results below a directory; raise MoorlError where there are none."""
     found = find_results([results / "cells"])
     every_run = runs(found)
-    table = every_run[~every_run["agent"].str.contains("(", regex=False)] if len(every_run) else every_run
+    table = every_run[~every_run["changed"]] if len(every_run) else every_run
     if table.empty:
         raise MoorlError(f"{results}: no cell has finished there yet; `make bench` runs some")
     table = one_each(table)
@@ -183,7 +183,8 @@ def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Resul
 def _facts(result: Result) -> dict[str, str]:
     """Return what a result was made by, the command first."""
     made = result.provenance
-    precision = f", products in {made['matmul_precision']}" if "matmul_precision" in made else ""  # not told before
+    told = made.get("backend", made)  # before there was a backend, of it the precision at most
+    precision = f", products in {told['matmul_precision']}" if "matmul_precision" in told else ""
     data = DASH if made["source"] == NO_SOURCE else f"{made['source']}, sha256 {made['dataset_sha256'][:16]}…"
     # Which directory that was is of no use elsewhere.
     data += ", made from the policies in MOORL_POLICIES where its recipe takes any" * (made["source"] == "recipe")
@@ -222,7 +223,7 @@ def report(
 ) -> None:
     """Write all finished results as one self-contained HTML page."""
     page = page or results / "report.html"
-    page.write_text(render(results), encoding="utf-8")
+    page.write_text(render(results), encoding="utf-8", errors="replace")
     terminal().print(f"written: {page}, {page.stat().st_size / 1e6:.1f} MB", highlight=False)
 
 

@@ -5,6 +5,7 @@ import shutil
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,8 @@ from moorl_jax.data.sources import at_hand
 from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.training import Report, train
-from moorl_jax.errors import MoorlError, OtherTrainingError, of_the_machine
+from moorl_jax.errors import BusyError, CheckpointsError, MoorlError, UnsealedError, of_the_machine
+from moorl_jax.locks import held
 from moorl_jax.progress import Display
 from moorl_jax.tasks import find
 
@@ -44,6 +46,7 @@ class Job:
     directory: Path  #: where its result is to lie
     policies: Path | None  #: of recipes
     label: str  #: what it is called while it runs
+    resume_anyway: bool  #: go on from checkpoints of other code
 
 
 class Launcher(Protocol):
@@ -69,12 +72,18 @@ class InTurn:
 
 
 def sweep(
-    cells: list[Cell], directory: Path, policies: Path | None, display: Display, launcher: Launcher | None = None
+    cells: list[Cell],
+    directory: Path,
+    policies: Path | None,
+    display: Display,
+    launcher: Launcher | None = None,
+    resume_anyway: bool = False,
 ) -> list[Outcome]:
     """Run every cell that is not finished yet and return what became of each, in order.
 
-    A cell that fails is named and the sweep goes on; a killed sweep loses at most the cells it was in. Data that cannot
-    be had is asked for once, and named once for all agents of its task. Without a launcher cells run in turn, here.
+    A cell that fails is named and the sweep goes on; a killed sweep loses at most the cells it was in; one that
+    another sweep runs is waited for. Data that cannot be had is asked for once, and named once for all agents of its
+    task. Without a launcher cells run in turn, here.
     """
 
     @functools.lru_cache(maxsize=1)  # cells of a task follow one another
@@ -93,17 +102,26 @@ def sweep(
     launcher = launcher or InTurn(display)
     progress = display.sweep(len(cells))
     without: dict[tuple[str, str], str] = {}
-    kept: dict[int, Result] = {}
+    known: dict[int, Outcome] = {}
     running: dict[int, Future[str]] = {}
     for number, cell in enumerate(cells):
         label = f"[{number + 1}/{len(cells)}] {cell.task.name} {cell.label}"
         needed = (cell.task.name, cell.source)
-        job = Job(cell, directory / cell.name, policies, label)
+        job = Job(cell, directory / cell.name, policies, label, resume_anyway)
         try:
-            if result := _finished(cell, job.directory, data, display):
-                kept[number] = result
+            if result := _finished(cell, job.directory, functools.partial(data, *needed)):
+                with suppress(BusyError), held(job.directory):  # a run that was killed as it ended left them
+                    shutil.rmtree(results.running(job.directory), ignore_errors=True)
+                known[number] = Outcome(cell, result)
                 progress(f"{label}: finished before, kept")
                 continue
+        except UnsealedError as error:
+            known[number] = Outcome(cell, None, str(error))
+            progress(f"{label}: failed: {error}")
+            continue
+        except MoorlError as error:
+            display.say(f"{cell.task.name} {cell.label}: running again, {error}")
+        try:
             if needed in without:
                 progress("")
                 continue
@@ -115,8 +133,8 @@ def sweep(
         running[number].add_done_callback(functools.partial(said, label))
     outcomes = []
     for number, cell in enumerate(cells):
-        if number in kept:
-            outcomes.append(Outcome(cell, kept[number]))
+        if number in known:
+            outcomes.append(known[number])
         elif number in running:
             fault = running[number].result()
             outcomes.append(Outcome(cell, None if fault else results.read(directory / cell.name), fault))
@@ -154,12 +172,15 @@ def attempt(job: Job, dataset: Dataset | None, report: Callable[[Report], None],
 
 
 def _run(job: Job, dataset: Dataset | None, report: Callable[[Report], None], warn: Callable[[str], None]) -> None:
-    """Train a cell and write its result.
+    """Train a cell and write its result, unless it has finished since the sweep saw it.
 
-    It goes on from its last checkpoint, but where that was written by other code, with other packages or on another
-    kind of device. Raises MoorlError where another process is at it.
+    A cell that another process trains is waited for: this one may go on from where that one was killed. Checkpoints
+    that it cannot go on from, of other code say, are set aside.
     """
-    with results.claimed(job.directory):
+    with held(job.directory, lambda: warn(f"{job.label}: another process trains it, waiting for that")):
+        with suppress(MoorlError):  # the sweep has said why it is run again
+            if _finished(job.cell, job.directory, lambda: dataset):
+                return
         _train(job, dataset, report, warn)
 
 
@@ -179,32 +200,31 @@ def _train(job: Job, dataset: Dataset | None, report: Callable[[Report], None], 
         dataset=dataset,
         preparation=cell.settings.preparation,
         checkpoints=results.running(job.directory),
+        resume_anyway=job.resume_anyway,
         report=report,
         warn=warn,
     )
     try:
         training = start()
-    except OtherTrainingError as error:
-        warn(f"{job.label}: begun anew, its checkpoints differ in {error.different}")
-        shutil.rmtree(results.running(job.directory))
+    except CheckpointsError as error:
+        aside = results.set_aside(job.directory, error.kind)
+        warn(f"{job.label}: begun anew, what was there {error.fault}; kept as {aside}")
         training = start()
-    results.save(training, job.directory, cell.command)
+    results.save(training, job.directory, cell.command, cell.overrides)
 
 
-def _finished(cell: Cell, directory: Path, data: Callable[[str, str], Dataset], display: Display) -> Result | None:
-    """Return the cell's result if it is whole and of the data at hand; otherwise say why it is run again."""
+def _finished(cell: Cell, directory: Path, data: Callable[[], Dataset | None]) -> Result | None:
+    """Return the cell's result, None if it was never run here; raise MoorlError saying why it must be run again.
+
+    That is where it is not whole, not of today's settings or not of the data at hand, which `data` returns.
+    """
     if not (directory / results.CHECKPOINT).exists():
-        return None  # never run here: a clone carries curves, not states
-    try:
-        result = _as_planned(cell, directory)
-        if cell.source != results.NO_SOURCE and at_hand(cell.task, cell.source):
-            made_from, now = result.provenance["dataset_sha256"], data(cell.task.name, cell.source).fingerprint
-            if made_from != now:
-                raise MoorlError(f"its data was {made_from[:8]}…, the data here is {now[:8]}…")
-    except MoorlError as error:
-        display.say(f"{cell.task.name} {cell.label}: running again, {error}")
-        return None
-    shutil.rmtree(results.running(directory), ignore_errors=True)  # of a run that was killed as it ended
+        return None  # a clone carries curves, not states
+    result = _as_planned(cell, directory)
+    if cell.source != results.NO_SOURCE and at_hand(cell.task, cell.source) and (here := data()):
+        made_from = result.provenance["dataset_sha256"]
+        if made_from != here.fingerprint:
+            raise MoorlError(f"its data was {made_from[:8]}…, the data here is {here.fingerprint[:8]}…")
     return result
 
 

@@ -20,12 +20,13 @@ from moorl_jax.agents.overrides import override
 from moorl_jax.data import Dataset, Rows, sources
 from moorl_jax.data.rows import suspicions
 from moorl_jax.divergence import OverSeeds
-from moorl_jax.engine import provenance, results
+from moorl_jax.engine import provenance, results, seals
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import evaluate, train, which_seeds
-from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, of_the_machine
+from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, UnsealedError, of_the_machine
+from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
 
@@ -224,6 +225,12 @@ def train_command(
     ] = 60.0,
     out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
+    resume_anyway: Annotated[
+        bool,
+        typer.Option(
+            "--resume-anyway", help="Go on from checkpoints of other code or packages; the result's provenance says so."
+        ),
+    ] = False,
 ) -> None:
     """Train one agent on one task and write a result directory.
 
@@ -232,15 +239,15 @@ def train_command(
     """
     chosen = find(task).require()
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
-    if directory.exists() and not overwrite:
-        raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
     use_all_cores()
     chosen_seeds = which_seeds(_seeds(seeds))
     setting = families.settings(agent, chosen, updates, env_steps)
     trained = override(setting.agent, overrides or [])
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
     dataset = None
-    with Display(console) as display, results.claimed(directory):
+    with Display(console) as display, held(directory):
+        if directory.exists() and not overwrite:
+            raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
         if needs_data(recipe(trained, updates, env_steps)):
             source = sources.choose(chosen, source, policies)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
@@ -257,10 +264,11 @@ def train_command(
             preparation=setting.preparation,
             checkpoints=results.running(directory),
             checkpoint_seconds=checkpoint_seconds,
+            resume_anyway=resume_anyway,
             report=display.training(f"{chosen.name} {agent}"),
             warn=display.warn,
         )
-        results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]))
+        results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]), overrides or [])
     result = results.read(directory)
     data = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]
@@ -277,12 +285,15 @@ def eval_command(
         int | None, typer.Option(min=1, help="Episodes per seed; 100 by default, of images 10.")
     ] = None,
     round_: Annotated[int, typer.Option("--round", help="Another number, other starts.")] = 1_000_000,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the code of an agent of one's own, from the file the result names.")
+    ] = False,
 ) -> None:
     """Evaluate the final policies of a result again."""
     use_all_cores()
     result = results.read(directory)
     episodes = episodes or (10 if result.task.pixels else 100)  # each is a simulator, and a renderer takes memory
-    agent, normalizer, states = results.load_states(result)
+    agent, normalizer, states = results.load_states(result, trust)
     seeds = tuple(result.config["seeds"])
     policies = jax.device_get(jax.vmap(agent.policy)(states))
     played = evaluate(agent, result.task, normalizer, policies, seeds, episodes, round_)
@@ -291,6 +302,26 @@ def eval_command(
     if (rates := played.success_rates()) is not None:
         rate = OverSeeds.of(100 * rates)
         console.print(f"success rate: {rate.told(f'{rate.mean:.1f} %')}", highlight=False)
+
+
+@app.command("seal")
+@guarded
+def seal_command(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A result, or a directory of results.")],
+) -> None:
+    """Write checksums into results that have none, as earlier versions wrote them; without, no result is read."""
+    sealed, places = 0, results.below(directory)
+    if not places:
+        raise MoorlError(f"{directory}: there is no result at or below it")
+    for place in places:
+        try:
+            results.read(place)
+        except UnsealedError:
+            seals.seal(place)
+            sealed += 1
+        except MoorlError as error:
+            console.print(f"left as it is: {error}", highlight=False, markup=False)
+    console.print(f"sealed: {sealed}", highlight=False)
 
 
 def main() -> None:

@@ -41,15 +41,19 @@ class BusyError(MoorlError):
     """Something that another process is making, and that was not to be waited for."""
 
 
-class OtherTrainingError(MoorlError):
-    """Checkpoints that another training wrote, or this one with other code or on another kind of device."""
+class CheckpointsError(MoorlError):
+    """Checkpoints that a training cannot go on from: another training's, or damaged ones.
 
-    def __init__(self, directory: Path, different: list[str]):
-        self.different = ", ".join(different)
-        super().__init__(
-            f"{directory} holds the checkpoints of another training, which differs in {self.different}; "
-            "finish that one by its own command, or delete the directory"
-        )
+    `kind` is what they are, in words that a directory can be named by.
+    """
+
+    def __init__(self, directory: Path, kind: str, fault: str, instead: str):
+        self.kind, self.fault = kind, fault
+        super().__init__(f"{directory} {fault}; {instead}")
+
+
+class UnsealedError(MoorlError):
+    """A result without checksums, which nobody can tell to be whole."""
 
 
 class UnknownNameError(MoorlError):

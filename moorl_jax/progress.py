@@ -1,5 +1,6 @@
 """Progress on a terminal: a bar while data is made or an agent trains; plain lines where there is no terminal."""
 
+import io
 import itertools
 import sys
 from collections.abc import Callable
@@ -22,7 +23,12 @@ LOG_WIDTH = 140  #: columns of tables written to a file or a pipe, which have no
 
 
 def terminal() -> Console:
-    """Return the console to print to; brackets in names are no markup."""
+    """Return the console to print to.
+
+    Brackets in names are no markup. What the terminal's encoding does not have is shown as a question mark.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, markup=False)
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from moorl_jax import cli
 from moorl_jax.data import hdf5, recipe, sources
+from tests.benchmarks.stored import store
 
 runner = CliRunner()
 
@@ -104,6 +105,7 @@ def test_data_make(call, monkeypatch):
         (["train", "--agent", "sac", "--task", "hopper-medium-v2"], "SAC learns online"),
         (["data", "make", "hopper-medium-v2", "--policies", "nowhere"], "nowhere: no such directory of policies"),
         (["eval", "nowhere"], "not a finished result: config.json is missing"),
+        (["seal", "nowhere"], "nowhere: there is no result at or below it"),
     ],
 )
 def test_a_mistake_is_one_clear_line(call, embedded, words, message):
@@ -181,3 +183,9 @@ def test_the_installed_command_answers():
     program = Path(sys.executable).with_name("moorl-jax")
     answer = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, env=os.environ).stdout
     assert all(command in answer for command in ("tasks", "data", "train", "eval"))
+
+
+def test_eval_runs_the_code_of_a_users_file_only_where_it_is_trusted(call, tmp_path):
+    result = store(tmp_path / "result", agent=f"{tmp_path}/gone.py:Mine")
+    assert "which would be run: --trust allows it" in call("eval", result).stderr
+    assert "there is no file" in call("eval", result, "--trust").stderr

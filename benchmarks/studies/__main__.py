@@ -14,6 +14,7 @@ from benchmarks.launchers import (
     GpusOption,
     LauncherOption,
     ParallelOption,
+    ResumeAnywayOption,
     check_choice,
     outcomes_of,
 )
@@ -45,6 +46,7 @@ def run(
     gpus: GpusOption = 0.0,
     dry_run: DryRunOption = False,
     as_finished: FinishedOption = False,
+    resume_anyway: ResumeAnywayOption = False,
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
 ) -> None:
     """Run a study and print its table. Finished cells are kept, unfinished ones run."""
@@ -65,7 +67,9 @@ def run(
         check_choice(launcher, parallel, gpus)
         forecast.show(cells, results / "cells", policies, parallel, console)
         return
-    outcomes = outcomes_of(cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished)
+    outcomes = outcomes_of(
+        cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished, resume_anyway
+    )
     report = subroutines.report if chosen.protocol == "subroutine" else study.report
     for section in report(chosen, outcomes, directory):
         table = Table(

@@ -65,13 +65,15 @@ _OWN = "user_agent_"  # begins the names of the modules that users' files become
 def find_agent(name: str) -> type[Agent]:
     """Return the agent's class: one of AGENTS, or `path/to/file.py:Class` for a user's own.
 
-    Raises UnknownNameError with a suggestion, MoorlError when the file or the class in it is missing, or OwnAgentError
-    when the file cannot be imported.
+    Raises UnknownNameError with a suggestion, MoorlError when the file or the class in it is missing, or the name is
+    not text that could be printed, or OwnAgentError when the file cannot be imported.
     """
     if ":" not in name:
         if name not in AGENTS:
             raise UnknownNameError("agent", name, AGENTS)
         return AGENTS[name]
+    if not name.isprintable():  # tables and pictures are to hold it, once it is trained
+        raise MoorlError(f"agent {name!a}: its name cannot be printed; where it is beyond ASCII, set PYTHONUTF8=1")
     file, _, attribute = name.rpartition(":")
     path = Path(file)
     if not path.is_file():

@@ -1,100 +1,141 @@
 """Checkpoints of a training that goes on: the last two, each whole or not there, each with its own checksums.
 
-A checkpoint directory holds `arrays/` (Orbax), `record.json` (curves so far and what is not an array), and
-`checksums.json`, written last. It is written beside its final place and renamed.
+A checkpoint directory holds `arrays/` (Orbax), `record.json` (curves so far and what is not an array), `identity.json`
+(whose it is: all that decides the training's result) and a seal, written last. It is written beside its final place
+and renamed.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
 
+from moorl_jax.engine import seals
 from moorl_jax.engine.disk import written_to
-from moorl_jax.errors import OtherTrainingError
+from moorl_jax.errors import CheckpointsError, MoorlError
 
 KEPT = 2
-IDENTITY = "identity.json"
-CHECKSUMS = "checksums.json"
+NEWER = ("code", "versions")  #: what of an identity may have become another where a training is resumed anyway
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint, read back."""
+
+    arrays: dict[str, np.ndarray]
+    record: dict[str, Any]
+    then: dict[str, Any]  #: what of its identity is another now; nothing but where a training is resumed anyway
+    now: dict[str, Any]  #: what it is now
 
 
 class Checkpoints:
-    """The checkpoints of one training, in a directory of their own."""
+    """The checkpoints of one training, in a directory of their own, made with the first of them.
 
-    def __init__(self, directory: Path, identity: dict[str, Any], warn: Callable[[str], None]):
-        """Open the directory, or make it.
+    `identity` is all that decides the training's result. With `resume_anyway` other code, or other versions of
+    packages, may have written the checkpoints that it goes on from.
+    """
 
-        `identity` is all that decides the training's result. Raises OtherTrainingError where the directory belongs to
-        another training, naming what differs.
-        """
-        self._directory, self._warn = directory.absolute(), warn
-        identity = json.loads(json.dumps(identity))  # as it will be read back
-        file = self._directory / IDENTITY
-        if not file.exists():
-            self._directory.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
-            os.replace(partial, file)
-            return
-        found = json.loads(file.read_text(encoding="utf-8"))
-        different = sorted(name for name in identity | found if identity.get(name) != found.get(name))
-        if different:
-            raise OtherTrainingError(directory, different)
+    def __init__(
+        self, directory: Path, identity: dict[str, Any], warn: Callable[[str], None], resume_anyway: bool = False
+    ):
+        self.directory, self._warn, self._resume_anyway = directory.absolute(), warn, resume_anyway
+        self._identity = json.loads(json.dumps(identity))  # as it will be read back
 
     def save(self, number: int, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
         """Write checkpoint `number` and delete all but the last two."""
-        final = self._directory / f"{number:08d}"
+        final = self.directory / f"{number:08d}"
         partial = final.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        _delete(partial)
         with written_to(partial, arrays):
-            partial.mkdir()
+            partial.mkdir(parents=True)
             # StandardCheckpointer saves in a thread and gives up on it after minutes, by a clock that may be set
             # meanwhile.
             with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
                 checkpointer.save(partial / "arrays", args=ocp.args.StandardSave(arrays))
             (partial / "record.json").write_text(json.dumps(record), encoding="utf-8")
-            (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial)), encoding="utf-8")
+            (partial / "identity.json").write_text(json.dumps(self._identity, indent=1) + "\n", encoding="utf-8")
+            seals.seal(partial)
         os.replace(partial, final)
         for old in self._numbered()[:-KEPT]:
-            shutil.rmtree(old)
+            _delete(old)
 
-    def latest(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Return arrays and record of the last checkpoint that is whole, None where there is none.
+    def latest(self) -> Checkpoint | None:
+        """Return the last checkpoint that is whole, None where there are none.
 
-        A damaged one is named to `warn` and deleted, and the one before it used.
+        Damaged ones after it are named to `warn` and deleted. Nothing is deleted where CheckpointsError is raised: none
+        is whole, or the last one is another training's, and what differs is named; nor where MoorlError is, for they
+        cannot be read just now.
         """
-        for directory in reversed(self._numbered()):
-            if fault := _fault(directory):
-                self._warn(
-                    f"{directory} is damaged ({fault}): deleted, going on from the one before it, if there is one"
-                )
-                shutil.rmtree(directory)
-                continue
-            with ocp.StandardCheckpointer() as checkpointer:
-                arrays = checkpointer.restore(directory / "arrays")
-            return arrays, json.loads((directory / "record.json").read_text(encoding="utf-8"))
+        damaged: dict[Path, str] = {}
+        try:
+            for directory in reversed(self._numbered()):
+                if fault := seals.fault(seals.sealed(directory), seals.checksums(directory)):
+                    damaged[directory] = fault
+                    continue
+                then, now = self._differences(json.loads((directory / "identity.json").read_text(encoding="utf-8")))
+                with ocp.StandardCheckpointer() as checkpointer:
+                    arrays = checkpointer.restore(directory / "arrays")
+                record = json.loads((directory / "record.json").read_text(encoding="utf-8"))
+                for one, fault in damaged.items():
+                    self._warn(f"{one} is damaged ({fault}): deleted, going on from the one before it")
+                    _delete(one)
+                return Checkpoint(arrays, record, then, now)
+        except OSError as error:
+            raise MoorlError(
+                f"{self.directory}: its checkpoints cannot be read, and are left alone: {error}"
+            ) from error
+        if damaged:
+            last, fault = next(iter(damaged.items()))
+            found = f"holds no whole checkpoint ({last.name}: {fault})"
+            raise CheckpointsError(self.directory, "damaged", found, "move it away to begin anew")
         return None
 
+    def _differences(self, identity: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what differs of a checkpoint's identity, as it was then and is now.
+
+        Raises CheckpointsError where it may not.
+        """
+        then, now = _by_field(identity), _by_field(self._identity)
+        different = sorted(field for field in then | now if then.get(field) != now.get(field))
+        # Newer code may know another field, say a setting with a default.
+        parts = {field: field.partition(".")[0] for field in different}
+        newer = all(parts[field] in NEWER or field not in then or field not in now for field in different)
+        if different and not (newer and self._resume_anyway):
+            raise CheckpointsError(
+                self.directory,
+                f"of-other-{'-'.join(dict.fromkeys(parts.values()))}",
+                f"holds the checkpoints of another training, which differs in {', '.join(different)}",
+                ("go on from them with --resume-anyway" if newer else "finish that one by its own command")
+                + ", or move the directory away to begin anew",
+            )
+        return {field: then.get(field) for field in different}, {field: now.get(field) for field in different}
+
     def _numbered(self) -> list[Path]:
-        return sorted(
-            (path for path in self._directory.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
-        )
+        if not self.directory.exists():
+            return []
+        if not self.directory.is_dir():
+            raise CheckpointsError(self.directory, "damaged", "is no directory of checkpoints", "move it away")
+        found = [path for path in self.directory.iterdir() if path.name.isdecimal()]
+        return sorted(found, key=lambda path: int(path.name))
 
 
-def _fault(directory: Path) -> str:
-    """Return what is wrong with a checkpoint's files, nothing if they are as they were written."""
-    try:
-        written = json.loads((directory / CHECKSUMS).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
-        return str(error)
-    return "" if written == _checksums(directory) else "its checksums do not match"
+def _by_field(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity whose parts are taken apart, as `plan.updates`, so that it can be said what differs."""
+    fields: dict[str, Any] = {}
+    for name, value in identity.items():
+        fields |= {f"{name}.{field}": of for field, of in value.items()} if isinstance(value, dict) else {name: value}
+    return fields
 
 
-def _checksums(directory: Path) -> dict[str, str]:
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != CHECKSUMS)
-    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def _delete(path: Path) -> None:
+    """Delete a directory, or what is in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -14,12 +14,28 @@ from typing import Any
 
 import jax
 
-from moorl_jax import replay
 from moorl_jax.agents import AGENTS, Agent, find_agent
+from moorl_jax.agents.overrides import RULES
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
 
+# JAX's settings that change numbers: its random streams, its types, how much its compiler may rearrange.
+SETTINGS = (
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_threefry_gpu_kernel_lowering",
+    "jax_random_seed_offset",
+    "jax_high_dynamic_range_gumbel",
+    "jax_enable_x64",
+    "jax_numpy_dtype_promotion",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_optimization_level",
+    "jax_exec_time_optimization_effort",
+    "jax_use_direct_linearize",
+    "jax_softmax_custom_jvp",
+)
 PACKAGES = ("moorl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "mujoco", "numpy")
 
 
@@ -54,20 +70,29 @@ def agent_fields(agent: Agent) -> dict[str, Any]:
     return fields
 
 
-def rebuild_agent(name: str, fields: dict[str, Any]) -> Agent:
-    """Make an agent again from its name and what `agent_fields` wrote, JSON in between."""
+def rebuild_agent(name: str, fields: dict[str, Any], trust: bool = False) -> Agent:
+    """Make an agent again from its name and what `agent_fields` wrote, JSON in between.
+
+    Raises MoorlError for an agent, or one within it, that is a user's own, unless the caller trusts its file: its code
+    is run; and for what another version wrote and this one does not know.
+    """
 
     def rebuilt(value: Any) -> Any:
         if isinstance(value, list):
             return tuple(map(rebuilt, value))
         if isinstance(value, dict) and "agent" in value:
-            return rebuild_agent(value["agent"], {k: v for k, v in value.items() if k != "agent"})
+            return rebuild_agent(value["agent"], {k: v for k, v in value.items() if k != "agent"}, trust)
         if isinstance(value, dict) and "sampling" in value:
-            return getattr(replay, value["sampling"])(**{k: rebuilt(v) for k, v in value.items() if k != "sampling"})
+            return RULES[value["sampling"]](**{k: rebuilt(v) for k, v in value.items() if k != "sampling"})
         return value
 
+    if ":" in name and not trust:
+        raise MoorlError(f"agent '{name}' is code of that file, which would be run: --trust allows it")
     make: Callable[..., Agent] = find_agent(name)
-    return make(**{key: rebuilt(value) for key, value in fields.items()})
+    try:
+        return make(**{key: rebuilt(value) for key, value in fields.items()})
+    except (TypeError, KeyError) as error:
+        raise MoorlError(f"agent '{name}' has other settings in this version: {error}") from None
 
 
 def versions() -> dict[str, str]:
@@ -76,12 +101,13 @@ def versions() -> dict[str, str]:
 
 
 def backend() -> dict[str, Any]:
-    """Return what decides how numbers are rounded: the kind of device, and JAX's precision."""
-    config: Any = jax.config  # whose options are annotated in some releases and not in others
+    """Return what decides how numbers are drawn and rounded: the kind of device, JAX's settings and XLA's flags."""
+    values: Any = jax.config.values  # no release has all of SETTINGS
     return {
         "platform": jax.default_backend(),
         "matmul_precision": matmul_precision(),
-        "enable_x64": config.jax_enable_x64,
+        **{name: str(values[name]) for name in SETTINGS if name in values},
+        "xla_flags": sorted(flag for flag in os.environ.get("XLA_FLAGS", "").split() if "xla_dump" not in flag),
     }
 
 

@@ -1,18 +1,21 @@
 """Result directories: one finished training each, written whole or not at all.
 
-config.json      what was run, and the exact command that runs it again
+config.json      what was run, all that tables tell of it, and the exact command that runs it again
 curves.csv       one row per seed and evaluation: raw return, normalized score, updates, env steps, seconds, losses;
                  return and score are empty where the seed had diverged
 provenance.json  source and fingerprint of the data, versions, device, commit, wall-clock by use
-checkpoint/      final states of all seeds and the observation normalizer (Orbax)
+checkpoint/      final states of all seeds and the observation normalizer (Orbax); a clone does without
+SHA256SUMS       checksums of all of these, written last and compared whenever they are read
 """
 
 import dataclasses
+import io
+import itertools
 import json
 import os
+import shlex
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,23 +25,46 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from moorl_jax.agents import Agent
+from moorl_jax.agents import Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
-from moorl_jax.engine import provenance
+from moorl_jax.engine import provenance, seals
 from moorl_jax.engine.disk import written_to
 from moorl_jax.engine.trainer import final_state
-from moorl_jax.engine.training import Plan, Run
-from moorl_jax.errors import MoorlError
-from moorl_jax.nets import matmul_precision
+from moorl_jax.engine.training import LEADING, Plan, Run
+from moorl_jax.errors import MoorlError, UnknownNameError, UnsealedError
 from moorl_jax.tasks import Task, find
 
 FILES = ("config.json", "curves.csv", "provenance.json")
 MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats though all of them may be whole
+COUNTED = ("seed", "updates", "env_steps")
 CHECKPOINT = "checkpoint"
+PARTIAL, REPLACED = ".partial", ".replaced"  #: how directories end that a result is written in, and then leaves
 NO_SOURCE = "none"  #: where an agent learned from its own experience alone
+
+# What whoever reads a result counts on, and of what kind it is ([str]: any number, [str, ...]: at least one).
+CONFIG = {
+    "task": str,
+    "agent": str,
+    "agent_config": dict,
+    "overrides": [str],
+    "preparation": dict,
+    "protocol": str,
+    "source": str,
+    "seeds": [int, ...],
+    "plan": {field.name: int for field in dataclasses.fields(Plan)},
+    "command": str,
+}
+PROVENANCE = {
+    "source": str,
+    "finished": str,
+    "seconds": {"total": float | int},
+    "versions": dict,
+    "devices": [str, ...],
+    "commit": str,
+}
+OF_DATA = {"dataset_sha256": str, "dataset_mean_return": float | int, "transitions": int}
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,7 @@ class Result:
     config: dict[str, Any]
     provenance: dict[str, Any]
     curves: pd.DataFrame
+    checksums: dict[str, str]  #: of all its files, by path
 
     @property
     def task(self) -> Task:
@@ -81,38 +108,32 @@ def running(directory: Path) -> Path:
     return directory.with_name(directory.name + ".running")
 
 
-@contextmanager
-def claimed(directory: Path) -> Iterator[None]:
-    """Keep other processes from training what is to be the result `directory`; raise MoorlError where one is at it."""
-    place = running(directory)
-    place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise MoorlError(f"{directory}: another process is training it") from error
-    try:
-        yield
-    finally:
-        lock.release()
-        (place / "lock").unlink(missing_ok=True)
-        if place.exists() and not any(place.iterdir()):  # it ended before its first checkpoint
-            place.rmdir()
+def set_aside(directory: Path, kind: str) -> Path:
+    """Give the checkpoints of a result to be another name, which says of what kind they are; return it."""
+    places = (running(directory.with_name(f"{directory.name}.{kind}-{number}")) for number in itertools.count(1))
+    aside = next(place for place in places if not place.exists())
+    os.replace(running(directory), aside)
+    return aside
 
 
-def save(run: Run, directory: Path, command: str) -> None:
+def save(run: Run, directory: Path, command: str, overrides: Sequence[str] = ()) -> None:
     """Write the run's result directory and delete its checkpoints.
 
-    An older result of that name is replaced once the new one is complete.
+    `overrides` are the NAME=VALUE changes of the agent's settings that were made by hand.
+
+    An older result of that name is replaced once the new one is whole: at no moment is there none. The caller holds
+    the directory's lock.
     """
     directory = directory.absolute()
-    partial = directory.with_name(directory.name + ".partial")
+    partial = directory.with_name(directory.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     config = {
         "task": run.task.name,
         "agent": provenance.agent_name(run.agent),
         "agent_config": provenance.agent_fields(run.agent),
+        "overrides": list(overrides),
         "preparation": dataclasses.asdict(run.preparation),
+        "protocol": _protocol(run),
         "source": run.dataset.source if run.dataset else NO_SOURCE,
         "seeds": list(run.seeds),
         "plan": dataclasses.asdict(run.plan),
@@ -131,8 +152,10 @@ def save(run: Run, directory: Path, command: str) -> None:
         "seconds": run.seconds,
         "versions": provenance.versions(),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
-        "matmul_precision": matmul_precision(),
+        "backend": provenance.backend(),
+        "code": provenance.code(run.agent),
         "commit": provenance.COMMIT,
+        "resumed_anyway": run.resumed_anyway,
     }
     tree = _tree(run.states, run.normalizer)
     with written_to(partial, tree):
@@ -142,46 +165,146 @@ def save(run: Run, directory: Path, command: str) -> None:
         run.curves.to_csv(partial / "curves.csv", index=False, float_format="%.7g")
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:  # why this one: see Checkpoints.save
             checkpointer.save(partial / CHECKPOINT, args=ocp.args.StandardSave(tree))
-    if directory.exists():
-        shutil.rmtree(directory)
-    os.replace(partial, directory)
+        seals.seal(partial)
+    _publish(partial, directory)
     shutil.rmtree(running(directory), ignore_errors=True)
 
 
 def read(directory: Path) -> Result:
-    """Read a result directory; raise MoorlError naming the file that is missing or cannot be read."""
+    """Read a result directory.
+
+    Beside a process that replaces it, what is read is the old result or the new one, never something of both. Raises
+    MoorlError naming the file that is missing or is not as it was written, UnsealedError where there are no checksums.
+    """
+    while True:
+        place, written = _sealed(directory)
+        try:
+            return _read(directory, place, written)
+        except MoorlError:
+            if _sealed(directory)[1] == written:  # nobody has replaced it meanwhile
+                raise
+
+
+def below(place: Path) -> list[Path]:
+    """Return the directories of all results at or below a place, by name, whatever processes write there meanwhile."""
+    found = {place}
+    for path, names, _ in os.walk(place):
+        found |= {Path(path, name.removesuffix(PARTIAL).removesuffix(REPLACED)) for name in names}
+    return sorted(directory for directory in found if (_sealed(directory)[0] / FILES[0]).is_file())
+
+
+def _publish(partial: Path, directory: Path) -> None:
+    """Give a whole result its name; whoever kills this leaves the old one or the new one, where `read` finds it."""
+    replaced = directory.with_name(directory.name + REPLACED)
+    shutil.rmtree(replaced, ignore_errors=True)
+    if directory.exists():
+        os.replace(directory, replaced)
+    os.replace(partial, directory)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sealed(directory: Path) -> tuple[Path, dict[str, str]]:
+    """Return where the result `directory` lies at this moment, and its checksums."""
+    for place in (directory, Path(f"{directory.absolute()}{REPLACED}"), directory):
+        if written := seals.sealed(place):
+            return place, written
+    return directory, {}
+
+
+def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
+    contents = {}
     for name in FILES:
-        if not (directory / name).exists():
-            raise MoorlError(f"{directory} is not a finished result: {name} is missing")
+        try:
+            contents[name] = (place / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise MoorlError(f"{directory} is not a finished result: {name} is missing") from None
+        except OSError as error:
+            raise MoorlError(f"{directory}: the result cannot be read: {error}") from error
+    if not (place / seals.SEAL).exists():
+        raise UnsealedError(
+            f"{directory} has no {seals.SEAL}, which tells whether it is whole; if an earlier version wrote it and "
+            f"you trust it, give it one: moorl-jax seal {shlex.quote(str(directory))}"
+        )
+    now = {name: seals.checksum(content) for name, content in contents.items()}
     try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        made_by = json.loads((directory / "provenance.json").read_text(encoding="utf-8"))
-        curves = pd.read_csv(directory / "curves.csv", dtype=dict.fromkeys(MEASURED, float))
+        if fault := seals.fault({name: written.get(name, "") for name in FILES}, now):
+            raise ValueError(fault)
+        config, made_by = json.loads(contents["config.json"]), json.loads(contents["provenance.json"])
+        _check("config.json", config, CONFIG)
+        _check("provenance.json", made_by, PROVENANCE)
+        find(config["task"])
+        if made_by["source"] != config["source"]:
+            raise ValueError(f"its data is {config['source']} and {made_by['source']}")
+        if config["source"] != NO_SOURCE:
+            _check("provenance.json", made_by, OF_DATA)
+        kinds = dict.fromkeys(MEASURED, float) | dict.fromkeys(COUNTED, int)
+        curves = pd.read_csv(io.BytesIO(contents["curves.csv"]), dtype=kinds)
+        _ = curves[LEADING]
         last = curves.groupby("seed", sort=False).last()
         ended = last["env_steps"] if config["plan"]["env_steps"] else last["updates"]
         goal = config["plan"]["env_steps"] or config["plan"]["updates"]
-        finished = list(last.index) == config["seeds"] and (ended >= goal).all()
-        _ = made_by["dataset_sha256"], made_by["dataset_mean_return"]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        together = curves.groupby(["updates", "env_steps"])["seed"].nunique() == len(config["seeds"])
+        finished = list(last.index) == config["seeds"] and together.all() and (ended >= goal).all()
+    except UnknownNameError as error:
+        raise MoorlError(f"{directory}: {error}") from None
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise MoorlError(f"{directory}: the result is damaged ({error}); delete it and run it again") from error
     if not finished:
         raise MoorlError(f"{directory}: curves.csv does not hold all seeds to the end; delete it and run it again")
-    return Result(directory, config, made_by, curves)
+    return Result(directory, config, made_by, curves, written)
 
 
-def load_states(result: Result) -> tuple[Agent, Normalizer, State]:
-    """Return the agent of the last phase, its observation normalizer and the final states of all seeds."""
+def load_states(result: Result, trust: bool = False) -> tuple[Agent, Normalizer, State]:
+    """Return the agent of the last phase, its observation normalizer and the final states of all seeds.
+
+    The code of a user's own agent, of whatever file the result names, is run only where the caller trusts it; else
+    raises MoorlError, as it does where the checkpoint is missing or is not the result's, to the last bit.
+    """
+    checkpoint = (_sealed(result.directory)[0] / CHECKPOINT).absolute()
+    if not checkpoint.is_dir():
+        raise MoorlError(
+            f"{result.directory} has no {CHECKPOINT}, as in a clone of the repository; run it again for one"
+        )
+    written = {path: checksum for path, checksum in result.checksums.items() if path.startswith(f"{CHECKPOINT}/")}
+    now = {f"{CHECKPOINT}/{path}": checksum for path, checksum in seals.checksums(checkpoint).items()}
+    if fault := seals.fault(written, now):
+        raise MoorlError(f"{result.directory}: the checkpoint is not this result's ({fault}); run it again for one")
     plan = result.plan
-    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"])
+    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"], trust)
     phases = rebuilt.phases(plan.updates, plan.env_steps)
     agent, states = final_state(phases, result.task, len(result.config["seeds"]))
     target = _tree(states, Normalizer.identity(result.task.observation_shape))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.restore((result.directory / CHECKPOINT).absolute(), target)
+            tree = checkpointer.restore(checkpoint, target)
     except (ValueError, OSError) as error:
         raise MoorlError(f"{result.directory}/{CHECKPOINT} cannot be read: {error}") from error
     return agent, Normalizer(np.asarray(tree["mean"]), np.asarray(tree["std"])), tree["states"]
+
+
+def _protocol(run: Run) -> str:
+    """Return the protocol that a run followed."""
+    if not run.plan.env_steps:
+        return "offline"
+    # The online learner alone, beside subroutines, is given their updates and passes over them.
+    alone = bool(run.plan.updates) and not run.task.datasets
+    if alone or isinstance(run.agent, Subroutine):
+        return "subroutine"
+    return "offline-to-online" if run.plan.updates else "online"
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Raise ValueError where a part of a file is missing or not of its kind: a type, or what a list or dict holds."""
+    if isinstance(kind, dict):
+        _check(name, value, dict)
+        for part, of in kind.items():
+            _check(f"{name}: {part}", value.get(part), of)
+    elif isinstance(kind, list):
+        _check(name, value or None if ... in kind else value, list)
+        for part in value:
+            _check(f"each of {name}", part, kind[0])
+    elif not isinstance(value, kind):
+        raise ValueError(f"{name} is {'missing' if value is None else repr(value)[:40]}")
 
 
 def _tree(states: State, normalizer: Normalizer) -> dict[str, Any]:

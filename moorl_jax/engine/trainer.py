@@ -239,7 +239,10 @@ class Trainer:
         return saved
 
     def restore(self, saved: dict[str, np.ndarray]) -> None:
-        """Go on from where `save` was called on a trainer made like this one, which has not begun yet."""
+        """Go on from where `save` was called on a trainer made like this one, which has not begun yet.
+
+        Raises KeyError, IndexError or ValueError where it was made otherwise.
+        """
         while self.phase < saved["phase"]:
             self.next_phase()  # the states take on their later shape; their values come next
         for name in ("done", "updates", "env_steps", "_drawn"):
@@ -249,6 +252,9 @@ class Trainer:
                 rows = np.array(group.positions)
                 paths, structure = jax.tree_util.tree_flatten_with_path(self._changed(group))
                 leaves = [saved[f"changed{jax.tree_util.keystr(path)}"][rows] for path, _ in paths]
+                for (path, mine), leaf in zip(paths, leaves, strict=True):
+                    if (mine.shape, mine.dtype) != (leaf.shape, leaf.dtype):
+                        raise ValueError(f"{jax.tree_util.keystr(path)} is of another shape or type")
                 group.carry, buffer = jax.device_put(jax.tree.unflatten(structure, leaves), lane.device)
                 group.buffer = buffer if self.env_steps else group.buffer
                 if group.simulators:

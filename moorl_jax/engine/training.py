@@ -18,12 +18,12 @@ from moorl_jax.config import Bounds, Count, Steps, require_bounds
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, load
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance
-from moorl_jax.engine.checkpoints import Checkpoints
+from moorl_jax.engine.checkpoints import Checkpoint, Checkpoints
 from moorl_jax.engine.devices import require_devices
 from moorl_jax.engine.evaluation import Episodes, Evaluator
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import Trainer, length, needs_data, returns_rule, span_rule
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import CheckpointsError, MoorlError
 from moorl_jax.phases import Collect, Judge, Online, Phase
 from moorl_jax.tasks import Task, find
 from moorl_jax.types import Params
@@ -73,6 +73,7 @@ class Run:
     curves: pd.DataFrame
     states: State  #: final states on the host, with a leading seed axis
     seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, total
+    resumed_anyway: list[dict[str, Any]]  #: where newer code took it over, and what was another then than now
 
 
 def train(
@@ -91,6 +92,7 @@ def train(
     preparation: Preparation | None = None,
     checkpoints: Path | None = None,
     checkpoint_seconds: float = 60.0,
+    resume_anyway: bool = False,
     report: Callable[[Report], None] = lambda _: None,
     warn: Callable[[str], None] = print,
 ) -> Run:
@@ -116,12 +118,14 @@ def train(
             caller to delete.
         checkpoint_seconds: wall-clock seconds between checkpoints, which are written after an evaluation or at the
             end of a phase.
+        resume_anyway: go on from checkpoints though other code, or other versions of packages, wrote them; the run
+            tells where.
         report: called after every part of the training.
         warn: told of a damaged checkpoint.
 
     Raises:
-        MoorlError: the task, the agent or the data is unknown, faulty or not to be had, or the checkpoints are
-            another training's.
+        MoorlError: the task, the agent or the data is unknown, faulty or not to be had.
+        CheckpointsError: the checkpoints are another training's, or none of them is whole.
     """
     require_devices()
     task = find(task) if isinstance(task, str) else task
@@ -166,9 +170,19 @@ def train(
         }
     course = _Course(phases, task, prepared, seeds, plan, report)
     try:
-        keeper = Checkpoints(checkpoints, identity, warn) if checkpoints else None
+        keeper = Checkpoints(checkpoints, identity, warn, resume_anyway) if checkpoints else None
         if keeper and (saved := keeper.latest()):
-            course.restore(*saved)
+            try:
+                course.restore(saved)
+            except (KeyError, IndexError, ValueError) as error:
+                if not saved.then:
+                    raise
+                raise CheckpointsError(
+                    keeper.directory,
+                    "of-other-code",
+                    f"holds checkpoints that do not fit this code ({error})",
+                    "finish with the code that wrote them, or move the directory away to begin anew",
+                ) from error
         written = time.perf_counter()
         while not course.finished:
             course.advance()
@@ -178,7 +192,8 @@ def train(
         curves, states, seconds = course.finish()
     finally:
         course.close()
-    return Run(agent, task, dataset, preparation, prepared.normalizer, seeds, plan, curves, states, seconds)
+    normalizer, resumed = prepared.normalizer, course.resumed_anyway
+    return Run(agent, task, dataset, preparation, normalizer, seeds, plan, curves, states, seconds, resumed)
 
 
 def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -212,6 +227,7 @@ class _Course:
         self.trainer = Trainer(phases, task, prepared, seeds)
         self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes)
         self._records: list[pd.DataFrame] = []
+        self.resumed_anyway: list[dict[str, Any]] = []
         self._spent = dict.fromkeys(("compile", "update", "simulate", "evaluate", "total"), 0.0)  # before a restart
         self._evaluating = 0.0
         # On an accelerator the next updates run while the host evaluates the last ones' policies; on a CPU they would
@@ -269,13 +285,17 @@ class _Course:
         """Return arrays and record of a checkpoint."""
         self._judge_waiting()
         curves = [record.to_dict("list") for record in self._records]
-        return self.trainer.save(), {"curves": curves, "seconds": self._seconds()}
+        record = {"curves": curves, "seconds": self._seconds(), "resumed_anyway": self.resumed_anyway}
+        return self.trainer.save(), record
 
-    def restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.trainer.restore(arrays)
-        self._records = [pd.DataFrame(columns) for columns in record["curves"]]
-        self._spent = record["seconds"]
+    def restore(self, saved: Checkpoint) -> None:
+        """Go on from a checkpoint; raises what `Trainer.restore` does."""
+        self.trainer.restore(saved.arrays)
+        self._records = [pd.DataFrame(columns) for columns in saved.record["curves"]]
+        self._spent, self.resumed_anyway = saved.record["seconds"], saved.record["resumed_anyway"]
+        if saved.then:
+            at = {"updates": self.trainer.updates, "env_steps": self.trainer.env_steps}
+            self.resumed_anyway.append(at | {"then": saved.then, "now": saved.now})
 
     def finish(self) -> tuple[pd.DataFrame, State, dict[str, float]]:
         """Return curves, final states and wall-clock by use."""

@@ -3,12 +3,17 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import report
-from tests.benchmarks.stored import store
+from benchmarks import forecast, papers, report
+from benchmarks.budgets import BUDGETS
+from benchmarks.cells import Cell
+from benchmarks.collection import find_results, runs
+from moorl_jax.tasks import find
+from tests.benchmarks.stored import ODD, store, store_odd
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 TASKS = ("hopper-medium-v2", "walker2d-medium-v2")
@@ -21,7 +26,7 @@ def results(tmp_path):
         for agent, scores in (("iql", (50.0, 70.0)), ("bc", (9.0, 11.0))):
             store(tmp_path / f"cells/{task}/{agent}", agent, task, scores, command=f"moorl-jax train --agent {agent}")
     store(tmp_path / "cells/hopper/rlpd", "rlpd", updates=50, env_steps=500)
-    store(tmp_path / "cells/hopper/study", command="moorl-jax train --set expectile=0.9", scores=(1.0, 2.0))
+    store(tmp_path / "cells/hopper/study", overrides=["expectile=0.9"], scores=(1.0, 2.0))
     store(tmp_path / "cells/hopper/earlier", "iql", TASKS[0], (1.0, 2.0), finished="2026-11-20T12:00:00+00:00")
     store(tmp_path / "cells/hopper/d4rl", "iql", TASKS[0], (30.0, 31.0), source="d4rl")
     return tmp_path
@@ -68,10 +73,46 @@ def test_tasks_on_different_scales_have_no_statistics(results):
     shutil.rmtree(results / "cells")
     for task in ("hopper", "humanoid"):
         for agent in ("sac", "tune_iql"):
-            store(results / f"cells/{task}/{agent}", agent, task, updates=50, env_steps=500, source="none")
+            spent = {"updates": 50, "env_steps": 500, "source": "none", "protocol": "subroutine"}
+            store(results / f"cells/{task}/{agent}", agent, task, **spent)
     page = report.render(results)
-    assert page.count("<h2>subroutine") == 1  # the learner alone among them
+    assert page.count("<h2>subroutine") == 1
     assert "Over tasks" not in page
+
+
+def test_agents_of_ones_own_are_shown_by_any_name(results):
+    """The last is what Python makes, under an ASCII locale, of a name beyond ASCII."""
+    names = [
+        "with (brackets).py:Mine",
+        r"of $\frac{mathematics$.py:Mine",
+        "<script>alert(1)</script>.py:Mine",
+        "\udcc3.py:Mine",
+    ]
+    for number, name in enumerate(names):
+        store(results / f"cells/own/{number}", name, TASKS[0], command=f"moorl-jax train --agent {name}")
+    run = CliRunner().invoke(report.app, ["--results", str(results)])
+    assert run.exit_code == 0, run.output
+    page = (results / "report.html").read_text(encoding="utf-8")
+    for name in names:
+        assert page.count(f"--agent {html.escape(name).replace(names[-1], '?.py:Mine')}") == 1
+    assert "<script>alert" not in page
+
+
+def test_odd_results_break_neither_page_nor_tables_nor_forecast(results, capsys):
+    """Each is named in a line, and what is told of the others is what it was."""
+    before = runs(find_results([results]))
+    for name in ODD:
+        store_odd(results / f"cells/odd/{name}", *ODD[name])
+    capsys.readouterr()
+    after = runs(find_results([results]))
+    said = capsys.readouterr().err.splitlines()
+    assert [Path(line.split(": ")[1]).name for line in said] == sorted(ODD)
+    assert after.equals(before)
+    assert "6 finished results" in report.render(results)
+    assert "none has been run" not in papers.make(papers.PAPERS["corl"], after)[2]
+    cell = Cell(find(TASKS[0]), "iql", "recipe", (0,), BUDGETS["quick"], "offline")
+    (cost,) = forecast.forecast([cell], results, None, "cpu cpu", 1)
+    assert cost.device_hours > 0
 
 
 def test_without_results_it_says_so(tmp_path):

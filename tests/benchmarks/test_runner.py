@@ -1,27 +1,37 @@
 import dataclasses
+import functools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import benchmarks.cells
 from benchmarks import __main__ as main
-from benchmarks import runner, tables
+from benchmarks import launchers, runner, tables
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.cells import Cell, able, plan
-from benchmarks.runner import collect, sweep
+from benchmarks.runner import Job, attempt, collect, sweep
+from moorl_jax import cli
+from moorl_jax.agents import AGENTS, OPT, TD3BC, TuneIQL
 from moorl_jax.cli import _seeds
-from moorl_jax.data import hdf5, recipe, sources
-from moorl_jax.engine import provenance, results
+from moorl_jax.data import Preparation, hdf5, load, recipe, sources
+from moorl_jax.engine import provenance, results, seals
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
+from moorl_jax.replay import Mixed
+from moorl_jax.settings import Settings
 from moorl_jax.tasks import expand, find
 
 NOTES = {"metadata/version": str(recipe.VERSIONS["locomotion"])}
@@ -96,14 +106,56 @@ def test_a_damaged_cell_is_named_and_run_again(cells, run_sweep, tmp_path, capsy
     assert outcomes[0].result is not None
 
 
-def test_a_cell_begun_by_other_code_is_begun_anew(cells, run_sweep, tmp_path, monkeypatch, capsys):
-    """Not so a single training of the user's own, whose checkpoints are not ours to delete."""
-    running, identity = results.running(tmp_path / cells[0].name), {"code": "older"}
-    Checkpoints(running, identity, print).save(3, {"actor": np.zeros(2)}, {})
+@pytest.mark.parametrize("there", ["of other code", "damaged", "a file"])
+def test_checkpoints_that_a_cell_cannot_go_on_from_are_kept_aside(cells, run_sweep, tmp_path, capsys, there):
+    """Hours of training lie in them: not even a change of the source may delete them."""
+    running = results.running(tmp_path / cells[0].name)
+    if there == "a file":
+        running.parent.mkdir(parents=True)
+        running.write_bytes(b"")
+    else:
+        Checkpoints(running, {"code": "older"}, print).save(3, {"actor": np.zeros(2)}, {})
+    if there == "damaged":
+        (running / "00000003" / "record.json").unlink()
     (outcome,) = run_sweep(cells[:1])
-    assert "warning: [1/1] hopper-medium-v2 bc: begun anew, its checkpoints differ in" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "warning: [1/1] hopper-medium-v2 bc: begun anew, what was there " in said
     assert outcome.result is not None
     assert not running.exists()
+    (aside,) = running.parent.glob("*.running")
+    assert f"kept as {aside}" in said
+    assert aside.name.startswith(
+        f"{outcome.result.directory.name}.{'of-other-' if there == 'of other code' else 'damaged'}"
+    )
+    assert there == "a file" or (aside / "00000003" / "arrays").exists()
+    assert results.below(tmp_path) == [tmp_path / cells[0].name]
+
+
+def test_newer_code_finishes_a_cell_where_asked_to(cells, tmp_path, monkeypatch, capsys):
+    """Killed after its first checkpoint; the result says what took over, and where."""
+
+    class KilledError(BaseException):
+        pass
+
+    def save_and_die(*args):
+        save(*args)
+        raise KilledError
+
+    save, display = Checkpoints.save, Display(terminal())
+    monkeypatch.setattr(runner, "train", functools.partial(runner.train, checkpoint_seconds=0.0))
+    monkeypatch.setattr(provenance, "code", lambda _: "older")
+    monkeypatch.setattr(Checkpoints, "save", save_and_die)
+    with pytest.raises(KilledError):
+        sweep(cells[:1], tmp_path, None, display)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    monkeypatch.setattr(provenance, "code", lambda _: "newer")
+    (outcome,) = sweep(cells[:1], tmp_path, None, display, resume_anyway=True)
+    assert "begun anew" not in capsys.readouterr().out
+    (took_over,) = outcome.result.provenance["resumed_anyway"]
+    assert took_over == {"updates": 3, "env_steps": 0, "then": {"code": "older"}, "now": {"code": "newer"}}
+    straight = sweep(cells[:1], tmp_path / "straight", None, display)[0].result
+    assert straight.provenance["resumed_anyway"] == []
+    np.testing.assert_array_equal(outcome.result.curves["score"], straight.curves["score"])
 
 
 def test_offline_to_online(hopper, run_sweep, cells, tmp_path):
@@ -175,12 +227,70 @@ def test_what_is_finished_is_kept_though_its_data_is_gone(cells, run_sweep, monk
         assert outcomes["iql"].no_data
 
 
-def test_a_cell_that_another_process_trains_is_left_to_it(cells, run_sweep, tmp_path):
-    with results.claimed(tmp_path / cells[0].name):
-        bad, good = run_sweep(cells)
-    assert "another process is training it" in bad.fault
-    assert good.result is not None
-    assert not run_sweep(cells)[0].fault
+def test_two_sweeps_at_once_train_each_cell_once(cells, run_sweep, monkeypatch, capsys):
+    trained, train = [], runner.train
+
+    def counted(agent, *args, **kwargs):
+        trained.append(type(agent).__name__)
+        time.sleep(0.5)  # the other one comes by
+        return train(agent, *args, **kwargs)
+
+    monkeypatch.setattr(runner, "train", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(run_sweep, [cells, cells])
+    assert sorted(trained) == ["BC", "IQL"]
+    for one, other in zip(first, second, strict=True):
+        assert (one.fault, other.fault) == ("", "")
+        assert one.result.provenance == other.result.provenance
+    said = capsys.readouterr().out
+    assert 1 <= said.count("another process trains it, waiting for that") <= 2
+    assert "failed" not in said
+
+
+def test_a_job_that_finished_since_it_was_handed_out_is_not_trained_again(cells, run_sweep, tmp_path, monkeypatch):
+    """Where cells run side by side hours may lie between."""
+    run_sweep(cells[:1])
+    monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a finished cell was trained again"))
+    job = Job(cells[0], tmp_path / cells[0].name, None, "bc", resume_anyway=False)
+    assert attempt(job, load(cells[0].task, "embedded"), print, print) == ""
+
+
+def test_a_cell_that_fails_elsewhere_is_gone_on_with_here(cells, run_sweep, tmp_path, capsys):
+    lock = ThreadPoolExecutor(1)
+    taken, let_go = threading.Event(), threading.Event()
+
+    def failing():
+        with held(tmp_path / cells[0].name):
+            taken.set()
+            let_go.wait()
+
+    lock.submit(failing)
+    taken.wait()
+    threading.Timer(1.0, let_go.set).start()
+    (outcome,) = run_sweep(cells[:1])
+    assert outcome.result is not None
+    assert capsys.readouterr().out.count("another process trains it, waiting for that") == 1
+    lock.shutdown()
+
+
+def test_what_earlier_versions_finished_is_neither_trained_again_nor_trusted(cells, run_sweep, tmp_path, monkeypatch):
+    before = run_sweep(cells[:1])[0].result
+    (before.directory / seals.SEAL).unlink()
+    monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a finished cell was trained again"))
+    assert f"moorl-jax seal {before.directory}" in run_sweep(cells[:1])[0].fault
+    assert CliRunner().invoke(cli.app, ["seal", str(tmp_path)]).output.strip() == "sealed: 1"
+    assert run_sweep(cells[:1])[0].result.provenance == before.provenance
+
+
+def test_a_kept_cells_checkpoints_are_deleted_unless_another_process_writes_them(cells, run_sweep, tmp_path):
+    run_sweep(cells[:1])
+    running = results.running(tmp_path / cells[0].name)
+    running.mkdir()
+    with held(tmp_path / cells[0].name):
+        run_sweep(cells[:1])
+        assert running.exists()
+    run_sweep(cells[:1])
+    assert not running.exists()
 
 
 def test_names_differ_with_all_that_decides_a_result(hopper):
@@ -207,11 +317,29 @@ def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows
     assert after.provenance["dataset_sha256"] == changed.fingerprint() != before.provenance["dataset_sha256"]
 
 
-def test_a_new_setting_renames_no_cell(cells, monkeypatch):
-    fields, name = provenance.agent_fields, cells[0].name
-    assert dataclasses.replace(cells[0], overrides=("learning_rate=0.5",)).name != name
-    monkeypatch.setattr(provenance, "agent_fields", lambda agent: fields(agent) | {"added_later": 1})
-    assert dataclasses.replace(cells[0]).name == name
+LATER = {kind: type(kind.__name__, (kind,), {"__annotations__": {"later": int}, "later": 1}) for kind in (TD3BC, Mixed)}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda td3_bc, _: td3_bc(alpha=1.0),
+        lambda td3_bc, _: OPT(backbone=td3_bc(alpha=1.0)),
+        lambda td3_bc, mixed: TuneIQL(learner=OPT(backbone=td3_bc(alpha=1.0), replay=mixed(0.25))),
+    ],
+)
+def test_a_later_setting_renames_no_cell(made, hopper, monkeypatch):
+    """Neither one of the agent's own nor one of an agent or a sampling rule within it; a changed one does."""
+
+    def name(agent):
+        monkeypatch.setattr(benchmarks.cells, "settings", lambda *_: Settings(agent, Preparation()))
+        return Cell(hopper, "opt", "recipe", (0,), TINY, "offline-to-online").name
+
+    before = name(made(TD3BC, Mixed))
+    td3_bc, mixed = LATER[TD3BC], LATER[Mixed]
+    monkeypatch.setitem(AGENTS, "td3_bc", td3_bc)
+    assert name(made(td3_bc, mixed)) == before
+    assert name(made(functools.partial(td3_bc, later=2), functools.partial(mixed, later=2))) != before
 
 
 def test_a_cell_of_other_defaults_is_run_again(cells, run_sweep, tmp_path, capsys):
@@ -220,6 +348,7 @@ def test_a_cell_of_other_defaults_is_run_again(cells, run_sweep, tmp_path, capsy
     saved = json.loads(config.read_text(encoding="utf-8"))
     saved["agent_config"]["learning_rate"] = 0.25
     config.write_text(json.dumps(saved), encoding="utf-8")
+    seals.seal(config.parent)
     run_sweep(cells[:1])
     assert "running again, learning_rate was 0.25" in " ".join(capsys.readouterr().out.split())
 
@@ -229,6 +358,19 @@ def test_the_recorded_command_names_the_same_seeds(hopper):
         words = Cell(hopper, "iql", "recipe", seeds, TINY, "offline").command.split()
         given = _seeds(words[words.index("--seeds") + 1])
         assert tuple(range(given) if isinstance(given, int) else given) == seeds
+
+
+def test_the_recorded_command_is_quoted(hopper, tmp_path):
+    """As a shell takes it apart again, an agent's file may lie in a folder of any name."""
+    file = tmp_path / "my agents; it's (one)/mine.py"
+    file.parent.mkdir()
+    file.write_text("from moorl_jax.agents import OPT\n\n\nclass Mine(OPT):\n    pass\n", encoding="utf-8")
+    changes = ("replay=Mixed(0.25)", "kappa_rule='density'")
+    cell = Cell(hopper, f"{file}:Mine", "recipe", (0,), TINY, "offline-to-online", changes)
+    words = shlex.split(cell.command)
+    given = [(words[place - 1], word) for place, word in enumerate(words)]
+    assert ("--agent", f"{file}:Mine") in given
+    assert [word for option, word in given if option == "--set"] == list(changes)
 
 
 def test_users_agents_differ_by_file_and_by_content(hopper, tmp_path):
@@ -292,11 +434,25 @@ class TestCommand:
     def test_an_agent_named_twice_runs_once(self, bench):
         assert "1 cells, 1 to run" in " ".join(bench("--agents", "bc,bc", "--dry-run").output.split())
 
+    def test_of_finished_results_those_that_cannot_be_read_are_named(self, bench, hopper, tmp_path):
+        (cell,) = plan((hopper,), ["bc"], "embedded", None, 1, BUDGETS["quick"], "offline")
+        (tmp_path / "cells" / cell.name).mkdir(parents=True)
+        result = bench("--finished")
+        assert result.exit_code == 1
+        assert "left out: hopper-medium-v2 bc: " in result.stderr
+
     def test_a_failed_cell_fails_the_command(self, bench, monkeypatch):
         monkeypatch.setattr(runner, "train", lambda *_, **__: 1 / 0)
         result = bench()
         assert result.exit_code == 1
         assert "failed: hopper-medium-v2 bc, hopper-medium-v2 td3_bc" in result.output
+
+    @pytest.mark.parametrize("words", [[], ["--resume-anyway"]])
+    def test_newer_code_goes_on_only_where_asked_to(self, bench, monkeypatch, words):
+        asked = []
+        monkeypatch.setattr(launchers, "sweep", lambda *given: asked.append(given[-1]) or 1 / 0)
+        bench(*words)
+        assert asked == [bool(words)]
 
     @pytest.mark.parametrize(
         ("words", "message"),

@@ -32,7 +32,7 @@ def outcome(task, agent, finals, changes=(), label="", successes=None, moments=(
     made = {"seconds": {"total": 120.0}, "dataset_mean_return": None}
     plan = {"updates": 0, "env_steps": 40_000, "evaluate_every": 1, "evaluate_every_steps": 1, "episodes": 10}
     config = {"task": task, "source": "none", "seeds": list(cell.seeds), "plan": plan}
-    return Outcome(cell, Result(None, config, made, pd.DataFrame(curves)))
+    return Outcome(cell, Result(None, config, made, pd.DataFrame(curves), {}))
 
 
 def answers(outcomes):

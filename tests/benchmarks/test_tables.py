@@ -32,7 +32,7 @@ def outcome(task, agent, scores, fault="", protocol="offline"):
     ]
     plan = {"updates": updates, "env_steps": env_steps, "evaluate_every": 1, "evaluate_every_steps": 1, "episodes": 10}
     config = {"task": task, "source": source, "seeds": list(cell.seeds), "plan": plan}
-    return Outcome(cell, Result(None, config, {"dataset_mean_return": 1000.0}, pd.DataFrame(rows)))
+    return Outcome(cell, Result(None, config, {"dataset_mean_return": 1000.0}, pd.DataFrame(rows), {}))
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 import json
 
+import jax
 import pytest
 
 from moorl_jax.agents import AGENTS, OPT, OPTSPOT, SPOT, TD3BC
-from moorl_jax.engine.provenance import agent_fields, agent_name, rebuild_agent
+from moorl_jax.engine.provenance import agent_fields, agent_name, backend, rebuild_agent
 from moorl_jax.errors import MoorlError
 from moorl_jax.replay import Balanced, Mixed
 from moorl_jax.settings import FAMILIES, settings
@@ -28,3 +29,30 @@ def test_what_cannot_be_written_is_named():
         agent_fields(TD3BC(alpha=float("nan")))
     with pytest.raises(MoorlError, match=r"TD3BC\.alpha"):
         agent_fields(OPT(backbone=TD3BC(alpha=float("nan"))))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_threefry_partitionable", False),
+        ("jax_enable_x64", True),
+        ("jax_default_matmul_precision", "bfloat16"),
+        ("jax_random_seed_offset", 1),
+        ("jax_disable_most_optimizations", True),
+    ],
+)
+def test_a_setting_of_jax_that_changes_numbers_is_told(setting, value):
+    before, was = backend(), jax.config.values[setting]
+    jax.config.update(setting, value)
+    try:
+        different = backend()
+    finally:
+        jax.config.update(setting, was)
+    assert different != before
+    assert backend() == before == json.loads(json.dumps(before))
+
+
+def test_flags_of_xla_are_told_but_those_that_only_dump(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/x --xla_cpu_enable_fast_math=true")
+    assert backend()["xla_flags"] == ["--xla_cpu_enable_fast_math=true"]

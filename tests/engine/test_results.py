@@ -1,15 +1,23 @@
+import dataclasses
+import functools
+import itertools
 import json
+import os
 import shutil
+import subprocess
+import threading
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import IQL, PEX
+from moorl_jax.agents import IQL, PEX, SAC, TuneIQL
 from moorl_jax.data import Preparation
-from moorl_jax.engine import results
+from moorl_jax.engine import results, seals
 from moorl_jax.engine.training import evaluate, train
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import MoorlError, UnsealedError
+from moorl_jax.tasks import find
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +50,14 @@ def test_a_result_is_read_back(saved, run, hopper_data):
     assert result.provenance["source"] == "embedded"
     assert set(result.provenance["seconds"]) == {"compile", "update", "simulate", "evaluate", "total"}
     assert result.provenance["versions"]["jax"]
+    assert result.provenance["backend"]["jax_default_prng_impl"] == "threefry2x32"
+    assert result.provenance["resumed_anyway"] == []
     np.testing.assert_allclose(result.last_scores(), run.curves["score"].to_numpy()[-2:], rtol=1e-5)
 
 
 def test_scores_are_floats_though_all_are_whole(saved, run):
     run.curves.assign(score=0).to_csv(saved / "curves.csv", index=False)
+    seals.seal(saved)
     assert results.read(saved).last_scores().dtype == float
 
 
@@ -86,6 +97,75 @@ def test_saving_again_replaces(saved, run):
     assert [path.name for path in saved.parent.iterdir()] == ["cell"]
 
 
+@pytest.mark.parametrize(
+    ("agent", "task", "updates", "env_steps", "protocol"),
+    [
+        (IQL(), "hopper-medium-v2", 10, 0, "offline"),
+        (IQL(), "hopper-medium-v2", 10, 10, "offline-to-online"),
+        (SAC(), "hopper-medium-v2", 0, 10, "online"),
+        (TuneIQL(), "hopper-medium-v2", 10, 10, "subroutine"),
+        (SAC(), "hopper", 10, 10, "subroutine"),  # the learner alone, beside subroutines
+        (SAC(), "hopper", 0, 10, "online"),
+    ],
+)
+def test_a_result_says_its_protocol(run, tmp_path, agent, task, updates, env_steps, protocol):
+    plan = dataclasses.replace(run.plan, updates=updates, env_steps=env_steps)
+    run = dataclasses.replace(run, agent=agent, task=find(task), plan=plan)
+    results.save(run, tmp_path / "cell", "x", ["alpha=1.0"])
+    config = json.loads((tmp_path / "cell/config.json").read_text(encoding="utf-8"))
+    assert config["protocol"] == protocol
+    assert config["overrides"] == ["alpha=1.0"]
+
+
+TRAP = """
+from pathlib import Path
+
+from moorl_jax.agents import IQL
+
+Path(__file__).with_name("it-ran").touch()
+
+
+class Mine(IQL):
+    pass
+"""
+
+
+@pytest.mark.parametrize("place", ["outside", "within"])
+def test_a_users_agent_is_run_only_where_it_is_trusted(saved, run, tmp_path, place):
+    """Be it the result's agent, or one within it."""
+    (tmp_path / "mine.py").write_text(TRAP, encoding="utf-8")
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    if place == "outside":
+        config["agent"] = f"{tmp_path}/mine.py:Mine"
+    else:
+        config["agent_config"]["hidden"] = {"agent": f"{tmp_path}/mine.py:Mine"}
+    (saved / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    seals.seal(saved)
+    with pytest.raises(MoorlError, match=r"mine\.py:Mine' is code .*--trust"):
+        results.load_states(results.read(saved))
+    assert not (tmp_path / "it-ran").exists()
+    if place == "outside":
+        agent, _, _ = results.load_states(results.read(saved), trust=True)
+        assert type(agent).__name__ == "Mine"
+        assert (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"agent": "iql_of_tomorrow"}, "unknown agent"),
+        ({"agent_config": {"of_tomorrow": 1}}, "other settings in this version"),
+        ({"agent": "rlpd", "agent_config": {"sampling": {"sampling": "jax"}}}, "other settings in this version"),
+    ],
+)
+def test_an_agent_of_another_version_is_named(saved, written, said):
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    (saved / "config.json").write_text(json.dumps(config | written), encoding="utf-8")
+    seals.seal(saved)
+    with pytest.raises(MoorlError, match=said):
+        results.load_states(results.read(saved))
+
+
 def test_an_interrupted_save_leaves_no_result(run, tmp_path, monkeypatch):
     def broken(*_args, **_kwargs):
         raise KeyboardInterrupt
@@ -106,10 +186,54 @@ def test_a_missing_file_is_named(saved, name):
         results.read(saved)
 
 
-@pytest.mark.parametrize(("name", "text"), [("config.json", "{"), ("config.json", "null"), ("provenance.json", "{}")])
-def test_damaged_files_are_named(saved, name, text):
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("config.json", "{"), ("config.json", "null"), ("config.json", "[" * 100_000), ("provenance.json", "{}")],
+)
+def test_files_of_another_form_are_named(saved, name, text):
+    """Whole as they were written, but not by this version."""
     (saved / name).write_text(text, encoding="utf-8")
+    seals.seal(saved)
     with pytest.raises(MoorlError, match="the result is damaged"):
+        results.read(saved)
+
+
+def test_a_flipped_bit_is_found_in_every_file(saved):
+    files = [path for path in saved.rglob("*") if path.is_file()]
+    assert {*results.FILES, seals.SEAL} < {path.name for path in files}
+    for file in files:
+        content = file.read_bytes()
+        for place in {0, len(content) // 2, len(content) - 1}:
+            file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            with pytest.raises(MoorlError, match=r"is damaged|is not this result's") as caught:
+                results.load_states(results.read(saved))
+            assert "\n" not in str(caught.value)
+        file.write_bytes(content)
+    results.load_states(results.read(saved))
+
+
+def test_the_committed_results_are_whole():
+    committed = results.below(Path(__file__).parents[2] / "results" / "cells")
+    assert len(committed) > 300
+    for directory in committed:
+        results.read(directory)
+
+
+def test_the_seal_is_what_sha256sum_reads(saved):
+    subprocess.run(["sha256sum", "--check", "--strict", "--status", seals.SEAL], cwd=saved, check=True)
+
+
+def test_a_result_without_a_seal_is_refused(saved):
+    (saved / seals.SEAL).unlink()
+    with pytest.raises(UnsealedError, match=f"has no {seals.SEAL}.*: moorl-jax seal {saved}"):
+        results.read(saved)
+
+
+@pytest.mark.parametrize("name", [*results.FILES, seals.SEAL])
+def test_a_directory_in_the_place_of_a_file_is_named(saved, name):
+    (saved / name).unlink()
+    (saved / name).mkdir()
+    with pytest.raises(MoorlError, match=r"the result cannot be read|the result is damaged"):
         results.read(saved)
 
 
@@ -117,14 +241,91 @@ def test_damaged_files_are_named(saved, name, text):
 def test_curves_cut_short_are_named(saved, kept):
     lines = (saved / "curves.csv").read_text(encoding="utf-8").splitlines()
     (saved / "curves.csv").write_text("\n".join(lines[:kept]) + "\n", encoding="utf-8")
+    seals.seal(saved)
     with pytest.raises(MoorlError, match=r"curves\.csv does not hold all seeds to the end"):
         results.read(saved)
 
 
-def test_a_missing_checkpoint_is_named(saved):
+def test_a_missing_checkpoint_is_named_and_curves_are_read_without(saved):
     shutil.rmtree(saved / results.CHECKPOINT)
-    with pytest.raises(MoorlError, match="checkpoint cannot be read"):
+    with pytest.raises(MoorlError, match="has no checkpoint, as in a clone"):
         results.load_states(results.read(saved))
+
+
+@pytest.mark.parametrize("whose", ["another's", "a file", "empty"])
+def test_a_checkpoint_that_is_not_the_results_is_refused(saved, run, tmp_path, whose):
+    checkpoint = saved / results.CHECKPOINT
+    shutil.rmtree(checkpoint)
+    if whose == "another's":
+        states = jax.tree.map(lambda leaf: leaf + 1, run.states)
+        results.save(dataclasses.replace(run, states=states), tmp_path / "other", "another command")
+        shutil.move(tmp_path / "other" / results.CHECKPOINT, saved)
+    elif whose == "a file":
+        checkpoint.write_bytes(b"")
+    else:
+        checkpoint.mkdir()
+    with pytest.raises(MoorlError, match=r"the checkpoint is not this result's|has no checkpoint") as caught:
+        results.load_states(results.read(saved))
+    assert "\n" not in str(caught.value)
+
+
+def versions(saved, partial):
+    """Make new versions of a result, one after the other, as `save` writes them before they get their name."""
+    for number in itertools.count():
+        shutil.copytree(saved, partial, ignore=shutil.ignore_patterns(results.CHECKPOINT))
+        for name in ("config.json", "provenance.json"):
+            content = json.loads((partial / name).read_text(encoding="utf-8"))
+            (partial / name).write_text(json.dumps({**content, "version": number}), encoding="utf-8")
+        seals.seal(partial)
+        yield number
+
+
+def test_readers_beside_a_writer_see_the_old_result_or_the_new_one(saved, tmp_path):
+    place, ended = tmp_path / "beside" / "cell", threading.Event()
+    partial = place.with_name("cell.partial")
+    place.parent.mkdir()
+
+    def write():
+        for _ in versions(saved, partial):
+            results._publish(partial, place)
+            begun.set()
+            if ended.is_set():
+                return
+
+    begun, seen = threading.Event(), set()
+    writer = threading.Thread(target=write)
+    writer.start()
+    begun.wait()
+    try:
+        for _ in range(300):
+            result = results.read(place)
+            assert result.config["version"] == result.provenance["version"]
+            seen.add(result.config["version"])
+            assert results.below(place.parent) == [place]
+    finally:
+        ended.set()
+        writer.join()
+    assert len(seen) > 10
+
+
+@pytest.mark.parametrize("survived", range(4))
+def test_whoever_is_killed_while_replacing_leaves_a_whole_result(saved, tmp_path, monkeypatch, survived):
+    """Before each of the four steps that change a name or delete something."""
+    next(versions(saved, tmp_path / "cell.partial"))
+    steps = itertools.count()
+
+    def step(do, *args, **kwargs):
+        if next(steps) == survived:
+            raise KeyboardInterrupt
+        return do(*args, **kwargs)
+
+    monkeypatch.setattr(results.shutil, "rmtree", functools.partial(step, shutil.rmtree))
+    monkeypatch.setattr(results.os, "replace", functools.partial(step, os.replace))
+    with pytest.raises(KeyboardInterrupt):
+        results._publish(tmp_path / "cell.partial", saved)
+    monkeypatch.undo()
+    results.read(saved)
+    assert results.below(tmp_path) == [saved]
 
 
 def test_what_ended_in_no_number_is_not_what_it_was_before(saved):

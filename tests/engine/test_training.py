@@ -9,13 +9,20 @@ import pytest
 
 from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, CalQL
 from moorl_jax.data import Normalizer, Preparation
+from moorl_jax.engine import provenance
+from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.trainer import INITIAL
 from moorl_jax.engine.training import evaluate, train
-from moorl_jax.errors import MoorlError, NotAvailableError, UnknownNameError
+from moorl_jax.errors import CheckpointsError, MoorlError, NotAvailableError, UnknownNameError
 from moorl_jax.phases import Judge, Offline
 from moorl_jax.tasks import find
 from moorl_jax.types import Transitions
+
+
+class StoppedError(Exception):
+    """How these tests end a training amid."""
+
 
 SMALL = TD3BC(hidden=(16, 16), batch_size=32)
 
@@ -201,9 +208,6 @@ def test_a_stopped_training_goes_on_and_ends_the_same(hopper, hopper_data, tmp_p
     agent = CalQL(hidden=(16, 16), batch_size=32, actions_per_state=2, blocks=2)
     straight = online(agent, hopper, hopper_data)
 
-    class StoppedError(Exception):
-        pass
-
     def stop(_report):
         raise StoppedError
 
@@ -276,6 +280,70 @@ def test_a_policy_that_has_diverged_has_no_score(name):
     assert (rates is None) == (alone.success_rates() is None)
     if rates is not None:
         assert np.isnan(rates).tolist() == [True, False]
+
+
+@pytest.fixture
+def stopped(hopper, hopper_data, tmp_path, monkeypatch):
+    """Return how to train an agent whose training has stopped after its first checkpoint."""
+
+    def save_and_stop(*args):
+        save(*args)
+        raise StoppedError
+
+    save = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", save_and_stop)
+    monkeypatch.setattr(provenance, "code", lambda _: "older")
+    how = {"seeds": 1, "updates": 4, "evaluate_every": 2, "episodes": 1, "dataset": hopper_data}
+    how |= {"checkpoints": tmp_path / "run", "checkpoint_seconds": 0.0}
+    with pytest.raises(StoppedError):
+        train(BC(hidden=(8, 8), batch_size=8), hopper, **how)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    monkeypatch.setattr(provenance, "code", lambda _: "newer")
+    return how
+
+
+def test_newer_code_goes_on_only_where_asked_to(hopper, stopped):
+    agent = BC(hidden=(8, 8), batch_size=8)
+    with pytest.raises(CheckpointsError, match=r"differs in code; go on from them with --resume-anyway"):
+        train(agent, hopper, **stopped)
+    run = train(agent, hopper, **stopped, resume_anyway=True)
+    (took_over,) = run.resumed_anyway
+    assert (took_over["updates"], took_over["then"], took_over["now"]) == (2, {"code": "older"}, {"code": "newer"})
+    assert run.curves["updates"].tolist() == [2, 4]
+
+
+def test_newer_code_of_another_form_is_told_so(hopper, stopped, monkeypatch):
+    """Its networks are wider though its settings are not."""
+    agent = BC(hidden=(8, 8), batch_size=8)
+    init = BC.init
+
+    def wider(self, key, example):
+        return init(dataclasses.replace(self, hidden=(9, 9)), key, example)
+
+    monkeypatch.setattr(BC, "init", wider)
+    with pytest.raises(CheckpointsError, match=r"do not fit this code .*another shape or type.*; finish with the code"):
+        train(agent, hopper, **stopped, resume_anyway=True)
+
+
+def test_another_random_generator_does_not_go_on(hopper, stopped, monkeypatch):
+    monkeypatch.setattr(provenance, "code", lambda _: "older")
+    with (
+        jax.default_prng_impl("rbg"),
+        pytest.raises(CheckpointsError, match=r"differs in backend\.jax_default_prng_impl; finish that one by its own"),
+    ):
+        train(BC(hidden=(8, 8), batch_size=8), hopper, **stopped)
+
+
+def test_an_agent_that_raised_may_be_mended(hopper, stopped, tmp_path, monkeypatch):
+    class Raising(BC):
+        def draw(self, key, batch):
+            raise ZeroDivisionError
+
+    how = stopped | {"checkpoints": tmp_path / "mended"}
+    with pytest.raises(ZeroDivisionError):
+        train(Raising(hidden=(8, 8), batch_size=8), hopper, **how)
+    monkeypatch.setattr(provenance, "code", lambda _: "mended")
+    assert len(train(BC(hidden=(8, 8), batch_size=8), hopper, **how).curves) == 2
 
 
 def test_an_evaluation_alone_has_a_checkpoint_of_its_own(hopper, hopper_data, tmp_path):

@@ -164,3 +164,10 @@ def test_all_that_is_set_lies_within_the_fields_bounds(task):
         for updates, env_steps in ((0, 12_000), (20, 12_000), (1_000_000, 0), (20, 300)):
             if suits(agent, find(task)):
                 require_bounds(settings(agent, find(task), updates, env_steps).agent)
+
+
+@pytest.mark.parametrize("name", ["\udcc3\udca4.py:Mine", "two\nlines.py:Mine"])
+def test_a_users_agent_whose_name_no_table_could_hold_is_refused(name):
+    """The first is what Python makes of ä.py under an ASCII locale."""
+    with pytest.raises(MoorlError, match="its name cannot be printed"):
+        settings(name, find("hopper-medium-v2"), 10, 0)

@@ -1,0 +1,43 @@
+"""Seals: the checksums of a directory's files, in a file among them, so that what was written whole is read whole.
+
+`sha256sum --check SHA256SUMS` reads it as well.
+"""
+
+import hashlib
+from pathlib import Path
+
+SEAL = "SHA256SUMS"
+
+
+def seal(directory: Path) -> None:
+    """Write down the checksums of all files in and below a directory."""
+    lines = [f"{checksum}  {path}\n" for path, checksum in checksums(directory).items()]
+    (directory / SEAL).write_text("".join(lines), encoding="utf-8")
+
+
+def sealed(directory: Path) -> dict[str, str]:
+    """Return the checksums that were written down, by path; none where there is no seal."""
+    try:
+        lines = (directory / SEAL).read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return {}
+    return {path: checksum for checksum, _, path in (line.partition("  ") for line in lines)}
+
+
+def checksums(directory: Path) -> dict[str, str]:
+    """Return the checksums of all files in and below a directory as they are now, by path."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / SEAL)
+    return {path.relative_to(directory).as_posix(): checksum(path.read_bytes()) for path in files}
+
+
+def checksum(content: bytes) -> str:
+    """Return the sha256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def fault(written: dict[str, str], now: dict[str, str]) -> str:
+    """Return what of some files is not as it was written, given their checksums then and now; nothing if all is."""
+    if not written:
+        return f"there is no {SEAL} of it"
+    different = [path for path in written | now if written.get(path) != now.get(path)]
+    return f"{different[0]} is not as it was written" if different else ""
