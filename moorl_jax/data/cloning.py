@@ -24,7 +24,7 @@ LEARNING_RATE = 1e-3
 
 def clone(observations: np.ndarray, actions: np.ndarray, path: Path, seed: int = 0) -> None:
     """Train two tanh layers and a fixed spread on (N, size) arrays; write them to `path` as `read_actor` reads them."""
-    shift, scale = observations.mean(axis=0), observations.std(axis=0)
+    shift, scale = observations.mean(axis=0, dtype=np.float64), observations.std(axis=0, dtype=np.float64)
     data = (observations - shift) / (scale + 1e-8), actions
     with jax.default_device(jax.devices("cpu")[0]):  # the same policy, whatever else this machine has
         params = _train(*data, jax.random.key(seed), updates=UPDATES)
