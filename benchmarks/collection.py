@@ -8,7 +8,7 @@ import pandas as pd
 
 from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import MoorlError, one_line
 
 BUDGET = ["protocol", "updates", "env_steps"]  #: what runs that are compared have in common
 
@@ -27,7 +27,7 @@ def find_results(places: list[Path]) -> list[Result]:
             try:
                 found[directory] = results.read(directory)
             except MoorlError as error:
-                print("left out:", " ".join(str(error).split()), file=sys.stderr)
+                print("left out:", one_line(error, 1_000), file=sys.stderr)
     return list(found.values())
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import MoorlError, one_line
 
 INT32 = 2**31 - 1  #: on a device updates, env steps and rows are numbered by 32 bits
 FLOAT32 = 3.4e38  #: and numbers are of float32
@@ -64,7 +64,9 @@ def require_bounds(config: Any) -> None:
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), kinds[field.name]
         if not _fits(value, kind):
-            raise MoorlError(f"{type(config).__name__}.{field.name} must be {_told(kind)}, not {_shown(value)}")
+            raise MoorlError(
+                f"{type(config).__name__}.{field.name} must be {_told(kind)}, not {one_line(repr(value), 80)}"
+            )
         for each in value if isinstance(value, tuple) else (value,):
             if dataclasses.is_dataclass(each):
                 require_bounds(each)
@@ -117,8 +119,3 @@ def _told(kind: Any) -> str:
         return f"a tuple, each of it {_told(within[0])}" if within[-1:] == (...,) else f"a tuple of {len(within)}"
     known = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False", type(None): "None"}
     return known.get(kind, f"of the kind {getattr(kind, '__name__', kind)}")
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."

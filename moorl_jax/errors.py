@@ -71,12 +71,11 @@ def of_the_machine(error: BaseException) -> str:
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         return "; ".join(filter(None, (what, _REMEDIES.get(error.errno or 0))))
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        first = " ".join(str(error).split())[:160]
-        return f"out of memory ({first}); fewer seeds, or a smaller batch_size or hidden, take less"
+        return f"out of memory ({one_line(error)}); fewer seeds, or a smaller batch_size or hidden, take less"
     return ""
 
 
-def one_line(told: object) -> str:
-    """Return what a library or a file says, an error for example, on one line of at most 200 characters."""
+def one_line(told: object, most: int = 200) -> str:
+    """Return what a library or a file says, an error for example, on one line of at most so many characters."""
     words = " ".join(str(told).split()) or type(told).__name__
-    return words if len(words) <= 200 else f"{words[:199]}…"
+    return words if len(words) <= most else f"{words[: most - 1]}…"

@@ -29,7 +29,7 @@ from moorl_jax.agents.subroutine import (
 )
 from moorl_jax.agents.td3_bc import TD3BC
 from moorl_jax.config import static
-from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError
+from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, one_line
 
 AGENTS: dict[str, type[Agent]] = {
     "bc": BC,
@@ -108,8 +108,7 @@ def own_fault(error: BaseException) -> OwnAgentError | None:
 
 def _named(error: BaseException) -> str:
     """Return an exception in one line."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said if len(said) <= 300 else said[:300] + '...'}"
+    return f"{type(error).__name__}: {one_line(error, 300)}"
 
 
 __all__ = [

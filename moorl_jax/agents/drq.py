@@ -58,7 +58,7 @@ class DrQ(Agent):
     learning_rate: NotNegative = 3e-4
     discount: Share = 0.99
     tau: Share = 0.01
-    noise_start: NotNegative = 1.0  #: std of the actions' noise before the first update
+    noise_start: NotNegative = 1.0  #: std of the actions' noise at the first env step, offline at the first update
     noise_end: NotNegative = 0.1
     noise_updates: Positive = 125_000.0  #: over which it falls, linearly
     noise_clip: NotNegative = 0.3  #: of the noise in losses

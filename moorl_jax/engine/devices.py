@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 
 from moorl_jax.cores import usable_cores
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import MoorlError, one_line
 
 
 def use_all_cores() -> None:
@@ -30,9 +30,8 @@ def require_devices() -> None:
     try:
         jax.local_devices()
     except (RuntimeError, AssertionError) as error:
-        said = " ".join(str(error).split()) or "JAX found none"
         raise MoorlError(
-            f"no device of JAX_PLATFORMS={config.jax_platforms} can be used here ({said}); unset it, or set it to cpu"
+            f"no device of JAX_PLATFORMS={config.jax_platforms} can be used here ({one_line(error)}); unset it, or set it to cpu"
         ) from error
 
 

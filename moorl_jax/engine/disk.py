@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import MoorlError, one_line
 
 
 @contextmanager
@@ -27,10 +27,9 @@ def written_to(place: Path, arrays: Any) -> Iterator[None]:
         shutil.rmtree(place, ignore_errors=True)
         there = next(parent for parent in place.absolute().parents if parent.exists())
         size, free = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)), shutil.disk_usage(there).free
-        said = " ".join(str(error).split())
         raise MoorlError(
             f"{place} cannot be written: it takes {size / 1e6:,.1f} MB, {free / 1e6:,.0f} MB are free there; make "
-            f"room, then give the same command again ({type(error).__name__}: {said:.160})"
+            f"room, then give the same command again ({type(error).__name__}: {one_line(error)})"
         ) from error
     finally:
         log.disabled = False

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from moorl_jax.agents import Agent, own_fault
-from moorl_jax.errors import OwnAgentError
+from moorl_jax.errors import OwnAgentError, one_line
 from moorl_jax.phases import Instant, Offline, Online, Phase, Pretrain
 from moorl_jax.replay import Balanced, Both
 from moorl_jax.types import Transitions
@@ -63,8 +63,8 @@ def _called(function: Callable[..., Any], *given: Any) -> Any:
     try:
         return jax.eval_shape(function, *given)
     except Exception as error:
-        said = " ".join(str(error).split())
-        raise own_fault(error) or _wrong(function, f"cannot be used: {type(error).__name__}: {said:.300}") from error
+        fault = f"cannot be used: {type(error).__name__}: {one_line(error, 300)}"
+        raise own_fault(error) or _wrong(function, fault) from error
 
 
 def _wrong(method: Any, fault: str) -> OwnAgentError:
