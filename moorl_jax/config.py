@@ -64,9 +64,8 @@ def require_bounds(config: Any) -> None:
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), kinds[field.name]
         if not _fits(value, kind):
-            raise MoorlError(
-                f"{type(config).__name__}.{field.name} must be {_told(kind)}, not {one_line(repr(value), 80)}"
-            )
+            name, shown = f"{type(config).__name__}.{field.name}", one_line(repr(value), 80)
+            raise MoorlError(f"{name} must be {_told(kind)}, not {shown}")
         for each in value if isinstance(value, tuple) else (value,):
             if dataclasses.is_dataclass(each):
                 require_bounds(each)

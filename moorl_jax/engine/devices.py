@@ -31,7 +31,8 @@ def require_devices() -> None:
         jax.local_devices()
     except (RuntimeError, AssertionError) as error:
         raise MoorlError(
-            f"no device of JAX_PLATFORMS={config.jax_platforms} can be used here ({one_line(error)}); unset it, or set it to cpu"
+            f"no device of JAX_PLATFORMS={config.jax_platforms} can be used here ({one_line(error)}); unset it, or set "
+            "it to cpu"
         ) from error
 
 
