@@ -8,12 +8,13 @@ import pytest
 import moorl_jax
 
 ROOT = Path(moorl_jax.__file__).parent
-LEAVES = {"types", "errors", "footage", "cores", "locks"}
+LEAVES = {"types", "errors", "footage", "cores", "locks", "processes"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
     "cores": set(),
     "locks": {"errors"},
+    "processes": set(),
     "footage": {"types"},
     "nets": LEAVES,
     "replay": {"nets", *LEAVES},

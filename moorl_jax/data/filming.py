@@ -6,7 +6,6 @@ renderers round pixels differently.
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 from moorl_jax.cores import usable_cores
 from moorl_jax.data.plans import Part
 from moorl_jax.data.vd4rl import FIRST, LAST, MIDDLE
+from moorl_jax.processes import WORKERS
 from moorl_jax.tasks import Task, make_environment
 from moorl_jax.types import Progress
 
@@ -40,8 +40,7 @@ def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progres
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     shard: list[Episode] = []
-    # spawn: a fork would share the parent's renderer.
-    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_cores(), WORKERS) as pool:
         for done, episode in enumerate(pool.map(film, *zip(*jobs, strict=True)), start=1):
             shard.append(episode)
             if done % SHARD == 0 or done == len(jobs):
