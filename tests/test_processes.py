@@ -79,7 +79,9 @@ def work(number):
 if __name__ == "__main__":
     heed_signals()
     with ProcessPoolExecutor(2, WORKERS) as pool:
-        wait([pool.submit(work, number) for number in range(2)])
+        working = [pool.submit(work, number) for number in range(2)]
+        print("begun", flush=True)
+        wait(working)
 """
 
 IGNORING = """
@@ -169,12 +171,14 @@ def test_what_a_command_is_told_to_ignore_it_ignores(start):
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("working", [False, True], ids=["as they start", "as they work"])
 @pytest.mark.parametrize("by", STATUS)
-def test_workers_end_with_the_process_they_work_for(start, tmp_path, by):
+def test_workers_end_with_the_process_they_work_for(start, tmp_path, by, working):
     program = tmp_path / "program.py"
     program.write_text(WORKING, encoding="utf-8")
     process = start(program)
-    assert [process.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+    for _ in range(3 if working else 1):
+        assert process.stdout.readline() == "begun\n"
     assert len(of_session(process.pid)) == 4, "the program, two workers, multiprocessing's tracker"
     if by == signal.SIGINT:
         os.killpg(process.pid, by)  # a terminal sends it to all of them
