@@ -44,19 +44,16 @@ def _listen(hearing: int) -> None:
 
 
 def _end(by: signal.Signals) -> None:
-    """Say the last words, and end what would otherwise speak after them."""
+    """Say the last words, after which nobody else has a say, and end what works for this process."""
+    with contextlib.suppress(OSError):  # of a pipe that has been closed
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+    out, error, silence = os.dup(1), os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
     with contextlib.suppress(OSError):  # of a terminal that has hung up
-        if sys.stdout.isatty():
-            sys.stdout.write("\x1b[?25h\n")  # the cursor, which a bar hides
-        sys.stdout.flush()
-        print(
-            f"stopped by {by.name}; given again, a training goes on from its last checkpoint",
-            file=sys.stderr,
-            flush=True,
-        )
-    silence = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(silence, stream)
+        if os.isatty(out):
+            os.write(out, b"\x1b[?25h\n")  # the cursor, which a bar hides
+        os.write(error, f"stopped by {by.name}; given again, a training goes on from its last checkpoint\n".encode())
     for worker in multiprocessing.active_children():
         worker.kill()
     # Of their semaphores, which multiprocessing's tracker would complain of.

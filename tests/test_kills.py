@@ -19,7 +19,7 @@ from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.engine.results import CHECKPOINT
 from tests.test_processes import PATIENCE, STATUS, of_session, words
 
-KILLS = int(os.environ.get("KILLS", 10))
+KILLS = 10
 SEED = 0
 BY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -28,12 +28,12 @@ ONLY_READS = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
 
 TRAIN = (
     "moorl_jax train --task hopper-medium-v2 --source embedded --seeds 2 --episodes 1 --checkpoint-seconds 0 "
-    "--set hidden=(16,16) --out result"
+    "--set hidden=(16,16) --set batch_size=32 --out result"
 )
 TRAININGS = {
     "offline, td3_bc": f"{TRAIN} --agent td3_bc --updates 2000",
     "offline, iql": f"{TRAIN} --agent iql --updates 2000",
-    "offline-to-online, cal_ql": f"{TRAIN} --agent cal_ql --updates 200 --env-steps 200",
+    "offline-to-online, cal_ql": f"{TRAIN} --agent cal_ql --set critic_hidden=(16,16) --updates 200 --env-steps 200",
     "parallel sweep, td3_bc and iql": (
         "benchmarks --task hopper-medium-v2 --source embedded --seeds 1 --updates 2000 --parallel 2 "
         "--agents small.py:SmallTD3BC,small.py:SmallIQL"
@@ -137,8 +137,15 @@ def test_killed_at_random_moments_a_training_ends_as_if_never_stopped(tmp_path, 
     straight, killed = (Place(tmp_path / name, TRAININGS[training]) for name in ("straight", "killed"))
     assert straight.start().wait() == 0, straight.said()
 
+    count = resumed = 0
+
+    def go_on():
+        nonlocal resumed
+        resumed += killed.has_checkpoints()
+        return killed.start(**ONLY_READS)
+
     def finish():
-        process = killed.start(**ONLY_READS)
+        process = go_on()
         assert process.wait() == 0, killed.said()
         killed.require_same(straight)
         killed.clear()
@@ -147,10 +154,8 @@ def test_killed_at_random_moments_a_training_ends_as_if_never_stopped(tmp_path, 
     finish()
     whole = time.monotonic() - began
     rng = np.random.default_rng([SEED, list(TRAININGS).index(training)])
-    count = resumed = 0
     while count < KILLS:
-        resumed += killed.has_checkpoints()
-        process = killed.start(**ONLY_READS)
+        process = go_on()
         wait_until_it_heeds(process)
         after, by = rng.uniform(0, whole), BY[rng.integers(len(BY))]
         try:

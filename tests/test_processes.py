@@ -1,6 +1,8 @@
 """Ctrl-C and the like end a command at once, whatever it is amid; its workers end with it."""
 
+import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -94,6 +96,16 @@ time.sleep(1)
 print("done")
 """
 
+BAR = """
+import time
+from moorl_jax.processes import heed_signals
+heed_signals()
+from rich.progress import Progress
+with Progress(refresh_per_second=100) as bars:
+    bars.add_task("begun")
+    time.sleep(1000)
+"""
+
 
 @pytest.fixture
 def start():
@@ -161,6 +173,23 @@ def test_a_command_ends_at_once_whatever_it_is_amid(start, tmp_path, amid, by):
         assert process.returncode == STATUS[by]
     else:
         assert ended(process, by) == words(by)
+
+
+def test_on_a_terminal_nothing_is_drawn_after_the_last_words():
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", BAR], stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    while b"begun" not in shown:
+        shown += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == STATUS[signal.SIGINT]
+    with contextlib.suppress(OSError):  # how the end reads
+        while more := os.read(ours, 4096):
+            shown += more
+    os.close(ours)
+    cursor = "\x1b[?25h"
+    assert shown.decode().endswith(f"{cursor}\r\n{words(signal.SIGINT)[0]}\r\n")
 
 
 def test_what_a_command_is_told_to_ignore_it_ignores(start):
