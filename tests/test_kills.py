@@ -42,12 +42,10 @@ TRAININGS = {
 
 # A sweep writes checkpoints every minute, and changes no field of an agent.
 SMALL = """
-from functools import partial
-
-from benchmarks import runner
+from moorl_jax import train
 from moorl_jax.agents import IQL, TD3BC, static
 
-runner.train = partial(runner.train, checkpoint_seconds=0)
+train.__kwdefaults__["checkpoint_seconds"] = 0
 
 
 class SmallTD3BC(TD3BC):
