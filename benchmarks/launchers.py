@@ -1,6 +1,5 @@
 """Where a sweep's cells run besides in turn: side by side in processes of their own, or on a Ray cluster."""
 
-import multiprocessing
 import os
 import queue
 import sys
@@ -21,6 +20,7 @@ from moorl_jax.data import Dataset, load
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import MoorlError, NotAvailableError, UnknownNameError
+from moorl_jax.processes import WORKERS
 from moorl_jax.progress import Display
 
 LAUNCHERS = ("local", "ray")
@@ -123,9 +123,8 @@ class InProcesses:
 
     def _watch(self, job: Job) -> str:
         share = self._shares.get()
-        context = multiprocessing.get_context("spawn")  # a fork of a process that has used JAX may hang
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(job, share, theirs), daemon=True)
+        ours, theirs = WORKERS.Pipe(duplex=False)
+        process = WORKERS.Process(target=_work, args=(job, share, theirs), daemon=True)
         report = self._display.training(job.label)
         fault = None
         try:

@@ -1,9 +1,30 @@
 """moorl_jax: a JAX benchmark suite for offline, hybrid and offline-to-online reinforcement learning."""
 
-from moorl_jax.agents import Agent, static
-from moorl_jax.engine.devices import use_all_cores
-from moorl_jax.engine.training import Run, train
-from moorl_jax.nets import Learner
-from moorl_jax.types import Transitions
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moorl_jax.agents import Agent, static
+    from moorl_jax.engine.devices import use_all_cores
+    from moorl_jax.engine.training import Run, train
+    from moorl_jax.nets import Learner
+    from moorl_jax.types import Transitions
 
 __all__ = ["Agent", "Learner", "Run", "Transitions", "static", "train", "use_all_cores"]
+
+_HOMES = {
+    "Agent": "agents",
+    "Learner": "nets",
+    "Run": "engine.training",
+    "Transitions": "types",
+    "static": "agents",
+    "train": "engine.training",
+    "use_all_cores": "engine.devices",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is asked for: JAX takes seconds, and commands heed signals before they import it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"moorl_jax.{_HOMES[name]}"), name)

@@ -324,11 +324,6 @@ def seal_command(
     console.print(f"sealed: {sealed}", highlight=False)
 
 
-def main() -> None:
-    """Run the command line."""
-    app()
-
-
 def _describe(task: Task) -> None:
     table = Table(show_header=False, title=task.name)
     for name, value in {
@@ -399,7 +394,3 @@ def _report(where: Path | str, dataset: Dataset) -> None:
         table.add_row(*line)
     console.print(f"{task.name}: {where}", highlight=False, soft_wrap=True)
     console.print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import pytest
 import moorl_jax
 
 ROOT = Path(moorl_jax.__file__).parent
-LEAVES = {"types", "errors", "footage", "cores", "locks", "divergence", "config"}
+LEAVES = {"types", "errors", "footage", "cores", "locks", "divergence", "config", "processes"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
@@ -16,6 +16,7 @@ ALLOWED = {
     "divergence": set(),
     "locks": {"errors"},
     "config": {"errors"},
+    "processes": set(),
     "footage": {"types"},
     "nets": LEAVES,
     "replay": {"nets", *LEAVES},

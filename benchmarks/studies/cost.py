@@ -3,7 +3,6 @@
 The table that OPT's and MOORL's papers lack.
 """
 
-import multiprocessing
 import resource
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ from benchmarks.budgets import Budget
 from benchmarks.speed.online import ONLINE_AGENTS, TASK, measure
 from benchmarks.speed.roofline import ROWS
 from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.processes import WORKERS
 from moorl_jax.tasks import find
 
 NAME = "cost"
@@ -29,7 +29,7 @@ def run(budget: Budget, directory: Path, console: Console) -> None:
     rows = []
     for agent in track(ONLINE_AGENTS, "measuring", console=console, disable=not console.is_terminal):
         # A process each, so that memory is its own.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, WORKERS) as pool:
             rows.append(pool.submit(_row, agent, ENV_STEPS[budget.name]).result())
         if not console.is_terminal:
             console.print(f"{agent}: {rows[-1]['s per 1k env steps']:.1f} s per 1k env steps", highlight=False)

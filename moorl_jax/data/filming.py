@@ -8,7 +8,6 @@ renderers round pixels differently.
 import io
 import json
 import math
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from moorl_jax.data import publishing, vd4rl
 from moorl_jax.data.plans import Part
 from moorl_jax.data.vd4rl import FIRST, LAST, MIDDLE
 from moorl_jax.errors import DatasetError
+from moorl_jax.processes import WORKERS
 from moorl_jax.tasks import Task, make_environment
 from moorl_jax.types import Progress
 
@@ -50,8 +50,7 @@ def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progres
             partial.mkdir()
             (partial / NOTES).write_text(notes, encoding="utf-8")
         shard: list[Episode] = []
-        # spawn: a fork would share the parent's renderer.
-        with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(usable_cores(), WORKERS) as pool:
             for done, episode in enumerate(pool.map(film, *zip(*jobs, strict=True)), start=1):
                 shard.append(episode)
                 if done % SHARD == 0 or done == len(jobs):

@@ -5,7 +5,6 @@ them the returns. A recipe is deterministic for its seed, whatever the number of
 number of streams, each with its own simulator and random generator.
 """
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from moorl_jax.cores import usable_cores
 from moorl_jax.data import cloning, hdf5
 from moorl_jax.data.plans import Actor, Clone, Demonstrations, Part, shares
 from moorl_jax.data.rows import Rows
+from moorl_jax.processes import WORKERS
 from moorl_jax.tasks import Task, make_recording_environment
 from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
 from moorl_jax.types import Progress
@@ -45,8 +45,7 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
         if isinstance(source, Demonstrations):
             made[position] = [_repeated(source.read(), steps)]
             done += steps
-    # spawn: forking a process that runs JAX's threads can deadlock.
-    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_cores(), WORKERS) as pool:
         futures = [pool.submit(roll_out, *job) for _, job in jobs]
         for future in as_completed(futures):
             done += len(future.result()["rewards"])

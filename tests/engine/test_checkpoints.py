@@ -253,7 +253,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_had_never_stopped(tmp_path, ho
             "train --agent td3_bc --task hopper-medium-v2 --source embedded --seeds 2 --updates 3000 --env-steps 400 "
             f"--evaluate-every 500 --evaluate-every-steps 50 --episodes 1 --checkpoint-seconds 0 --out {out}"
         )
-        return [sys.executable, "-m", "moorl_jax.cli", *words.split(), "--set", "hidden=(16, 16)"]
+        return [sys.executable, "-m", "moorl_jax", *words.split(), "--set", "hidden=(16, 16)"]
 
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     subprocess.run(command(tmp_path / "straight"), check=True, env=environment, capture_output=True)
