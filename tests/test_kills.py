@@ -91,7 +91,7 @@ class Place:
         return {path for path in paths if CHECKPOINT not in path.parts[:-1]}
 
     def has_checkpoints(self):
-        return any(self.directory.rglob("*.running/0*"))
+        return any(self.directory.rglob("*.running/0*[0-9]"))
 
     def require_same(self, other: "Place"):
         """Fail unless here are the same files, curves and states as there."""
