@@ -190,7 +190,8 @@ def below(place: Path) -> list[Path]:
     found = {place}
     for path, names, _ in os.walk(place):
         found |= {Path(path, name.removesuffix(PARTIAL).removesuffix(REPLACED)) for name in names}
-    return sorted(directory for directory in found if (_sealed(directory)[0] / FILES[0]).is_file())
+    # Those without a seal are of earlier versions, which nobody replaces.
+    return sorted(each for each in found if FILES[0] in _sealed(each)[1] or (each / FILES[0]).is_file())
 
 
 def _publish(partial: Path, directory: Path) -> None:
@@ -205,7 +206,8 @@ def _publish(partial: Path, directory: Path) -> None:
 
 def _sealed(directory: Path) -> tuple[Path, dict[str, str]]:
     """Return where the result `directory` lies at this moment, and its checksums."""
-    for place in (directory, Path(f"{directory.absolute()}{REPLACED}"), directory):
+    # Each may leave its name before it is looked at, but no process replaces a result again and again.
+    for place in (directory, Path(f"{directory.absolute()}{REPLACED}")) * 4:
         if written := seals.sealed(place):
             return place, written
     return directory, {}
