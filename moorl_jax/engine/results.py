@@ -227,7 +227,7 @@ def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
             f"{directory} has no {seals.SEAL}, which tells whether it is whole; if an earlier version wrote it and "
             f"you trust it, give it one: moorl-jax seal {shlex.quote(str(directory))}"
         )
-    now = {name: seals.checksum(content) for name, content in contents.items()}
+    now = {name: seals.checksum(io.BytesIO(content)) for name, content in contents.items()}
     try:
         if fault := seals.fault({name: written.get(name, "") for name in FILES}, now):
             raise ValueError(fault)

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import io
 from pathlib import Path
 
 SEAL = "SHA256SUMS"
@@ -27,12 +28,16 @@ def sealed(directory: Path) -> dict[str, str]:
 def checksums(directory: Path) -> dict[str, str]:
     """Return the checksums of all files in and below a directory as they are now, by path."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / SEAL)
-    return {path.relative_to(directory).as_posix(): checksum(path.read_bytes()) for path in files}
+    found = {}
+    for path in files:
+        with path.open("rb") as file:
+            found[path.relative_to(directory).as_posix()] = checksum(file)
+    return found
 
 
-def checksum(content: bytes) -> str:
-    """Return the sha256 of a file's content."""
-    return hashlib.sha256(content).hexdigest()
+def checksum(file: io.BufferedIOBase) -> str:
+    """Return the sha256 of what an open file holds, which may be more than memory does."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fault(written: dict[str, str], now: dict[str, str]) -> str:
