@@ -61,7 +61,7 @@ def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: st
         forecasts.append(
             Forecast(
                 cell,
-                (directory / cell.name / results.CHECKPOINT).exists(),
+                results.exists(directory / cell.name, results.CHECKPOINT),
                 device_hours=seeds * seconds / 3600,
                 hours=seeds * seconds / 3600 / used,
                 memory=(used * rows + seeds * env_steps) * row,

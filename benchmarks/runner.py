@@ -150,7 +150,7 @@ def collect(cells: list[Cell], directory: Path) -> list[Outcome]:
     """
     outcomes = []
     for cell in cells:
-        if (directory / cell.name).exists():
+        if results.exists(directory / cell.name):
             try:
                 outcomes.append(Outcome(cell, _as_planned(cell, directory / cell.name)))
             except MoorlError as error:
@@ -218,7 +218,7 @@ def _finished(cell: Cell, directory: Path, data: Callable[[], Dataset | None]) -
 
     That is where it is not whole, not of today's settings or not of the data at hand, which `data` returns.
     """
-    if not (directory / results.CHECKPOINT).exists():
+    if not results.exists(directory, results.CHECKPOINT):
         return None  # a clone carries curves, not states
     result = _as_planned(cell, directory)
     if cell.source != results.NO_SOURCE and at_hand(cell.task, cell.source) and (here := data()):

@@ -246,7 +246,7 @@ def train_command(
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
     dataset = None
     with Display(console) as display, held(directory):
-        if directory.exists() and not overwrite:
+        if results.exists(directory) and not overwrite:
             raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
         if needs_data(recipe(trained, updates, env_steps)):
             source = sources.choose(chosen, source, policies)

@@ -185,6 +185,11 @@ def read(directory: Path) -> Result:
                 raise
 
 
+def exists(directory: Path, part: str = "") -> bool:
+    """Tell whether there is a result `directory`, or a part of it, whatever process replaces it or was killed at it."""
+    return any((place / part).exists() for place in _places(directory))
+
+
 def below(place: Path) -> list[Path]:
     """Return the directories of all results at or below a place, by name, whatever processes write there meanwhile."""
     found = {place}
@@ -197,8 +202,8 @@ def below(place: Path) -> list[Path]:
 def _publish(partial: Path, directory: Path) -> None:
     """Give a whole result its name; whoever kills this leaves the old one or the new one, where `read` finds it."""
     replaced = directory.with_name(directory.name + REPLACED)
-    shutil.rmtree(replaced, ignore_errors=True)
-    if directory.exists():
+    if directory.exists():  # else what an earlier kill left there is the only result
+        shutil.rmtree(replaced, ignore_errors=True)
         os.replace(directory, replaced)
     os.replace(partial, directory)
     shutil.rmtree(replaced, ignore_errors=True)
@@ -206,11 +211,16 @@ def _publish(partial: Path, directory: Path) -> None:
 
 def _sealed(directory: Path) -> tuple[Path, dict[str, str]]:
     """Return where the result `directory` lies at this moment, and its checksums."""
-    # Each may leave its name before it is looked at, but no process replaces a result again and again.
-    for place in (directory, Path(f"{directory.absolute()}{REPLACED}")) * 4:
+    for place in _places(directory):
         if written := seals.sealed(place):
             return place, written
     return directory, {}
+
+
+def _places(directory: Path) -> tuple[Path, ...]:
+    """Return where to look for the result `directory`, one place after the other."""
+    # It may leave each before that is looked at, but no process replaces a result again and again.
+    return (directory, Path(f"{directory.absolute()}{REPLACED}")) * 4
 
 
 def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:

@@ -73,8 +73,14 @@ def test_a_sweep_leaves_a_result_a_cell(cells, run_sweep, tmp_path):
         assert result.config["command"].startswith(f"moorl-jax train --agent {outcome.cell.agent} --task hopper")
 
 
-def test_finished_cells_are_kept(cells, run_sweep, monkeypatch, capsys):
+@pytest.mark.parametrize("killed", [False, True])
+def test_finished_cells_are_kept(cells, run_sweep, monkeypatch, capsys, killed):
+    """Be it that a kill left one between its two names."""
     first = run_sweep(cells)
+    if killed:
+        directory = first[0].result.directory
+        directory.rename(directory.with_name(directory.name + results.REPLACED))
+        assert len(collect(cells, directory.parents[1])) == 2
     monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a finished cell was trained again"))
     again = run_sweep(cells)
     assert "finished before, kept" in capsys.readouterr().out

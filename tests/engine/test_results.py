@@ -307,10 +307,12 @@ def test_readers_beside_a_writer_see_the_old_result_or_the_new_one(saved, tmp_pa
     assert len(seen) > 10
 
 
-@pytest.mark.parametrize("survived", range(4))
-def test_whoever_is_killed_while_replacing_leaves_a_whole_result(saved, tmp_path, monkeypatch, survived):
-    """Before each of the four steps that change a name or delete something."""
+@pytest.mark.parametrize(("survived", "again"), [*((step, False) for step in range(4)), (0, True), (1, True)])
+def test_whoever_is_killed_while_replacing_leaves_a_whole_result(saved, tmp_path, monkeypatch, survived, again):
+    """Before each of the steps that change a name or delete something; `again` after a kill between the two names."""
     next(versions(saved, tmp_path / "cell.partial"))
+    if again:
+        os.replace(saved, tmp_path / "cell.replaced")
     steps = itertools.count()
 
     def step(do, *args, **kwargs):
@@ -324,6 +326,7 @@ def test_whoever_is_killed_while_replacing_leaves_a_whole_result(saved, tmp_path
         results._publish(tmp_path / "cell.partial", saved)
     monkeypatch.undo()
     results.read(saved)
+    assert results.exists(saved)
     assert results.below(tmp_path) == [saved]
 
 
