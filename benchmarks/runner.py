@@ -17,7 +17,7 @@ from moorl_jax.data.sources import at_hand
 from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.training import Report, train
-from moorl_jax.errors import BusyError, CheckpointsError, MoorlError, UnsealedError, of_the_machine
+from moorl_jax.errors import BusyError, CheckpointsError, MoorlError, UnreadableError, of_the_machine
 from moorl_jax.locks import held
 from moorl_jax.progress import Display
 from moorl_jax.tasks import find
@@ -115,7 +115,7 @@ def sweep(
                 known[number] = Outcome(cell, result)
                 progress(f"{label}: finished before, kept")
                 continue
-        except UnsealedError as error:
+        except UnreadableError as error:
             known[number] = Outcome(cell, None, str(error))
             progress(f"{label}: failed: {error}")
             continue

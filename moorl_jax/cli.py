@@ -20,12 +20,12 @@ from moorl_jax.agents.overrides import override
 from moorl_jax.data import Dataset, Rows, sources
 from moorl_jax.data.rows import suspicions
 from moorl_jax.divergence import OverSeeds
-from moorl_jax.engine import provenance, results, seals
+from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import evaluate, train, which_seeds
-from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, UnsealedError, of_the_machine
+from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, of_the_machine
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
@@ -302,26 +302,6 @@ def eval_command(
     if (rates := played.success_rates()) is not None:
         rate = OverSeeds.of(100 * rates)
         console.print(f"success rate: {rate.told(f'{rate.mean:.1f} %')}", highlight=False)
-
-
-@app.command("seal")
-@guarded
-def seal_command(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A result, or a directory of results.")],
-) -> None:
-    """Write checksums into results that have none, as earlier versions wrote them; without, no result is read."""
-    sealed, places = 0, results.below(directory)
-    if not places:
-        raise MoorlError(f"{directory}: there is no result at or below it")
-    for place in places:
-        try:
-            results.read(place)
-        except UnsealedError:
-            seals.seal(place)
-            sealed += 1
-        except MoorlError as error:
-            console.print(f"left as it is: {error}", highlight=False, markup=False)
-    console.print(f"sealed: {sealed}", highlight=False)
 
 
 def _describe(task: Task) -> None:

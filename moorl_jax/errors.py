@@ -52,8 +52,8 @@ class CheckpointsError(MoorlError):
         super().__init__(f"{directory} {fault}; {instead}")
 
 
-class UnsealedError(MoorlError):
-    """A result without checksums, which nobody can tell to be whole."""
+class UnreadableError(MoorlError):
+    """A result that may be whole, though it cannot be read: of another version, or the machine refuses."""
 
 
 class UnknownNameError(MoorlError):

@@ -105,7 +105,6 @@ def test_data_make(call, monkeypatch):
         (["train", "--agent", "sac", "--task", "hopper-medium-v2"], "SAC learns online"),
         (["data", "make", "hopper-medium-v2", "--policies", "nowhere"], "nowhere: no such directory of policies"),
         (["eval", "nowhere"], "not a finished result: config.json is missing"),
-        (["seal", "nowhere"], "nowhere: there is no result at or below it"),
     ],
 )
 def test_a_mistake_is_one_clear_line(call, embedded, words, message):

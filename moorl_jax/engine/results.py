@@ -13,7 +13,6 @@ import io
 import itertools
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from moorl_jax.engine import provenance, seals
 from moorl_jax.engine.disk import written_to
 from moorl_jax.engine.trainer import final_state
 from moorl_jax.engine.training import LEADING, Plan, Run
-from moorl_jax.errors import MoorlError, UnknownNameError, UnsealedError
+from moorl_jax.errors import MoorlError, UnreadableError, one_line
 from moorl_jax.tasks import Task, find
 
 FILES = ("config.json", "curves.csv", "provenance.json")
@@ -41,6 +40,7 @@ MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats
 COUNTED = ("seed", "updates", "env_steps")
 CHECKPOINT = "checkpoint"
 PARTIAL, REPLACED = ".partial", ".replaced"  #: how directories end that a result is written in, and then leaves
+EARLIER = "so it may be of an earlier version: move it away and run it again by its own command"
 NO_SOURCE = "none"  #: where an agent learned from its own experience alone
 
 # What whoever reads a result counts on, and of what kind it is ([str]: any number, [str, ...]: at least one).
@@ -64,6 +64,7 @@ PROVENANCE = {
     "devices": [str, ...],
     "commit": str,
 }
+OF_BACKEND = {"backend": dict}  #: which earlier results lack
 OF_DATA = {"dataset_sha256": str, "dataset_mean_return": float | int, "transitions": int}
 
 
@@ -174,7 +175,8 @@ def read(directory: Path) -> Result:
     """Read a result directory.
 
     Beside a process that replaces it, what is read is the old result or the new one, never something of both. Raises
-    MoorlError naming the file that is missing or is not as it was written, UnsealedError where there are no checksums.
+    MoorlError naming the file that is missing or is not as it was written, UnreadableError where the result may well be
+    whole, and is nobody's to replace.
     """
     while True:
         place, written = _sealed(directory)
@@ -225,25 +227,24 @@ def _places(directory: Path) -> tuple[Path, ...]:
 
 def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
     contents = {}
-    for name in FILES:
+    for name in (*FILES, seals.SEAL):
         try:
             contents[name] = (place / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
+            if name == seals.SEAL:
+                raise UnreadableError(f"{directory} has no {seals.SEAL}, {EARLIER}") from None
             raise MoorlError(f"{directory} is not a finished result: {name} is missing") from None
         except OSError as error:
-            raise MoorlError(f"{directory}: the result cannot be read: {error}") from error
-    if not (place / seals.SEAL).exists():
-        raise UnsealedError(
-            f"{directory} has no {seals.SEAL}, which tells whether it is whole; if an earlier version wrote it and "
-            f"you trust it, give it one: moorl-jax seal {shlex.quote(str(directory))}"
-        )
-    now = {name: seals.checksum(io.BytesIO(content)) for name, content in contents.items()}
+            raise UnreadableError(f"{directory}: the result cannot be read: {error}") from error
+    now = {name: seals.checksum(io.BytesIO(contents[name])) for name in FILES}
+    if fault := seals.fault({name: written.get(name, "") for name in FILES} if written else {}, now):
+        raise MoorlError(f"{directory}: the result is damaged ({fault}); run it again")
     try:
-        if fault := seals.fault({name: written.get(name, "") for name in FILES}, now):
-            raise ValueError(fault)
         config, made_by = json.loads(contents["config.json"]), json.loads(contents["provenance.json"])
         _check("config.json", config, CONFIG)
         _check("provenance.json", made_by, PROVENANCE)
+        if "backend" in made_by:
+            _check("provenance.json", made_by, OF_BACKEND)
         find(config["task"])
         if made_by["source"] != config["source"]:
             raise ValueError(f"its data is {config['source']} and {made_by['source']}")
@@ -252,17 +253,14 @@ def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
         kinds = dict.fromkeys(MEASURED, float) | dict.fromkeys(COUNTED, int)
         curves = pd.read_csv(io.BytesIO(contents["curves.csv"]), dtype=kinds)
         _ = curves[LEADING]
-        last = curves.groupby("seed", sort=False).last()
-        ended = last["env_steps"] if config["plan"]["env_steps"] else last["updates"]
-        goal = config["plan"]["env_steps"] or config["plan"]["updates"]
+        plan, last = Plan(**config["plan"]), curves.groupby("seed", sort=False).last()
+        ended = last["env_steps"] if plan.env_steps else last["updates"]
+        goal = plan.env_steps or plan.updates
         together = curves.groupby(["updates", "env_steps"])["seed"].nunique() == len(config["seeds"])
-        finished = list(last.index) == config["seeds"] and together.all() and (ended >= goal).all()
-    except UnknownNameError as error:
-        raise MoorlError(f"{directory}: {error}") from None
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise MoorlError(f"{directory}: the result is damaged ({error}); delete it and run it again") from error
-    if not finished:
-        raise MoorlError(f"{directory}: curves.csv does not hold all seeds to the end; delete it and run it again")
+        if not (list(last.index) == config["seeds"] and together.all() and (ended >= goal).all()):
+            raise ValueError("curves.csv does not hold all seeds to the end")
+    except (MoorlError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise UnreadableError(f"{directory}: {one_line(error)}; it is as it was written, {EARLIER}") from error
     return Result(directory, config, made_by, curves, written)
 
 

@@ -17,10 +17,10 @@ def seal(directory: Path) -> None:
 
 
 def sealed(directory: Path) -> dict[str, str]:
-    """Return the checksums that were written down, by path; none where there is no seal."""
+    """Return the checksums that were written down, by path; none where there is no seal that can be read."""
     try:
         lines = (directory / SEAL).read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except OSError:
         return {}
     return {path: checksum for checksum, _, path in (line.partition("  ") for line in lines)}
 

@@ -73,6 +73,7 @@ def store(
 ODD = {
     "of a task unknown here": ("config.json", lambda text: text.replace("hopper-medium-v2", "hopper-of-tomorrow")),
     "a plan that lacks a field": ("config.json", lambda text: text.replace('"episodes"', '"rounds"')),
+    "a plan of one field more": ("config.json", lambda text: text.replace('"updates"', '"rounds": 1, "updates"')),
     "a plan of words": ("config.json", lambda text: text.replace('"updates": 1000', '"updates": "many"')),
     "without a protocol": ("config.json", lambda text: text.replace('"protocol"', '"way"')),
     "without seeds": ("config.json", lambda text: text.replace('"seeds": [0, 1]', '"seeds": []')),
@@ -85,6 +86,7 @@ ODD = {
     "seconds of words": ("provenance.json", lambda text: text.replace('"total": 10.0', '"total": "long"')),
     "commit of a number": ("provenance.json", lambda text: text.replace('"abc"', "3")),
     "data without a fingerprint": ("provenance.json", lambda text: text.replace(f'"{"0" * 64}"', "null")),
+    "of no backend": ("provenance.json", lambda text: text.replace('"matmul_precision": "float32"', '"backend": null')),
     "of two sources": ("provenance.json", lambda text: text.replace('"recipe"', '"none"')),
     "null": ("provenance.json", lambda _: "null"),
     "curves without a phase": ("curves.csv", lambda text: text.replace("phase", "part")),
