@@ -14,7 +14,7 @@ from benchmarks.cells import Cell
 from moorl_jax.agents import own_fault
 from moorl_jax.data import Dataset, load
 from moorl_jax.data.sources import at_hand
-from moorl_jax.engine import results
+from moorl_jax.engine import provenance, results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.training import Report, train
 from moorl_jax.errors import BusyError, CheckpointsError, MoorlError, UnreadableError, of_the_machine
@@ -232,8 +232,7 @@ def _as_planned(cell: Cell, directory: Path) -> Result:
     """Read the cell's result; raise MoorlError where it is damaged or was made with other settings than today's."""
     result = results.read(directory)
     for part, now in cell.written.items():
-        then = result.config[part]
-        changed = [name for name in then if name in now and then[name] != now[name]]
-        if changed:
-            raise MoorlError(f"{changed[0]} was {then[changed[0]]}, it is {now[changed[0]]} now")
+        for name, was, is_now in provenance.differences(result.config[part], now):
+            if provenance.ABSENT not in (was, is_now):
+                raise MoorlError(f"{name} was {was}, it is {is_now} now")
     return result

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 
 from moorl_jax.engine import seals
 from moorl_jax.engine.disk import written_to
+from moorl_jax.engine.provenance import ABSENT, differences
 from moorl_jax.errors import CheckpointsError, MoorlError
 
 KEPT = 2
@@ -101,20 +102,19 @@ class Checkpoints:
 
         Raises CheckpointsError where it may not.
         """
-        then, now = _by_field(identity), _by_field(self._identity)
-        different = sorted(field for field in then | now if then.get(field) != now.get(field))
-        # Newer code may know another field, say a setting with a default.
-        parts = {field: field.partition(".")[0] for field in different}
-        newer = all(parts[field] in NEWER or field not in then or field not in now for field in different)
+        different = sorted(differences(identity, self._identity))
+        then, now = {name: was for name, was, _ in different}, {name: now for name, _, now in different}
+        parts = {name: name.partition(".")[0] for name in then}
+        newer = all(parts[name] in NEWER or ABSENT in (then[name], now[name]) for name in then)
         if different and not (newer and self._resume_anyway):
             raise CheckpointsError(
                 self.directory,
                 f"of-other-{'-'.join(dict.fromkeys(parts.values()))}",
-                f"holds the checkpoints of another training, which differs in {', '.join(different)}",
+                f"holds the checkpoints of another training, which differs in {', '.join(then)}",
                 ("go on from them with --resume-anyway" if newer else "finish that one by its own command")
                 + ", or move the directory away to begin anew",
             )
-        return {field: then.get(field) for field in different}, {field: now.get(field) for field in different}
+        return then, now
 
     def _numbered(self) -> list[Path]:
         if not self.directory.exists():
@@ -123,14 +123,6 @@ class Checkpoints:
             raise CheckpointsError(self.directory, "damaged", "is no directory of checkpoints", "move it away")
         found = [path for path in self.directory.iterdir() if path.name.isdecimal()]
         return sorted(found, key=lambda path: int(path.name))
-
-
-def _by_field(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return an identity whose parts are taken apart, as `plan.updates`, so that it can be said what differs."""
-    fields: dict[str, Any] = {}
-    for name, value in identity.items():
-        fields |= {f"{name}.{field}": of for field, of in value.items()} if isinstance(value, dict) else {name: value}
-    return fields
 
 
 def _delete(path: Path) -> None:

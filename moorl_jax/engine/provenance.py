@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ SETTINGS = (
     "jax_use_direct_linearize",
     "jax_softmax_custom_jvp",
 )
+ABSENT = "(absent)"  #: what stands, in JSON too, for a field that is not there
 PACKAGES = ("moorl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "mujoco", "numpy")
 
 
@@ -93,6 +94,19 @@ def rebuild_agent(name: str, fields: dict[str, Any], trust: bool = False) -> Age
         return make(**{key: rebuilt(value) for key, value in fields.items()})
     except (TypeError, KeyError) as error:
         raise MoorlError(f"agent '{name}' has other settings in this version: {error}") from None
+
+
+def differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield what of a config differs: its name, as `offline.expectile`, and what it was then and is now.
+
+    A field that only one of them knows is ABSENT from the other, say a later setting with a default.
+    """
+    if isinstance(then, dict) and isinstance(now, dict):
+        for field in then | now:
+            inner = f"{name}.{field}" if name else field
+            yield from differences(then.get(field, ABSENT), now.get(field, ABSENT), inner)
+    elif then != now:
+        yield name, then, now
 
 
 def versions() -> dict[str, str]:

@@ -32,6 +32,7 @@ from moorl_jax.progress import Display, terminal
 from moorl_jax.replay import Mixed
 from moorl_jax.settings import Settings
 from moorl_jax.tasks import expand, find
+from tests.benchmarks.stored import store
 
 NOTES = {"metadata/version": str(recipe.VERSIONS["locomotion"])}
 TINY = Budget(
@@ -357,6 +358,24 @@ def test_a_cell_of_other_defaults_is_run_again(cells, run_sweep, tmp_path, capsy
     seals.seal(config.parent)
     run_sweep(cells[:1])
     assert "running again, learning_rate was 0.25" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_later_setting_of_an_agent_within_another_runs_no_cell_again(hopper, tmp_path):
+    """One that has another value now does."""
+    cell = Cell(hopper, "opt", "recipe", (0, 1), TINY, "offline-to-online")
+    config = store(tmp_path / "cell") / "config.json"
+    saved = json.loads(config.read_text(encoding="utf-8")) | cell.written
+
+    def kept():
+        config.write_text(json.dumps(saved), encoding="utf-8")
+        seals.seal(config.parent)
+        return runner._as_planned(cell, config.parent)
+
+    saved["agent_config"]["backbone"].pop("alpha")
+    assert kept()
+    saved["agent_config"]["backbone"]["alpha"] = 0.125
+    with pytest.raises(MoorlError, match=r"^backbone\.alpha was 0\.125, it is "):
+        kept()
 
 
 def test_the_recorded_command_names_the_same_seeds(hopper):

@@ -17,7 +17,14 @@ from moorl_jax.engine import results, seals
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.errors import CheckpointsError, MoorlError
 
-IDENTITY = {"task": "hopper", "seeds": (0, 1), "plan": {"updates": 3}, "code": "a", "versions": {"jax": "1"}}
+IDENTITY = {
+    "task": "hopper",
+    "agent_config": {"offline": {"tau": 1}},
+    "seeds": (0, 1),
+    "plan": {"updates": 3},
+    "code": "a",
+    "versions": {"jax": "1"},
+}
 ARRAYS = {"state['kernel']": np.arange(6, dtype=np.float32).reshape(2, 3), "phase": np.array(2)}
 
 
@@ -192,6 +199,12 @@ def test_a_clock_that_is_set_while_a_checkpoint_is_written_does_not_matter(keepe
             "another training, which differs in code; go on from them with --resume-anyway",
         ),
         ({"versions": {"jax": "2"}}, "of-other-versions", "differs in versions.jax; go on from them with"),
+        (
+            {"agent_config": {"offline": {"tau": 2}}},
+            "of-other-agent_config",
+            "differs in agent_config.offline.tau; finish that one",
+        ),
+        ({"agent_config": {"offline": None}}, "of-other-agent_config", "differs in agent_config.offline; finish"),
         ({"task": "ant", "code": "b"}, "of-other-code-task", "differs in code, task; finish that one"),
     ],
 )
@@ -224,7 +237,12 @@ def test_a_directory_without_a_checkpoint_is_nobodys(tmp_path):
     [
         ({"code": "b"}, {"code": "a"}, {"code": "b"}),
         ({"versions": {"jax": "2"}}, {"versions.jax": "1"}, {"versions.jax": "2"}),
-        ({"plan": {"updates": 3, "added": 1}}, {"plan.added": None}, {"plan.added": 1}),
+        ({"plan": {"updates": 3, "added": 1}}, {"plan.added": "(absent)"}, {"plan.added": 1}),
+        (
+            {"agent_config": {"offline": {"tau": 1, "added": 2}}},
+            {"agent_config.offline.added": "(absent)"},
+            {"agent_config.offline.added": 2},
+        ),
     ],
 )
 def test_newer_code_goes_on_where_asked_to(keeper, tmp_path, changes, then, now):
