@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from moorl_jax.engine import seals
 from moorl_jax.engine.disk import written_to
 from moorl_jax.engine.provenance import ABSENT, differences
-from moorl_jax.errors import CheckpointsError, MoorlError
+from moorl_jax.errors import CheckpointsError, MoorlError, one_line
 
 KEPT = 2
 NEWER = ("code", "versions")  #: what of an identity may have become another where a training is resumed anyway
@@ -76,17 +76,15 @@ class Checkpoints:
         damaged: dict[Path, str] = {}
         try:
             for directory in reversed(self._numbered()):
-                if fault := seals.fault(seals.sealed(directory), seals.checksums(directory)):
-                    damaged[directory] = fault
+                try:
+                    found = self._read(directory)
+                except (ValueError, KeyError, RecursionError) as error:
+                    damaged[directory] = one_line(error)
                     continue
-                then, now = self._differences(json.loads((directory / "identity.json").read_text(encoding="utf-8")))
-                with ocp.StandardCheckpointer() as checkpointer:
-                    arrays = checkpointer.restore(directory / "arrays")
-                record = json.loads((directory / "record.json").read_text(encoding="utf-8"))
                 for one, fault in damaged.items():
                     self._warn(f"{one} is damaged ({fault}): deleted, going on from the one before it")
                     _delete(one)
-                return Checkpoint(arrays, record, then, now)
+                return found
         except OSError as error:
             raise MoorlError(
                 f"{self.directory}: its checkpoints cannot be read, and are left alone: {error}"
@@ -96,6 +94,20 @@ class Checkpoints:
             found = f"holds no whole checkpoint ({last.name}: {fault})"
             raise CheckpointsError(self.directory, "damaged", found, "move it away to begin anew")
         return None
+
+    def _read(self, directory: Path) -> Checkpoint:
+        """Read a checkpoint; raises ValueError or KeyError where it is damaged, CheckpointsError as `latest` does."""
+        if fault := seals.fault(seals.sealed(directory), seals.checksums(directory)):
+            raise ValueError(fault)
+        identity, record = (
+            json.loads((directory / name).read_text(encoding="utf-8")) for name in ("identity.json", "record.json")
+        )
+        if not isinstance(identity, dict) or not isinstance(record, dict):
+            raise ValueError("identity.json or record.json holds something else")
+        then, now = self._differences(identity)
+        with ocp.StandardCheckpointer() as checkpointer:
+            arrays = checkpointer.restore(directory / "arrays")
+        return Checkpoint(arrays, record, then, now)
 
     def _differences(self, identity: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what differs of a checkpoint's identity, as it was then and is now.

@@ -70,6 +70,14 @@ def turn_into_a_file(path):
     path.write_bytes(b"a file")
 
 
+def sealed_anew(name, text):
+    def damage(last):
+        (last / name).write_text(text, encoding="utf-8")
+        seals.seal(last)
+
+    return damage
+
+
 # What may have happened to the last checkpoint, given its directory.
 DAMAGES = {
     "arrays gone": lambda last: shutil.rmtree(last / "arrays"),
@@ -89,6 +97,10 @@ DAMAGES = {
     "another file": lambda last: (last / "arrays" / "more").write_bytes(b"x"),
     "empty": lambda last: (shutil.rmtree(last), last.mkdir()),
     "a file": turn_into_a_file,
+    "identity null, and sealed": sealed_anew("identity.json", "null"),
+    "identity cut short, and sealed": sealed_anew("identity.json", "{"),
+    "record a list, and sealed": sealed_anew("record.json", "[]"),
+    "arrays without their names, and sealed": sealed_anew("arrays/_METADATA", "{}"),
     "a link to nowhere": lambda last: (shutil.rmtree(last), last.symlink_to("nowhere")),
 }
 
