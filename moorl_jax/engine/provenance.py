@@ -16,6 +16,7 @@ import jax
 
 from moorl_jax.agents import AGENTS, Agent, find_agent
 from moorl_jax.agents.overrides import RULES
+from moorl_jax.config import require_bounds
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
@@ -75,7 +76,7 @@ def rebuild_agent(name: str, fields: dict[str, Any], trust: bool = False) -> Age
     """Make an agent again from its name and what `agent_fields` wrote, JSON in between.
 
     Raises MoorlError for an agent, or one within it, that is a user's own, unless the caller trusts its file: its code
-    is run; and for what another version wrote and this one does not know.
+    is run; and for what another version wrote and this one does not know, or what no setting may be.
     """
 
     def rebuilt(value: Any) -> Any:
@@ -91,9 +92,11 @@ def rebuild_agent(name: str, fields: dict[str, Any], trust: bool = False) -> Age
         raise MoorlError(f"agent '{name}' is code of that file, which would be run: --trust allows it")
     make: Callable[..., Agent] = find_agent(name)
     try:
-        return make(**{key: rebuilt(value) for key, value in fields.items()})
+        agent = make(**{key: rebuilt(value) for key, value in fields.items()})
     except (TypeError, KeyError) as error:
         raise MoorlError(f"agent '{name}' has other settings in this version: {error}") from None
+    require_bounds(agent)
+    return agent
 
 
 def differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

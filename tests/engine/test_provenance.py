@@ -24,6 +24,22 @@ def test_agents_and_rules_within_an_agent_keep_their_class():
         assert rebuild_agent(agent_name(agent), json.loads(json.dumps(agent_fields(agent)))) == agent
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "said"),
+    [
+        ("iql", {"hidden": [-1]}, r"IQL\.hidden must be a tuple"),
+        ("iql", {"hidden": "x"}, r"IQL\.hidden must be a tuple"),
+        ("opt", {"backbone": 3}, r"OPT\.backbone must be"),
+        ("opt", {"backbone": {"agent": 3}}, "other settings in this version"),
+        ("opt", {"backbone": {"agent": "td3_bc", "alpha": "much"}}, r"TD3BC\.alpha must be"),
+    ],
+)
+def test_an_agent_that_cannot_be_is_named(name, fields, said):
+    with pytest.raises(MoorlError, match=said) as caught:
+        rebuild_agent(name, fields)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_cannot_be_written_is_named():
     with pytest.raises(MoorlError, match=r"TD3BC\.alpha"):
         agent_fields(TD3BC(alpha=float("nan")))
