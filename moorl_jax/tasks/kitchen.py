@@ -36,11 +36,14 @@ RANDOM_BYTES = 512  #: room for a random generator's state as text
 
 
 class Kitchen(gymnasium.Env):
-    """Reward for four sub-tasks; finishing all four ends the episode.
+    """Reward for four sub-tasks; finishing all four ends the episode, but with STAGES.
 
     `rewards` is what a step pays, in the catalogue's words: ONCE 1 for each sub-task when it is first finished, STAGES
     the number that are complete at this step, FINISHED 1 for the end and nothing before. With any, success is the share
     of sub-tasks finished so far.
+
+    STAGES is the environment that labelled D4RL's data, with REMOVE_TASKS_WHEN_COMPLETE = False: it never ends.
+    The data's last row of each demonstration is terminal all the same, whatever is complete in it.
 
     Observations are the robot's positions (9) and the objects' (21), both noisy, and the positions wanted (30), zero
     where nothing is: (60,). The noisy positions decide whether a sub-task is finished, and they are what the robot's
@@ -82,7 +85,8 @@ class Kitchen(gymnasium.Env):
         self.unfinished = [subtask for subtask in self.unfinished if subtask not in finished]
         done = not self.unfinished
         reward = float({ONCE: len(finished), STAGES: len(complete), FINISHED: done}[self.rewards])
-        return observation, reward, done, False, {"success": 1.0 - len(self.unfinished) / len(self.subtasks)}
+        success = 1.0 - len(self.unfinished) / len(self.subtasks)
+        return observation, reward, done and self.rewards != STAGES, False, {"success": success}
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """Return what an episode goes by besides the simulator's state."""
