@@ -253,6 +253,10 @@ COMMANDS = [
     ((*TRAIN, "--agent", "bc", "--seeds", "1.5"), "--seeds takes a number"),
     ((*TRAIN, "--agent", "bc", "--set", "hidden=(1000000000,)"), "the networks of all seeds takes"),
     ((*TRAIN, "--agent", "td3_bc", "--env-steps", "1000000000000"), "Plan.env_steps must be"),
+    (
+        (*TRAIN, "--agent", "sac", "--env-steps", "9000", "--set", "target_members=3"),
+        "target_members=3 cannot be drawn of members=2 critics",
+    ),
     ((*TRAIN, "--agent", "bc", "--updates", "0"), "there must be updates or env steps"),
     ((*TRAIN, "--agent", "bc", "--episodes", "1000000"), "Plan.episodes must be"),
     ((*TRAIN, "--agent", "bc", "--out", "file/run"), "file"),
