@@ -1,9 +1,11 @@
 """What cannot be, by the command line and by Python: one line that says what to do, exit code 2, nothing written."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -15,7 +17,7 @@ import benchmarks.studies.__main__ as studies
 from moorl_jax import cli, train
 from moorl_jax.agents import AGENTS, BC, OPT
 from moorl_jax.agents.overrides import override
-from moorl_jax.config import require_bounds
+from moorl_jax.config import Bounds, Count, require_bounds
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.data.behaviour import read_actor
 from moorl_jax.errors import DatasetError, MoorlError
@@ -135,6 +137,15 @@ def test_a_field_that_cannot_be_is_one_line(agent, change, words):
 def test_python_is_told_the_same(agent, hopper_data):
     with pytest.raises(MoorlError, match="must be"):
         train(agent, "hopper-medium-v2", dataset=hopper_data, seeds=1, updates=2, episodes=1)
+
+
+def test_a_bound_may_be_added_to_a_bound():
+    @dataclasses.dataclass
+    class Config:
+        members: Annotated[Count, Bounds(at_most=5)] = 6
+
+    with pytest.raises(MoorlError, match="a whole number at least 1 and at most 2,147,483,647 and at most 5, not 6"):
+        require_bounds(Config())
 
 
 def test_a_sweep_of_numbers_is_not_looked_at():
