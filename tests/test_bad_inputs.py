@@ -20,6 +20,7 @@ from moorl_jax.agents.overrides import override
 from moorl_jax.config import Bounds, Count, require_bounds
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.data.behaviour import read_actor
+from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.replay import Balanced, History, Mixed
 
@@ -137,6 +138,16 @@ def test_a_field_that_cannot_be_is_one_line(agent, change, words):
 def test_python_is_told_the_same(agent, hopper_data):
     with pytest.raises(MoorlError, match="must be"):
         train(agent, "hopper-medium-v2", dataset=hopper_data, seeds=1, updates=2, episodes=1)
+
+
+@pytest.mark.parametrize(("seeds", "wrong"), [([0.5], "0.5"), ([True, 2], "True"), ([-1], "-1"), (["1"], "1")])
+def test_a_seed_is_a_whole_number(seeds, wrong):
+    with pytest.raises(MoorlError, match=f"whole numbers from 0 to 4294967295, not {wrong}"):
+        which_seeds(seeds)
+
+
+def test_numpys_seeds_become_pythons():
+    assert [type(seed) for seed in which_seeds(np.arange(2))] == [int, int]
 
 
 def test_a_bound_may_be_added_to_a_bound():
