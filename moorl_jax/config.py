@@ -108,8 +108,10 @@ def _told(kind: Any) -> str:
     """Return in words what an annotation says."""
     within, origin = get_args(kind), get_origin(kind)
     if origin is Annotated:
-        base, also = within
-        return f"{_told(base)} {also}" if isinstance(also, Bounds) else _told(also)
+        base, *also = within
+        if not isinstance(also[0], Bounds):
+            return _told(also[0])
+        return f"{_told(base)} {' and '.join(map(str, also))}"
     if origin in (Union, UnionType):
         return " or ".join(map(_told, within))
     if origin is Literal:

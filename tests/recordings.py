@@ -120,14 +120,15 @@ class HyperParameters:
         return self._values[name]
 
     def fixed(self, values):
-        """Fail where the recording was made with another value than what ours cannot but have."""
+        """Fail where the recording was made with another value than what ours cannot but have; of words, a pattern."""
         for name, value in values.items():
             if name in self._values:
-                assert self[name] == value, f"{name} is {self[name]}, of ours always {value}"
+                same = value.search(self[name]) if isinstance(value, re.Pattern) else self[name] == value
+                assert same, f"{name} is {self[name]}, of ours always {getattr(value, 'pattern', value)}"
 
     def overlooked(self, not_used):
-        """What was neither read nor is in `not_used`, {name, or its beginning or end: reason}; prose apart."""
-        left = [name for name, value in self._values.items() if name not in self._read and not _is_prose(value)]
+        """What was neither read nor is in `not_used`, {name, or its beginning or end: reason}; notes apart."""
+        left = [name for name in self._values if name not in self._read and not _is_note(name)]
         reasons = NOT_USED | not_used
         return [name for name in left if not reasons.keys() & {name, *_parts(name)}]
 
@@ -143,11 +144,9 @@ def _parts(name):
     return [".".join(words[:count]) for count in range(1, len(words))] + words[-1:]
 
 
-def _is_prose(value):
-    """Whether a value is a sentence, or several: what no program reads."""
-    if isinstance(value, list):
-        return bool(value) and all(map(_is_prose, value))
-    return isinstance(value, str) and " " in value
+def _is_note(name):
+    """Whether a name is of what is told about a recording, or of the order that its updates came in."""
+    return re.split(r"[._]", name)[-1] in ("note", "notes", "order", "shims")
 
 
 class Recording:

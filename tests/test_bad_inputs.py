@@ -1,9 +1,11 @@
 """What cannot be, by the command line and by Python: one line that says what to do, exit code 2, nothing written."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -15,9 +17,10 @@ import benchmarks.studies.__main__ as studies
 from moorl_jax import cli, train
 from moorl_jax.agents import AGENTS, BC, OPT
 from moorl_jax.agents.overrides import override
-from moorl_jax.config import require_bounds
+from moorl_jax.config import Bounds, Count, require_bounds
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.data.behaviour import read_actor
+from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.replay import Balanced, History, Mixed
 
@@ -137,6 +140,25 @@ def test_python_is_told_the_same(agent, hopper_data):
         train(agent, "hopper-medium-v2", dataset=hopper_data, seeds=1, updates=2, episodes=1)
 
 
+@pytest.mark.parametrize(("seeds", "wrong"), [([0.5], "0.5"), ([True, 2], "True"), ([-1], "-1"), (["1"], "1")])
+def test_a_seed_is_a_whole_number(seeds, wrong):
+    with pytest.raises(MoorlError, match=f"whole numbers from 0 to 4294967295, not {wrong}"):
+        which_seeds(seeds)
+
+
+def test_numpys_seeds_become_pythons():
+    assert [type(seed) for seed in which_seeds(np.arange(2))] == [int, int]
+
+
+def test_a_bound_may_be_added_to_a_bound():
+    @dataclasses.dataclass
+    class Config:
+        members: Annotated[Count, Bounds(at_most=5)] = 6
+
+    with pytest.raises(MoorlError, match="a whole number at least 1 and at most 2,147,483,647 and at most 5, not 6"):
+        require_bounds(Config())
+
+
 def test_a_sweep_of_numbers_is_not_looked_at():
     require_bounds(BC(learning_rate=np.array([1e-3, 1e-2])))
 
@@ -253,6 +275,10 @@ COMMANDS = [
     ((*TRAIN, "--agent", "bc", "--seeds", "1.5"), "--seeds takes a number"),
     ((*TRAIN, "--agent", "bc", "--set", "hidden=(1000000000,)"), "the networks of all seeds takes"),
     ((*TRAIN, "--agent", "td3_bc", "--env-steps", "1000000000000"), "Plan.env_steps must be"),
+    (
+        (*TRAIN, "--agent", "sac", "--env-steps", "9000", "--set", "target_members=3"),
+        "target_members=3 cannot be drawn of members=2 critics",
+    ),
     ((*TRAIN, "--agent", "bc", "--updates", "0"), "there must be updates or env steps"),
     ((*TRAIN, "--agent", "bc", "--episodes", "1000000"), "Plan.episodes must be"),
     ((*TRAIN, "--agent", "bc", "--out", "file/run"), "file"),

@@ -1,6 +1,7 @@
 """All recordings of MOORL_PARITY's folder are taken, each as what it says it is, and none of their switches missed."""
 
 import json
+import re
 import shutil
 
 import jax.numpy as jnp
@@ -79,20 +80,23 @@ class TestHyperParameters:
             "algo": "TD3",
             "steps": [1, 2],
             "optimizer": {"eps": 1e-8, "lr": {"a": 1}},
+            "layer_norm": "Linear - ReLU - LayerNorm",
         }
-        prose = {"note": "as in the paper", "update_order": ["critic first", "then the actor"]}
-        return HyperParameters(switches | prose)
+        notes = {"note": "as in the paper", "update_order": ["critic first", "then the actor"]}
+        return HyperParameters(switches | notes)
 
     def test_what_is_neither_read_nor_named_is_overlooked(self, h):
         assert h["tau"] == 0.1
-        assert h.overlooked({}) == ["iwae", "algo", "steps", "optimizer.eps"]
-        assert h.overlooked({"optimizer": "", "steps": ""}) == ["iwae", "algo"]
+        assert h.overlooked({}) == ["iwae", "algo", "steps", "optimizer.eps", "layer_norm"]
+        assert h.overlooked({"optimizer": "", "steps": ""}) == ["iwae", "algo", "layer_norm"]
 
     def test_what_ours_cannot_change_must_be_so(self, h):
-        h.fixed({"iwae": True, "optimizer.eps": 1e-8, "dropout": 0})
+        h.fixed({"iwae": True, "optimizer.eps": 1e-8, "dropout": 0, "layer_norm": re.compile("ReLU - LayerNorm")})
         assert h.overlooked({}) == ["tau", "algo", "steps"]
         with pytest.raises(AssertionError, match="algo is TD3, of ours always SPOT"):
             h.fixed({"algo": "SPOT"})
+        with pytest.raises(AssertionError, match="layer_norm is Linear - ReLU - LayerNorm, of ours always LayerNorm -"):
+            h.fixed({"layer_norm": re.compile("LayerNorm - ReLU")})
 
 
 def test_a_recording_with_another_activation_is_refused(tmp_path):

@@ -60,7 +60,7 @@ class DrQ(Agent):
     tau: Share = 0.01
     noise_start: NotNegative = 1.0  #: std of the actions' noise at the first env step, offline at the first update
     noise_end: NotNegative = 0.1
-    noise_updates: Positive = 125_000.0  #: over which it falls, linearly
+    noise_updates: Positive = 250_000.0  #: over which it falls, linearly; online an update is an env step
     noise_clip: NotNegative = 0.3  #: of the noise in losses
     alpha: NotNegative = 2.5  #: weight of the critic against the cloning term
 
@@ -220,6 +220,7 @@ class DrQBC(DrQ):
     """DrQ+BC: DrQ-v2 offline, its actor held to the data as TD3+BC's is. Online it goes on with the same losses."""
 
     cloning: bool = static(True)
+    noise_updates: Positive = 125_000.0
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return offline training, then learning online from dataset and buffer together (ours)."""

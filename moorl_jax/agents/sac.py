@@ -163,6 +163,8 @@ class SAC(SquashedGaussian):
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:  # noqa: ARG002
         """Return random steps, then learning online; there is no offline phase."""
+        if self.target_members > self.members:
+            raise MoorlError(f"target_members={self.target_members} cannot be drawn of members={self.members} critics")
         if env_steps <= self.random_steps:
             raise MoorlError(
                 f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: it must be given "

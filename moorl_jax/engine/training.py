@@ -205,9 +205,11 @@ def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     numbers = range(min(seeds, MOST_SEEDS + 1)) if isinstance(seeds, int) else seeds
     if not 0 < len(numbers) <= MOST_SEEDS or len(set(numbers)) < len(numbers):
         raise MoorlError(f"seeds: how many, or which different ones, from 1 to {MOST_SEEDS:,}, not {seeds!r:.80}")
-    if wrong := [seed for seed in numbers if not 0 <= seed <= LARGEST_SEED]:
-        raise MoorlError(f"seeds are whole numbers from 0 to {LARGEST_SEED}, not {wrong[0]}")
-    return tuple(numbers)
+    for seed in numbers:
+        whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        if not (whole and 0 <= seed <= LARGEST_SEED):
+            raise MoorlError(f"seeds are whole numbers from 0 to {LARGEST_SEED}, not {seed}")
+    return tuple(map(int, numbers))  # NumPy's are not for JSON
 
 
 class _Course:

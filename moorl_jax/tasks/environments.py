@@ -37,8 +37,10 @@ mujoco.set_mju_user_warning(_warned)
 def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     """Make one simulator of the task; the horizon truncates its episodes.
 
-    `as_data` is for what learns from the task's data too: its steps pay what the data's rows do. Kitchen's rows pay at
-    every step for the sub-tasks that are complete, where the environment that scores are of pays once for each.
+    `as_data` is for what learns from the task's data too: it pays and ends as the environment that labelled the data.
+    Kitchen's pays at every step for the sub-tasks that are complete (D4RL's for those of the observation acted on,
+    Minari's of the next one) and goes on with all four, where the one that scores are of pays once for each and ends.
+    The end of a demonstration is terminal in D4RL's rows, never here.
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the

@@ -36,11 +36,15 @@ RANDOM_BYTES = 512  #: room for a random generator's state as text
 
 
 class Kitchen(gymnasium.Env):
-    """Reward for four sub-tasks; finishing all four ends the episode.
+    """Reward for four sub-tasks; finishing all four ends the episode, but with STAGES.
 
     `rewards` is what a step pays, in the catalogue's words: ONCE 1 for each sub-task when it is first finished, STAGES
-    the number that are complete at this step, FINISHED 1 for the end and nothing before. With any, success is the share
-    of sub-tasks finished so far.
+    the number that are complete in the observation acted on, FINISHED 1 for the end and nothing before. With any,
+    success is the share of sub-tasks finished so far.
+
+    STAGES pays as D4RL's `scripts/generation/generate_kitchen_datasets.py` labelled its data: a row for its own
+    observation, with REMOVE_TASKS_WHEN_COMPLETE = False, so that nothing ends. The last row of each demonstration is
+    terminal there all the same, whatever is complete in it.
 
     Observations are the robot's positions (9) and the objects' (21), both noisy, and the positions wanted (30), zero
     where nothing is: (60,). The noisy positions decide whether a sub-task is finished, and they are what the robot's
@@ -54,6 +58,7 @@ class Kitchen(gymnasium.Env):
         self.model, self.data = self.robot.model, self.robot.data
         self.subtasks = SUBTASKS[level]
         self.unfinished = list(self.subtasks)
+        self.stages = 0  #: sub-tasks that are complete in the last observation
         self.wanted = np.zeros(ROBOT_SIZE + OBJECTS_SIZE)
         for subtask in self.subtasks:
             self.wanted[OBS_ELEMENT_INDICES[subtask]] = OBS_ELEMENT_GOALS[subtask]
@@ -71,28 +76,33 @@ class Kitchen(gymnasium.Env):
         self.unfinished = list(self.subtasks)
         robot, _ = self.robot.reset(seed=seed)
         mujoco.mj_normalizeQuat(self.model, self.data.qpos)  # the kettle's, as the MuJoCo of D4RL's time did by itself
-        return self._observation(robot), {}
+        observation = self._observation(robot)
+        self.stages = len(self._complete(observation))
+        return observation, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Apply the action for 0.08 seconds."""
         robot, *_ = self.robot.step(np.asarray(action, np.float64))
         observation = self._observation(robot)
-        complete = [subtask for subtask in self.subtasks if self._complete(subtask, observation)]
+        complete = self._complete(observation)
         finished = [subtask for subtask in self.unfinished if subtask in complete]
         self.unfinished = [subtask for subtask in self.unfinished if subtask not in finished]
         done = not self.unfinished
-        reward = float({ONCE: len(finished), STAGES: len(complete), FINISHED: done}[self.rewards])
-        return observation, reward, done, False, {"success": 1.0 - len(self.unfinished) / len(self.subtasks)}
+        reward = float({ONCE: len(finished), STAGES: self.stages, FINISHED: done}[self.rewards])
+        self.stages = len(complete)
+        success = 1.0 - len(self.unfinished) / len(self.subtasks)
+        return observation, reward, done and self.rewards != STAGES, False, {"success": success}
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """Return what an episode goes by besides the simulator's state."""
         unfinished = np.array([subtask in self.unfinished for subtask in self.subtasks])
-        return {"unfinished": unfinished, **robot_state(self.robot)}
+        return {"unfinished": unfinished, "stages": np.array(self.stages), **robot_state(self.robot)}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
         """Take over what `extra_state` returned."""
         flags = zip(self.subtasks, saved["unfinished"], strict=True)
         self.unfinished = [subtask for subtask, unfinished in flags if unfinished]
+        self.stages = int(saved["stages"])
         set_robot_state(self.robot, saved)
 
     def _observation(self, robot: np.ndarray) -> np.ndarray:
@@ -100,9 +110,10 @@ class Kitchen(gymnasium.Env):
         noise = NOISE_RATIO * OBJECT_NOISE * self.robot.np_random.uniform(-1.0, 1.0, OBJECTS_SIZE)
         return np.concatenate([robot[:ROBOT_SIZE], self.data.qpos[ROBOT_SIZE:] + noise, self.wanted])
 
-    def _complete(self, subtask: str, observation: np.ndarray) -> bool:
-        distance = np.linalg.norm(observation[OBS_ELEMENT_INDICES[subtask]] - OBS_ELEMENT_GOALS[subtask])
-        return bool(distance < BONUS_THRESH)
+    def _complete(self, observation: np.ndarray) -> list[str]:
+        """Return the sub-tasks that are complete in an observation."""
+        away = {s: observation[OBS_ELEMENT_INDICES[s]] - OBS_ELEMENT_GOALS[s] for s in self.subtasks}
+        return [subtask for subtask, distances in away.items() if np.linalg.norm(distances) < BONUS_THRESH]
 
 
 @functools.cache

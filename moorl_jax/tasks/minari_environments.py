@@ -60,10 +60,16 @@ class AntMaze(AntMazeEnv):
 
 
 class Kitchen(KitchenEnv):
-    """FrankaKitchen-v1 with the four sub-tasks of a level, each paid once, or at every step at which it is complete."""
+    """FrankaKitchen-v1 with the four sub-tasks of a level.
+
+    `once` pays each once, and all four end the episode; else each pays at every step at which it is complete, and
+    nothing ends it.
+    """
 
     def __init__(self, level: str, once: bool):
-        super().__init__(tasks_to_complete=list(SUBTASKS[level]), remove_task_when_completed=once)
+        super().__init__(
+            tasks_to_complete=list(SUBTASKS[level]), remove_task_when_completed=once, terminate_on_tasks_completed=once
+        )
         self.subtasks = SUBTASKS[level]
 
     def extra_state(self) -> dict[str, np.ndarray]:
@@ -82,7 +88,8 @@ class Kitchen(KitchenEnv):
 def make(task: Task, as_data: bool) -> gymnasium.Env:
     """Make one simulator of a task of Minari's; the horizon truncates its episodes.
 
-    `as_data` pays what the data's rows do: Kitchen's were recorded without taking finished sub-tasks off the list.
+    `as_data` pays and ends as where the data was recorded: Kitchen's without taking finished sub-tasks off the list,
+    and without an end when all are complete.
 
     Dictionaries of observations are flattened in the order of their keys: achieved_goal, desired_goal, observation.
     """

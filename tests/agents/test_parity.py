@@ -75,6 +75,8 @@ class TD3BCCase(Case):
         "lambda": "lambda",
     }
     unreported = {"critic1_mse", "critic2_mse"}  # their sum is the critic loss
+    fixed = {"actor_output": "max_action * tanh"}
+    not_used = {"policy_noise_is": "policy_noise and noise_clip are those in effect"}
 
     def updates_before(self, z):
         return z.hparams["total_it_start"]
@@ -123,7 +125,8 @@ class IQLCase(Case):
         "adv_mean": "advantage",
     }
     unreported = {"q1", "q2"}  # ours reports their mean, checked apart
-    fixed = {"dropout_rate": None}  # no draws of it are recorded
+    fixed = {"dropout_rate": None, "policy": re.compile(r"mean = tanh.*no squashing")}  # no dropout is recorded
+    not_used = {"optimizer.actor_schedule": "opt_decay_schedule and max_steps tell it"}
 
     def agent(self, z):
         decay, schedule = z.hparams["max_steps"], z.hparams["opt_decay_schedule"]
@@ -195,8 +198,15 @@ class CQLCase(Case):
         "alpha_prime": "alpha_prime",
         "alpha_prime_loss": "alpha_prime_loss",
     }
-    fixed = {"use_automatic_entropy_tuning": True, "use_cql": True, "log_std_clip": [-20, 2], "enable_calql": False}
+    fixed = {
+        "use_automatic_entropy_tuning": True,
+        "use_cql": True,
+        "log_std_clip": [-20, 2],
+        "enable_calql": False,
+        "actor_head": re.compile(r"log_std_multiplier \* raw \+ log_std_offset"),
+    }
     not_used = {
+        "target_entropy_rule": "target_entropy is what came of it",
         "log_std_multiplier": "an initial value, which is recorded",
         "log_std_offset": "an initial value, which is recorded",
     }
@@ -376,8 +386,13 @@ class RLPDCase(Case):
 
     # The losses of the minibatches before the last, which their effect on the parameters checks.
     unreported = {f"{name}_{i}" for name in ("critic_loss", "q") for i in range(100)}
-    fixed = {"layer_norm_eps": 1e-6}
-    not_used = {"init_temperature": "an initial value, which is recorded"}
+    fixed = {"layer_norm_eps": 1e-6, "actor_net": re.compile(r"clip \[-20, 2\].*tanh")}
+    not_used = {
+        "init_temperature": "an initial value, which is recorded",
+        "target_entropy_rule": "target_entropy is what came of it",
+        "critic_net": "critic_layer_norm, layer_norm_eps and the layers tell it",
+        "shapes": "the arrays have them",
+    }
 
     def agent(self, z):
         return RLPD(
@@ -429,7 +444,7 @@ class RLPDCase(Case):
 class PEXCase(IQLCase):
     draw_names = {"noise": "eps_new_action", "choice": "u_choice"}
     loss_names = {"v_loss": "value_loss", "q_loss": "critic_loss", "policy_loss": "actor_loss"}
-    fixed = {"log_std_clip": [-5, 2]}
+    fixed = {"log_std_clip": [-5, 2], "policy": re.compile(r"mean = tanh.*no squashing")}
 
     def agent(self, z):
         return PEX(
@@ -454,7 +469,11 @@ AGES = ("off", "on")
 class OPTCase(Case):
     """What the recordings of both of OPT's phases share: twin critics, of one generation or of two."""
 
-    fixed = {"layer_norm_eps": 1e-5}
+    fixed = {
+        "layer_norm_eps": 1e-5,
+        "layer_norm": re.compile("ReLU - LayerNorm"),
+        "density_net": re.compile("ReLU on the output"),
+    }
     not_used = {
         "vae_hidden": "a shape",
         "discount": "the one in effect is named by itself",
@@ -620,8 +639,8 @@ class DrQCase(Case):
     }
     unreported = {"batch_reward", "actor_logprob", "actor_ent"}
     draw_names = {"next": "eps_next_action", "policy": "eps_action"}
-    fixed = {"layer_norm_eps": 1e-5}
-    not_used = dict.fromkeys(("image", "channels", "feature_dim", "repr_dim"), "a shape")
+    fixed = {"layer_norm_eps": 1e-5, "trunk": re.compile("Linear - LayerNorm.* - tanh, no ReLU")}
+    not_used = dict.fromkeys(("image", "channels", "feature_dim", "repr_dim", "layout"), "a shape")
 
     def agent(self, z):
         h = z.hparams

@@ -21,6 +21,7 @@ COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts")
 NOT_USED = {
     "plan_length_terminal_timeout": "the flags are recorded",
     "row_counts": "the arrays have their sizes",
+    "vd4rl_raw_image": "the arrays hold them",
     "vd4rl_buffer_size": "of the reference's ring; ours holds what there is",
 }
 

@@ -21,6 +21,7 @@ MOVED = {
     "microwave": (22, [-0.75]),
     "light switch": (17, [-0.69, -0.05]),
     "slide cabinet": (19, [0.37]),
+    "kettle": (23, [-0.23, 0.75, 1.62, 0.99, 0.0, 0.0, -0.06]),
 }
 
 
@@ -36,28 +37,27 @@ def rolled_out(task):
 
 
 def played_in_the_kitchen(task):
-    """Finish sub-tasks by hand and undo one; rows pay the number that are complete in what is seen next."""
+    """Finish all sub-tasks by hand and undo one; rows pay the number that are complete in their own observation."""
     environment = make_environment(task)
     inner, rng = environment.unwrapped, np.random.default_rng(0)
-    environment.reset(seed=START)
+    seen, _ = environment.reset(seed=START)
     columns = {name: [] for name in ("observations", "actions", "rewards", "terminals", "timeouts")}
     for step in range(STEPS):
         meddle(inner, step)
         action = rng.uniform(-1, 1, 9).astype(np.float32)
-        seen, *_ = environment.step(action)
         complete = sum(np.linalg.norm(seen[place : place + len(goal)] - goal) < 0.3 for place, goal in MOVED.values())
         row = {"observations": seen, "actions": action, "rewards": complete, "terminals": False, "timeouts": False}
         for name, value in row.items():
             columns[name].append(value)
+        seen, *_ = environment.step(action)
     columns["timeouts"][-1] = True
-    assert set(columns["rewards"]) == {0, 1, 2, 3}
+    assert set(columns["rewards"]) == {0, 1, 2, 3, 4}
     return {name: np.array(v, bool if name in ("terminals", "timeouts") else np.float32) for name, v in columns.items()}
 
 
 def meddle(kitchen, step):
     """Move a thing of the kitchen to its goal, or away from it."""
-    for when, subtask in ((5, "microwave"), (10, "light switch"), (20, "slide cabinet")):
-        place, goal = MOVED[subtask]
+    for when, (place, goal) in zip((5, 10, 15, 20), MOVED.values(), strict=True):
         if step == when:
             kitchen.data.qpos[place : place + len(goal)] = goal
     if step == 25:
@@ -105,18 +105,31 @@ def test_a_recorded_row_and_the_training_simulator_pay_alike(name, agent):
         outcome = simulators.step(actions[step : step + 1])
         assert outcome.transitions.rewards[0] == pytest.approx(reward, abs=1e-5), step
         if outcome.transitions.terminals[0]:  # the data may go on after a goal
+            assert task.family != "kitchen"
             break
     assert step > 5
     simulators.close()
 
 
-@pytest.mark.parametrize("name", ["kitchen-complete-v0", "minari-kitchen-complete-v2"])
-@pytest.mark.parametrize("beside_data", [True, False])
-def test_kitchens_scores_and_those_who_learn_alone_are_paid_once(name, beside_data):
-    """Scores stay those of D4RL's environment."""
+@pytest.mark.parametrize(
+    ("name", "beside_data", "pays"),
+    [
+        ("kitchen-complete-v0", True, [0.0, 1.0, 2.0, 3.0]),  # for what was complete before the step
+        ("minari-kitchen-complete-v2", True, [1.0, 2.0, 3.0, 4.0]),
+        ("kitchen-complete-v0", False, [1.0, 1.0, 1.0, 1.0]),
+        ("minari-kitchen-complete-v2", False, [1.0, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_kitchens_scores_and_those_who_learn_alone_are_paid_once(name, beside_data, pays):
+    """Scores stay those of D4RL's environment, which all four sub-tasks end; what labelled the data goes on."""
     environment = make_environment(find(name), as_data=beside_data)
     environment.reset(seed=0)
-    environment.unwrapped.data.qpos[22] = -0.75
-    rewards = [environment.step(np.zeros(9))[1] for _ in range(3)]
-    assert rewards == ([1.0, 1.0, 1.0] if beside_data else [1.0, 0.0, 0.0])
+    paid, ended = [], []
+    for place, goal in MOVED.values():
+        environment.unwrapped.data.qpos[place : place + len(goal)] = goal
+        _, reward, terminal, *_ = environment.step(np.zeros(9))
+        paid.append(reward)
+        ended.append(terminal)
+    assert paid == pays
+    assert ended == [False, False, False, not beside_data]
     environment.close()

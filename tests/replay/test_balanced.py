@@ -68,12 +68,15 @@ OF_THE_AGENT = dict.fromkeys(
         "reward_scale",
         "target_entropy",
         "log_std_clip",
+        "mixture",
     ),
     "of Off2OnRL's agent, which is not among ours",
 )
 NOT_USED = OF_THE_AGENT | {
     "density_batch": "a shape",
     "density_hidden": "a shape",
+    "data": "it says what the arrays hold",
+    "tree": "likewise",
     "tree_size": "of the reference's binary tree",
     "f32_run_sampled_same_indices": "of the reference in float32",
 }

@@ -32,6 +32,7 @@ def test_an_agent_that_cannot_see_is_told_so(agent, name):
 
 
 def test_drqs_noise_falls_as_in_the_paper():
+    assert (AGENTS["drq"]().noise_updates, AGENTS["drq_bc"]().noise_updates) == (250_000, 125_000)
     assert settings("drq_bc", find("vd4rl-cheetah_run-medium"), 550_000, 0).agent.noise_updates == 125_000
     assert settings("drq_bc", find("vd4rl-cheetah_run-medium"), 5_500, 0).agent.noise_updates == 1_250
     assert settings("drq", find("vd4rl-cheetah_run-medium"), 0, 550_000).agent.noise_updates == 250_000
