@@ -57,6 +57,13 @@ def read(name: str) -> Rows:
             if not len(episode.rewards):
                 raise DatasetError(f"minari {name}: episode {episode.id} has no steps; leave it out")
             observations = _flat(dataset.observation_space, episode.observations)
+            each = (episode.actions, episode.rewards, episode.terminations, episode.truncations)
+            steps = [len(observations) - 1, *map(len, each)]
+            if len(set(steps)) > 1:  # a longer one would make up for a shorter one, and steps get another's rewards
+                raise DatasetError(
+                    f"minari {name}: episode {episode.id} has observations, actions, rewards, terminations and "
+                    f"truncations of {', '.join(map(str, steps))} steps; store as many, and one more observation"
+                )
             columns["observations"].append(observations[:-1])
             columns["next_observations"].append(observations[1:])
             columns["actions"].append(episode.actions)

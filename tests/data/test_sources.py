@@ -144,16 +144,29 @@ class TestLoad:
         np.testing.assert_allclose(rows.observations, recorded, rtol=1e-6)
         assert rows.observations.shape == (24, 31)
 
-    def test_minaris_episodes_are_never_joined(self, monkeypatch):
-        """An episode flagged neither terminated nor truncated still ends where the next begins."""
+    @pytest.fixture
+    def episodes(self, monkeypatch):
+        """The episodes of a dataset in Minari's directory: two of three steps, which end without a flag."""
         steps = {"rewards": np.ones(3), "actions": np.zeros((3, 3)), "observations": np.zeros((4, 11))}
         never = np.zeros(3, bool)
-        episode = SimpleNamespace(**steps, terminations=never, truncations=never)
-        dataset = SimpleNamespace(iterate_episodes=lambda: iter([episode, episode]), observation_space=None)
+        two = [SimpleNamespace(id=number, **steps, terminations=never, truncations=never) for number in range(2)]
+        dataset = SimpleNamespace(iterate_episodes=lambda: iter(two), observation_space=None)
         monkeypatch.setattr(minari, "load_dataset", lambda _: dataset)
         monkeypatch.setattr(minari_source, "_require_own", lambda _: None)
+        return two
+
+    def test_minaris_episodes_are_never_joined(self, episodes):
+        """An episode flagged neither terminated nor truncated still ends where the next begins."""
         rows = minari_source.read("any")
         assert rows.timeouts.tolist() == [False, False, True] * 2
+
+    @pytest.mark.parametrize("key", ["observations", "actions", "rewards", "terminations", "truncations"])
+    def test_minaris_episodes_do_not_make_up_for_each_other(self, episodes, key):
+        values = getattr(episodes[0], key)
+        for episode, kept in zip(episodes, (values[:-1], np.concatenate([values, values[:1]])), strict=True):
+            setattr(episode, key, kept)
+        with pytest.raises(DatasetError, match="minari any: episode 0 has observations, actions, rewards"):
+            minari_source.read("any")
 
     def test_minari_without_a_network_says_so_at_once(self, monkeypatch):
         monkeypatch.setattr("moorl_jax.data.minari_source.HUB", "http://127.0.0.1:9")
