@@ -1,12 +1,14 @@
 """What cannot be, by the command line and by Python: one line that says what to do, exit code 2, nothing written."""
 
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import h5py
 import jax
 import numpy as np
 import pytest
@@ -18,11 +20,11 @@ from moorl_jax import cli, train
 from moorl_jax.agents import AGENTS, BC, OPT
 from moorl_jax.agents.overrides import override
 from moorl_jax.config import Bounds, Count, require_bounds
-from moorl_jax.data import hdf5, recipe, sources
-from moorl_jax.data.behaviour import read_actor
+from moorl_jax.data import hdf5, plans, recipe, sources
 from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.replay import Balanced, History, Mixed
+from moorl_jax.tasks import find
 
 runner = CliRunner()
 
@@ -318,20 +320,113 @@ def test_a_sweep_that_cannot_be_is_one_line(call, tmp_path, words, told):
     assert told in call(bench.app, *words)
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: np.savez(path, **{"layer0.weight": np.array([print], object)}),
-        lambda path: np.save(path.open("wb"), np.array([print], object)),
-        lambda path: path.write_bytes(b"PK is not a zip file"),
-        lambda path: path.write_bytes(b""),
-    ],
-)
-def test_a_policy_that_holds_pickles_or_nothing_is_one_line(tmp_path, write):
-    write(tmp_path / "policy.npz")
-    with pytest.raises(DatasetError, match="not a policy's plain arrays") as caught:
-        read_actor(tmp_path / "policy.npz", "relu", squash=True)
+def layers(*widths):
+    """The arrays of a policy whose layers have these widths."""
+    found = {}
+    for number, (before, after) in enumerate(itertools.pairwise(widths)):
+        found |= {f"{number}.weight": np.zeros((after, before)), f"{number}.bias": np.zeros(after)}
+    return found | {"log_std": np.zeros(widths[-1])}
+
+
+def without(key):
+    return {name: values for name, values in layers(11, 8, 3).items() if name != key}
+
+
+POLICIES = {
+    "a pickle in an archive": (lambda path: np.savez(path, **{"0.weight": np.array([print], object)}), "plain arrays"),
+    "a pickle": (lambda path: np.save(path.open("wb"), np.array([print], object)), "plain arrays"),
+    "no archive": (lambda path: path.write_bytes(b"PK is not a zip file"), "plain arrays"),
+    "nothing": (lambda path: path.write_bytes(b""), "plain arrays"),
+    "words": (lambda path: np.savez(path, **layers(11, 3) | {"0.bias": np.array(["a"])}), "0.bias is not of numbers"),
+    "no weights": (lambda path: np.savez(path, log_std=np.zeros(3)), "there are no weights"),
+    "a layer without its bias": (lambda path: np.savez(path, **without("1.bias")), "the key '1.bias' is missing"),
+    "one layer of two": (lambda path: np.savez(path, **without("1.weight")), "do not fit each other"),
+    "another bias": (lambda path: np.savez(path, **layers(11, 3) | {"0.bias": np.zeros(1)}), "do not fit each other"),
+    "another spread": (lambda path: np.savez(path, **layers(11, 3) | {"log_std": np.zeros(1)}), "do not fit each"),
+    "no bound of the normalizer": (
+        lambda path: np.savez(path, **layers(11, 3), obs_mean=np.zeros(11)),
+        "the key 'obs_clip' is missing",
+    ),
+    "another robot's observations": (lambda path: np.savez(path, **layers(17, 3)), "3 of 11; is this the policy of"),
+    "another robot's actions": (lambda path: np.savez(path, **layers(11, 6)), "is this the policy of another task"),
+    "a spread of the state's, of odd size": (lambda path: np.savez(path, **without("log_std")), "it makes 1.5 numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_a_policy_that_cannot_act_is_one_line(tmp_path, kind):
+    write, told = POLICIES[kind]
+    path = tmp_path / "policy.npz"
+    write(path)
+    with pytest.raises(DatasetError, match=f"^{path}: .*{told}") as caught:
+        plans.Actor("actor", path, "relu", squash=True).read(find("hopper-medium-v2"))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def log(path, snapshots="snapshots", observations=11, layer="out/AffineLayer"):
+    """Write a TRPO run's log, of one policy of one layer."""
+    with h5py.File(path, "w") as file:
+        policy = file.create_group(f"{snapshots}/iter0000000/GaussianPolicy")
+        policy.create_group("hidden/FeedforwardNet")
+        policy["logstdevs_1_Da"] = np.zeros((1, 3))
+        for name in ("mean_1_D", "meansq_1_D"):
+            policy[f"obsnorm/Standardizer/{name}"] = np.zeros((1, observations))
+        policy[f"{layer}/W"], policy[f"{layer}/b"] = np.zeros((observations, 3)), np.zeros((1, 3))
+
+
+def linked(path):
+    log(path.with_name("other.h5"))
+    with h5py.File(path, "w") as file:
+        file["snapshots"] = h5py.ExternalLink("other.h5", "snapshots")
+
+
+LOGS = {
+    "junk": (lambda path: path.write_bytes(b"junk"), "not an HDF5 file"),
+    "no policies": (lambda path: log(path, snapshots="others"), "'snapshots' is missing"),
+    "no last layer": (lambda path: log(path, layer="last"), "out/AffineLayer/W' is missing"),
+    "another robot's": (lambda path: log(path, observations=17), "is this the policy of another task"),
+    "another file's policies": (linked, "'snapshots' is a link that leads out of the file"),
+}
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_training_log_that_is_none_is_one_line(tmp_path, kind):
+    write, told = LOGS[kind]
+    task, path = find("hopper-medium-replay-v2"), tmp_path / "mujoco/trpo_curves/log_Hopper-v1_4.h5"
+    path.parent.mkdir(parents=True)
+    write(path)
+    with pytest.raises(DatasetError, match=f"^{path}: .*{told}") as caught:
+        [actor.read(task) for actor, _ in plans.plan(task, tmp_path)]
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def demonstrations(**changed):
+    steps = {"observations": np.zeros((9, 45)), "actions": np.zeros((9, 24)), "rewards": np.zeros(9)}
+    flags = {"terminals": np.zeros(9, bool), "timeouts": np.arange(9) == 8}
+    return {name: values for name, values in (steps | flags | changed).items() if values is not None}
+
+
+DEMONSTRATIONS = {
+    "junk": (lambda path: path.write_bytes(b"junk"), "plain arrays"),
+    "a pickle": (lambda path: np.savez(path, **demonstrations(rewards=np.array([print] * 9, object))), "plain arrays"),
+    "a key too few": (lambda path: np.savez(path, **demonstrations(rewards=None)), "the key 'rewards' is missing"),
+    "one number": (lambda path: np.savez(path, **demonstrations(rewards=np.float32(1))), "has 9 rows where 'rewards'"),
+    "another hand's": (lambda path: np.savez(path, **demonstrations(actions=np.zeros((9, 26)))), "of another task"),
+    "NaN": (lambda path: np.savez(path, **demonstrations(actions=np.full((9, 24), np.nan))), "NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize("kind", DEMONSTRATIONS)
+@pytest.mark.parametrize("level", ["human", "cloned"])
+def test_demonstrations_that_are_none_are_one_line(tmp_path, level, kind):
+    write, told = DEMONSTRATIONS[kind]
+    task, path = find(f"pen-{level}-v1"), tmp_path / "adroit/pen_human.npz"
+    path.parent.mkdir()
+    write(path)
+    with pytest.raises(DatasetError, match=f"^{path}: .*{told}") as caught:
+        recipe.generate(task, plans.plan(task, tmp_path), tmp_path / "made.hdf5")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "made.hdf5").exists()
 
 
 def test_jax_without_compiled_programs_is_one_line(call):

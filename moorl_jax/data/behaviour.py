@@ -3,7 +3,8 @@
 They run in NumPy, one observation at a time, beside their simulator: there a jitted call costs more than the network.
 """
 
-import zipfile
+import itertools
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +12,11 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
+from moorl_jax.data import hdf5
 from moorl_jax.divergence import finite
-from moorl_jax.errors import DatasetError
+from moorl_jax.errors import DatasetError, one_line
+
+LOGS = "a TRPO log's"
 
 
 class Behaviour(Protocol):
@@ -59,6 +63,24 @@ class Gaussian(_AnyStart):
     clip: float = np.inf  #: bound of the normalized observation
     path: Path = Path()  #: of the file it was read from
 
+    def __post_init__(self) -> None:
+        """Raise ValueError unless the arrays have the sizes of one network."""
+        if not self.weights:
+            raise ValueError("there are no weights")
+        shapes = [(kernel.shape, bias.shape) for kernel, bias in self.weights]
+        widths = [len(self.weights[0][0]), *(bias.size for _, bias in self.weights)]
+        fit = shapes == [((before, after), (after,)) for before, after in itertools.pairwise(widths)]
+        fit &= self.log_std is None or self.log_std.shape == (widths[-1],)
+        fit &= all(np.shape(moment) in ((), (widths[0],)) for moment in (self.mean, self.std))
+        if not fit:
+            raise ValueError(f"layers of {shapes}, the spread and the normalizer do not fit each other")
+
+    @property
+    def sizes(self) -> tuple[int, float]:
+        """The sizes of the observations and actions that it is for."""
+        outputs = self.weights[-1][1].size
+        return len(self.weights[0][0]), outputs / 2 if self.log_std is None else outputs
+
     def act(self, observation: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """Draw an action and its log-density (of the unclipped sample where it is clipped).
 
@@ -90,13 +112,16 @@ def read_actor(path: Path, activation: str, squash: bool) -> Gaussian:
     a fixed one. `obs_mean`, `obs_var`, `obs_clip`, `obs_eps` (Stable-Baselines3) or `in_shift`, `in_scale` (DAPG)
     normalize observations where present, `out_shift` and `out_scale` map the network's output.
     """
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such policy file; give the directory of policies with --policies")
+    arrays = {name: values.astype(np.float64) for name, values in plain_arrays(path, "policy file").items()}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name].astype(np.float64) for name in file.files}
-    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:  # a single array has no files
-        raise DatasetError(f"{path}: not a policy's plain arrays ({error}); pickles are not read") from error
+        return _actor(arrays, activation, squash, path)
+    except KeyError as error:
+        raise DatasetError(f"{path}: the key {error} is missing; this is not a policy") from error
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{path}: not a policy ({one_line(error)}); name its layers as PyTorch does") from error
+
+
+def _actor(arrays: dict[str, np.ndarray], activation: str, squash: bool, path: Path) -> Gaussian:
     layers = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
     pairs = (("last_fc", "last_fc_log_std"), ("actor.mu", "actor.log_std"), ("mu", "log_std"))
     heads = next((pair for pair in pairs if pair[1] in layers), ("", ""))
@@ -115,27 +140,53 @@ def read_actor(path: Path, activation: str, squash: bool) -> Gaussian:
     return Gaussian(tuple(weights), activation, squash, arrays.get("log_std"), mean, std, clip, path)
 
 
+def plain_arrays(path: Path, what: str) -> dict[str, np.ndarray]:
+    """Return the numbers that an npz file holds, by name; raise DatasetError where it holds anything else."""
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such {what}; give the directory of policies with --policies")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if odd := [name for name, values in arrays.items() if values.dtype.kind not in "fiub"]:
+            raise ValueError(f"{odd[0]} is not of numbers")
+        return arrays
+    except Exception as error:  # NumPy and zipfile raise errors of many kinds over bad bytes
+        raise DatasetError(f"{path}: not a {what} of plain arrays ({one_line(error)}); pickles are not read") from error
+
+
 def read_snapshot(path: Path, iteration: int) -> Gaussian:
     """Read the policy after an iteration from the HDF5 log of a TRPO run (tanh layers, fixed spread)."""
+    policy = f"snapshots/iter{iteration:07d}/GaussianPolicy"
+    hidden = f"{policy}/hidden/FeedforwardNet"
+
     with _log(path) as file:
-        policy = file[f"snapshots/iter{iteration:07d}/GaussianPolicy"]
-        hidden = policy["hidden/FeedforwardNet"]
-        affine = [hidden[layer]["AffineLayer"] for layer in sorted(hidden)] + [policy["out/AffineLayer"]]
-        weights = tuple((layer["W"][()].astype(np.float64), layer["b"][0].astype(np.float64)) for layer in affine)
-        moments = policy["obsnorm/Standardizer"]
-        mean, square = moments["mean_1_D"][0], moments["meansq_1_D"][0]
+
+        def array(key: str) -> np.ndarray:
+            values: np.ndarray = hdf5.dataset(file, key, path, LOGS)[()]
+            return values.astype(np.float64)
+
+        layers = [*(f"{hidden}/{layer}" for layer in _names(file, hidden, path)), f"{policy}/out"]
+        weights = tuple((array(f"{layer}/AffineLayer/W"), array(f"{layer}/AffineLayer/b")[0]) for layer in layers)
+        mean, square = (array(f"{policy}/obsnorm/Standardizer/{name}_1_D")[0] for name in ("mean", "meansq"))
         std = np.sqrt(np.maximum(square - mean**2, 0.0)) + 1e-6
-        log_std = policy["logstdevs_1_Da"][0].astype(np.float64)
-        return Gaussian(weights, "tanh", False, log_std, mean, std, path=path)
+        return Gaussian(weights, "tanh", False, array(f"{policy}/logstdevs_1_Da")[0], mean, std, path=path)
 
 
 def snapshots(path: Path) -> list[int]:
     """Return the iterations of which a TRPO run's log holds the policy, in order."""
     with _log(path) as file:
-        return sorted(int(name.removeprefix("iter")) for name in file["snapshots"])
+        return sorted(int(name.removeprefix("iter")) for name in _names(file, "snapshots", path))
 
 
-def _log(path: Path) -> h5py.File:
+def _names(file: h5py.File, key: str, path: Path) -> list[str]:
+    """Return what a log's group holds, in order."""
+    group = hdf5.find(file, key, path)
+    if not isinstance(group, h5py.Group):
+        raise DatasetError(f"{path}: the group '{key}' is missing; this is not a file of {LOGS} layout")
+    return sorted(group)
+
+
+def _log(path: Path) -> AbstractContextManager[h5py.File]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such training log; give the directory of policies with --policies")
-    return h5py.File(path, "r")
+    return hdf5.opened(path)

@@ -3,6 +3,8 @@
 import json
 import os
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import minari
 import numpy as np
 from gymnasium import spaces
 
-from moorl_jax.data import hdf5
+from moorl_jax.data import hdf5, publishing
 from moorl_jax.data.folders import kept_in
 from moorl_jax.data.rows import Rows, as_float32
 from moorl_jax.errors import DatasetError, one_line
@@ -32,15 +34,37 @@ def at_hand(name: str) -> bool:
 
 
 def download(name: str) -> None:
-    """Fetch the dataset into Minari's directory; raise DatasetError within seconds where the hub is unreachable."""
+    """Fetch the dataset into Minari's directory, where it appears whole, checked, or not at all.
+
+    Raises DatasetError where it cannot be had or is faulty, within seconds where the hub is unreachable; StorageError
+    where nothing can be written there.
+    """
     remedy = f"run `minari download {name}` elsewhere and copy it to Minari's directory (MINARI_DATASETS_PATH)"
+    with publishing.published(folder_of(name)) as partial:
+        try:
+            # Minari itself retries for half a minute before it says that its hub cannot be reached.
+            if not os.environ.get("MINARI_REMOTE"):
+                urllib.request.urlopen(HUB, timeout=PATIENCE).close()
+            with _directory(partial.parent):
+                minari.download_dataset(name)
+                read(name)
+        except Exception as error:
+            told = one_line(str(error).removeprefix(f"minari {name}: ") or error)
+            raise DatasetError(f"minari {name}: cannot be downloaded ({told}); {remedy}") from error
+        (partial.parent / name).rename(partial)
+
+
+@contextmanager
+def _directory(folder: Path) -> Iterator[None]:
+    """Have Minari's directory elsewhere for a while, for all of this process."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(folder)
     try:
-        # Minari itself retries for half a minute before it says that its hub cannot be reached.
-        if not os.environ.get("MINARI_REMOTE"):
-            urllib.request.urlopen(HUB, timeout=PATIENCE).close()
-        minari.download_dataset(name)
-    except Exception as error:
-        raise DatasetError(f"minari {name}: cannot be downloaded ({one_line(error)}); {remedy}") from error
+        yield
+    finally:
+        del os.environ["MINARI_DATASETS_PATH"]
+        if before is not None:
+            os.environ["MINARI_DATASETS_PATH"] = before
 
 
 def read(name: str) -> Rows:
@@ -57,6 +81,13 @@ def read(name: str) -> Rows:
             if not len(episode.rewards):
                 raise DatasetError(f"minari {name}: episode {episode.id} has no steps; leave it out")
             observations = _flat(dataset.observation_space, episode.observations)
+            each = (episode.actions, episode.rewards, episode.terminations, episode.truncations)
+            steps = [len(observations) - 1, *map(len, each)]
+            if len(set(steps)) > 1:  # a longer one would make up for a shorter one, and steps get another's rewards
+                raise DatasetError(
+                    f"minari {name}: episode {episode.id} has observations, actions, rewards, terminations and "
+                    f"truncations of {', '.join(map(str, steps))} steps; store as many, and one more observation"
+                )
             columns["observations"].append(observations[:-1])
             columns["next_observations"].append(observations[1:])
             columns["actions"].append(episode.actions)

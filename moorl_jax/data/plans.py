@@ -12,7 +12,9 @@ import numpy as np
 
 from moorl_jax.data import behaviour
 from moorl_jax.data.behaviour import Behaviour
+from moorl_jax.data.hdf5 import FLAGS
 from moorl_jax.data.navigator import Navigator
+from moorl_jax.data.rows import Rows, check
 from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import Task
 from moorl_jax.tasks.antmaze import Maze
@@ -29,12 +31,20 @@ class Actor:
     iteration: int = 0
 
     def read(self, task: Task) -> Behaviour:
-        """Read the policy, ready to act in the task's environment."""
+        """Read the policy, ready to act in the task's environment; raise DatasetError where it is not for it."""
         if self.kind == "uniform":
             return behaviour.Uniform(task.action_size)
         if self.kind == "snapshot":
-            return behaviour.read_snapshot(self.path, self.iteration)
-        policy = behaviour.read_actor(self.path, self.activation, self.squash)
+            policy = behaviour.read_snapshot(self.path, self.iteration)
+        else:
+            policy = behaviour.read_actor(self.path, self.activation, self.squash)
+        observations, actions = policy.sizes
+        wanted = observations if task.pixels else task.observation_shape[0]  # those who are filmed see the state
+        if (observations, actions) != (wanted, task.action_size):
+            raise DatasetError(
+                f"{self.path}: it makes {actions:g} numbers of {observations} where {task.name} needs "
+                f"{task.action_size} of {wanted}; is this the policy of another task?"
+            )
         if self.kind == "navigator":
             maze = Maze(task.subject)
             elsewhere = tuple(cell for cell in maze.free if cell not in maze.play_goals)
@@ -54,12 +64,19 @@ class Demonstrations:
 
     path: Path  #: npz with the keys of D4RL's files
 
-    def read(self) -> dict[str, np.ndarray]:
-        """Return their columns: observations, actions, rewards, terminals, timeouts."""
-        if not self.path.is_file():
-            raise DatasetError(f"{self.path}: no such demonstrations; give the directory of policies with --policies")
-        with np.load(self.path, allow_pickle=False) as file:
-            return {name: file[name] for name in ("observations", "actions", "rewards", "terminals", "timeouts")}
+    def read(self, task: Task) -> dict[str, np.ndarray]:
+        """Return their columns: observations, actions, rewards, terminals, timeouts.
+
+        Raises DatasetError where the task cannot be trained on them.
+        """
+        arrays = behaviour.plain_arrays(self.path, "file of demonstrations")
+        try:
+            columns = {key: np.atleast_1d(arrays[key]) for key in ("observations", "actions", "rewards")}
+            columns |= {key: np.atleast_1d(arrays[key]).astype(bool) for key in FLAGS}
+        except KeyError as error:
+            raise DatasetError(f"{self.path}: the key {error} is missing; these are not demonstrations") from error
+        check(Rows(**columns), task, str(self.path))
+        return columns
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ def alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def published(path: Path, size: int) -> Iterator[Path]:
+def published(path: Path, size: int | None = None) -> Iterator[Path]:
     """Yield where to write a file or a folder of at most `size` bytes; it is renamed to `path` unless something fails.
 
-    Raises StorageError where it cannot be.
+    It is alone in a folder of its own, which is removed at the end. Raises StorageError where it cannot be.
     """
     with ExitStack() as stack:
         with storing(path, size):

@@ -37,13 +37,13 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
     jobs = [
         (position, (task, actor, share, (seed, position, stream)))
         for position, (source, steps) in enumerate(parts)
-        for actor in _actors(source, path, seed)
+        for actor in _actors(source, task, path, seed)
         for stream, share in enumerate(shares(steps, _streams(steps, task)))
     ]
     made: list[list[Columns]] = [[] for _ in parts]
     for position, (source, steps) in enumerate(parts):
         if isinstance(source, Demonstrations):
-            made[position] = [_repeated(source.read(), steps)]
+            made[position] = [_repeated(source.read(task), steps)]
             done += steps
     with ProcessPoolExecutor(usable_cores(), WORKERS) as pool:
         futures = [pool.submit(roll_out, *job) for _, job in jobs]
@@ -130,13 +130,13 @@ def _relabel(columns: Columns, maze: Maze, rng: np.random.Generator) -> None:
     columns["rewards"], columns["terminals"] = reached.astype(np.float32), reached
 
 
-def _actors(source: Actor | Clone | Demonstrations, path: Path, seed: int) -> list[Actor]:
+def _actors(source: Actor | Clone | Demonstrations, task: Task, path: Path, seed: int) -> list[Actor]:
     """Return whom to roll out, if anyone; a clone is trained first, and its policy kept beside the dataset."""
     if isinstance(source, Demonstrations):
         return []
     if isinstance(source, Actor):
         return [source]
-    weights, demonstrations = path.with_suffix(".clone.npz"), source.demonstrations.read()
+    weights, demonstrations = path.with_suffix(".clone.npz"), source.demonstrations.read(task)
     cloning.clone(demonstrations["observations"], demonstrations["actions"], weights, seed)
     return [Actor("actor", weights, "tanh", squash=False)]
 

@@ -200,7 +200,7 @@ def _make(task: Task, source: str, parts: list[plans.Part], seed: int, progress:
 def _place(task: Task, source: str) -> Path:
     """Return whose lock to hold while the data is made or fetched."""
     if source == "minari":
-        return minari_source.folder_of(task.datasets[source].replace("/", "-"))
+        return minari_source.folder_of(task.datasets[source])
     return file_of(task, source)
 
 

@@ -204,7 +204,7 @@ class TestAdroit:
 
     def test_missing_demonstrations_are_named(self, tmp_path):
         task = find("door-human-v1")
-        with pytest.raises(DatasetError, match=r"door_human\.npz: no such demonstrations"):
+        with pytest.raises(DatasetError, match=r"door_human\.npz: no such file of demonstrations"):
             recipe.generate(task, plans.plan(task, tmp_path), tmp_path / "made")
 
     def test_experts_have_d4rls_keys(self, policies, tmp_path):

@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import http.server
 import resource
+import shutil
 import tempfile
 import threading
 import time
@@ -144,16 +145,29 @@ class TestLoad:
         np.testing.assert_allclose(rows.observations, recorded, rtol=1e-6)
         assert rows.observations.shape == (24, 31)
 
-    def test_minaris_episodes_are_never_joined(self, monkeypatch):
-        """An episode flagged neither terminated nor truncated still ends where the next begins."""
+    @pytest.fixture
+    def episodes(self, monkeypatch):
+        """The episodes of a dataset in Minari's directory: two of three steps, which end without a flag."""
         steps = {"rewards": np.ones(3), "actions": np.zeros((3, 3)), "observations": np.zeros((4, 11))}
         never = np.zeros(3, bool)
-        episode = SimpleNamespace(**steps, terminations=never, truncations=never)
-        dataset = SimpleNamespace(iterate_episodes=lambda: iter([episode, episode]), observation_space=None)
+        two = [SimpleNamespace(id=number, **steps, terminations=never, truncations=never) for number in range(2)]
+        dataset = SimpleNamespace(iterate_episodes=lambda: iter(two), observation_space=None)
         monkeypatch.setattr(minari, "load_dataset", lambda _: dataset)
         monkeypatch.setattr(minari_source, "_require_own", lambda _: None)
+        return two
+
+    def test_minaris_episodes_are_never_joined(self, episodes):
+        """An episode flagged neither terminated nor truncated still ends where the next begins."""
         rows = minari_source.read("any")
         assert rows.timeouts.tolist() == [False, False, True] * 2
+
+    @pytest.mark.parametrize("key", ["observations", "actions", "rewards", "terminations", "truncations"])
+    def test_minaris_episodes_do_not_make_up_for_each_other(self, episodes, key):
+        values = getattr(episodes[0], key)
+        for episode, kept in zip(episodes, (values[:-1], np.concatenate([values, values[:1]])), strict=True):
+            setattr(episode, key, kept)
+        with pytest.raises(DatasetError, match="minari any: episode 0 has observations, actions, rewards"):
+            minari_source.read("any")
 
     def test_minari_without_a_network_says_so_at_once(self, monkeypatch):
         monkeypatch.setattr("moorl_jax.data.minari_source.HUB", "http://127.0.0.1:9")
@@ -207,18 +221,62 @@ class TestTwoAtOnce:
         monkeypatch.setattr(recipe, "generate", generate)
         side_by_side(lambda tell: sources.make(hopper, "embedded", tell=tell))
 
-    def test_one_of_minaris_is_downloaded_once(self, hopper_rows, monkeypatch):
-        task, here = find("minari-hopper-medium-v0"), []
 
-        def download(name):
-            time.sleep(0.3)
-            here.append(name)
+class TestDownloadOfMinaris:
+    TASK = find("minari-hopper-medium-v0")
 
-        monkeypatch.setattr(minari_source, "at_hand", lambda name: name in here)
-        monkeypatch.setattr(minari_source, "download", download)
-        monkeypatch.setattr(minari_source, "read", lambda name: hopper_rows)
-        side_by_side(lambda tell: sources.load(task, "minari", tell=tell))
-        assert here == ["mujoco/hopper/medium-v0"]
+    @pytest.fixture
+    def hub(self, tmp_path, monkeypatch):
+        """A hub on this machine, which sends a dataset file by file unless it has a fault."""
+        name = self.TASK.datasets["minari"]
+        place, state = minari_source.folder_of(name), SimpleNamespace(asked=0, seen=[], fault=None)
+        state.data = tmp_path / "hub/data"
+        environment = minari.DataCollector(gymnasium.make("Hopper-v5", max_episode_steps=3))
+        environment.reset(seed=0)
+        for _ in range(3):
+            environment.step(np.zeros(3, np.float32))
+        environment.create_dataset(name, author="t", author_email="t@t", code_permalink="t")
+        environment.close()
+        place.rename(state.data.parent)
+
+        def download_dataset(name):
+            state.asked += 1
+            data = minari.storage.get_dataset_path(name) / "data"
+            data.mkdir(parents=True)
+            for file in sorted(state.data.iterdir()):
+                shutil.copy(file, data)
+                state.seen.append(place.exists())
+                if state.fault:
+                    raise state.fault
+
+        monkeypatch.setenv("MINARI_REMOTE", "one of this machine's")
+        monkeypatch.setattr(minari, "download_dataset", download_dataset)
+        return state
+
+    def load(self):
+        return sources.load(self.TASK, "minari")
+
+    def test_it_has_no_name_before_it_is_whole(self, hub):
+        """Another process that asks meanwhile waits for it."""
+        assert len(self.load().rows.rewards) == 3
+        assert hub.seen == [False, False]
+        self.load()
+        assert hub.asked == 1
+
+    @pytest.mark.parametrize("fault", [KeyboardInterrupt(), ConnectionError("the line is cut")])
+    def test_one_that_was_interrupted_is_fetched_again(self, hub, fault):
+        hub.fault = fault
+        with pytest.raises((KeyboardInterrupt, DatasetError)):
+            self.load()
+        assert not sources.at_hand(self.TASK, "minari")
+        hub.fault = None
+        assert len(self.load().rows.rewards) == 3
+
+    def test_one_that_is_faulty_gets_no_name(self, hub):
+        (hub.data / "metadata.json").write_text("{}", encoding="utf-8")
+        with pytest.raises(DatasetError, match=r"cannot be downloaded \(.*metadata\.json: it lacks the spaces"):
+            self.load()
+        assert not sources.at_hand(self.TASK, "minari")
 
 
 class TestDownload:
