@@ -206,10 +206,9 @@ def _figure(value: float) -> str:
 
 
 def _failure(outcome: Outcome) -> str:
-    """Return a word for why there is no score, nothing if there is one."""
+    """Return a word for why there is no result, nothing if there is one."""
     if outcome.result is not None:
-        over = OverSeeds.of(outcome.result.last_scores())
-        return str(over) if over.diverged else ""
+        return ""
     return "no data" if outcome.no_data else "failed"
 
 
