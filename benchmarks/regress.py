@@ -110,8 +110,9 @@ def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
 
     `seeds` tells whether any diverged.
 
-    Raises MoorlError where the baseline is of other trainings.
+    Raises MoorlError where the baseline is of other trainings, or a seed of it diverged.
     """
+    require_finite(baseline)
     trainings = baseline["training"].unique()
     if set(trainings) != set(now["training"]):
         raise MoorlError("the baseline is of other trainings; `python -m benchmarks.regress --record` writes it anew")
@@ -133,6 +134,17 @@ def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
             )
     adjusted = corrected(np.array(p))
     return pd.DataFrame(rows).assign(p=adjusted, alarm=adjusted < ALARM)
+
+
+def require_finite(baseline: pd.DataFrame) -> None:
+    """Raise MoorlError for a baseline of which a seed diverged: its p values would be NaN, and nothing would alarm."""
+    unsound = baseline[~np.isfinite(baseline[[figure.column for figure in FIGURES]]).all(axis=1)]
+    if len(unsound):
+        names = ", ".join(unsound["training"].unique())
+        raise MoorlError(
+            f"no baseline, for seeds diverged: {names}; once they do not, `python -m benchmarks.regress --record` "
+            "writes it anew"
+        )
 
 
 def p_value(figure: Figure, here: np.ndarray, then: np.ndarray) -> np.ndarray:
@@ -175,7 +187,9 @@ def regress(
     console = terminal()
     with Display(console) as display:
         if record:
-            measure(list(range(BASELINE_SEEDS)), display).to_csv(BASELINE, index=False, float_format="%.5g")
+            baseline = measure(list(range(BASELINE_SEEDS)), display)
+            require_finite(baseline)
+            baseline.to_csv(BASELINE, index=False, float_format="%.5g")
             console.print(f"written: {BASELINE}", highlight=False)
             return
         if not BASELINE.exists():
