@@ -12,10 +12,10 @@ from scipy import stats
 
 from benchmarks.collection import find_results, runs
 from benchmarks.published import Published, published_table
-from benchmarks.tables import DASH, MADE_HERE
+from benchmarks.tables import MADE_HERE
 from moorl_jax.cli import guarded
 from moorl_jax.data.sources import FILE
-from moorl_jax.divergence import OverSeeds
+from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal

@@ -23,9 +23,9 @@ from PIL import Image
 from benchmarks import papers, plots
 from benchmarks.collection import BUDGET, find_results, one_each, runs, scores
 from benchmarks.statistics import AGGREGATES, aggregate, improvement
-from benchmarks.tables import DASH, OTHER_SCALES
+from benchmarks.tables import OTHER_SCALES
 from moorl_jax.cli import guarded
-from moorl_jax.divergence import OverSeeds
+from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import terminal

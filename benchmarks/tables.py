@@ -50,7 +50,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     tuned = {outcome.cell.agent for outcome in outcomes if outcome.cell.protocol == "offline-to-online"}
     rows = []
     for of_task in found:
-        row = {"task": of_task["task"], "source": of_task["source"], "dataset mean": _figure(of_task["dataset"])}
+        row = {"task": of_task["task"], "source": of_task["source"], "dataset mean": figure(of_task["dataset"])}
         for agent in agents:
             ours = str(of_task.get(agent, DASH))
             if agent in tuned:
@@ -62,7 +62,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     one_scale = len({outcome.cell.task.pixels for outcome in outcomes}) == 1
     if len(rows) > 1 and one_scale and not any(_without_dataset(outcome) for outcome in outcomes):
         # A mean over some of the tasks would not compare with a mean over all.
-        mean = {"task": "mean", "source": "", "dataset mean": _figure(np.mean([row["dataset"] for row in found]))}
+        mean = {"task": "mean", "source": "", "dataset mean": figure(np.mean([row["dataset"] for row in found]))}
         for agent in agents:
             published = np.mean([row.get(f"{agent} published", np.nan) for row in found])
             mean[agent] = _over_tasks(found, agent) + _in_brackets(float(published))
@@ -143,6 +143,11 @@ def show(outcomes: list[Outcome], console: Console) -> None:
     console.print(table)
 
 
+def figure(value: float) -> str:
+    """Return a figure as tables show it."""
+    return DASH if np.isnan(value) else f"{value:.1f}"
+
+
 def over_seeds(cell: Cell) -> str:
     """Say what a figure with its spread is."""
     seeds = len(cell.seeds)
@@ -199,10 +204,6 @@ def _over_tasks(rows: list[dict[str, Any]], column: str) -> str:
         return DASH
     seeds, diverged = (sum(getattr(task, name) for task in tasks) for name in ("seeds", "diverged"))
     return str(OverSeeds(float(np.mean([task.mean for task in tasks])), np.nan, seeds, diverged))
-
-
-def _figure(value: float) -> str:
-    return DASH if np.isnan(value) else f"{value:.1f}"
 
 
 def _failure(outcome: Outcome) -> str:

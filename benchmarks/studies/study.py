@@ -11,8 +11,8 @@ from benchmarks import plots
 from benchmarks.budgets import Budget
 from benchmarks.cells import Cell, sourced
 from benchmarks.runner import Outcome, finished
-from benchmarks.tables import MADE_HERE, in_numbers, over_seeds
-from moorl_jax.divergence import DASH, OverSeeds
+from benchmarks.tables import MADE_HERE, figure, in_numbers, over_seeds
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import MoorlError, UnknownNameError
@@ -147,11 +147,6 @@ def write(found: pd.DataFrame, sections: list[Section], directory: Path) -> None
     numbers = pd.DataFrame([in_numbers(row) for row in found.to_dict("records")])  # type: ignore[arg-type]
     numbers.to_csv(directory / "table.csv", index=False, float_format="%.4f")
     (directory / "table.md").write_text("\n".join(section.markdown() for section in sections), encoding="utf-8")
-
-
-def figure(value: float) -> str:
-    """Return a figure as tables show it."""
-    return DASH if np.isnan(value) else f"{value:.1f}"
 
 
 def mean_alone(over: OverSeeds) -> str:
