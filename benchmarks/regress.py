@@ -29,6 +29,7 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings import settings
 from moorl_jax.tasks import find
+from moorl_jax.whole import whole
 
 BASELINE = Path(__file__).with_name("regression.csv")
 ALARM = 0.01  #: probability that a first training alarms though nothing has changed, over all baselines and comparisons
@@ -189,7 +190,8 @@ def regress(
         if record:
             baseline = measure(list(range(BASELINE_SEEDS)), display)
             require_finite(baseline)
-            baseline.to_csv(BASELINE, index=False, float_format="%.5g")
+            with whole(BASELINE) as partial:
+                baseline.to_csv(partial, index=False, float_format="%.5g")
             console.print(f"written: {BASELINE}", highlight=False)
             return
         if not BASELINE.exists():

@@ -14,6 +14,7 @@ from benchmarks.runner import Outcome
 from moorl_jax.data.sources import FILE
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
+from moorl_jax.whole import whole
 
 OTHER_SCALES = "Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns."
 MADE_HERE = {"recipe", "embedded"}  #: sources whose data is not the original
@@ -125,10 +126,11 @@ def caption(outcomes: list[Outcome]) -> str:
 
 def write(outcomes: list[Outcome], directory: Path) -> None:
     """Write table.csv (numbers) and table.md (for people)."""
-    directory.mkdir(parents=True, exist_ok=True)
-    score_frame(outcomes).to_csv(directory / "table.csv", index=False, float_format="%.4f")
+    with whole(directory / "table.csv") as partial:
+        score_frame(outcomes).to_csv(partial, index=False, float_format="%.4f")
     markdown = text_frame(outcomes).to_markdown(index=False, disable_numparse=True)
-    (directory / "table.md").write_text(f"{markdown}\n\n{caption(outcomes)}\n", encoding="utf-8")
+    with whole(directory / "table.md") as partial:
+        partial.write_text(f"{markdown}\n\n{caption(outcomes)}\n", encoding="utf-8")
 
 
 def show(outcomes: list[Outcome], console: Console) -> None:
