@@ -36,14 +36,15 @@ def runs(found: list[Result]) -> pd.DataFrame:
 
     `agent` carries in brackets what of its settings was `changed` by hand; `learned_offline` tells whether it spent its
     `updates`, over which some pass. `before`, `last` and `best` are normalized scores: at the end of the offline phase,
-    at the last evaluation, NaN where that is what a run ended in, and the best one.
+    at the last evaluation, NaN where that is what a run ended in, and the best one, which such a run has none of.
     """
     rows = []
     for number, result in enumerate(found):
         scores = result.curves.groupby("seed", sort=False)["score"]
-        seeds, offline = result.config["seeds"], result.offline_scores()
+        seeds, offline, lasts = result.config["seeds"], result.offline_scores(), result.last_scores()
         before = offline if len(offline) else [np.nan] * len(seeds)
-        for seed, start, last, best in zip(seeds, before, result.last_scores(), scores.max(), strict=True):
+        bests = np.where(np.isnan(lasts), np.nan, scores.max())
+        for seed, start, last, best in zip(seeds, before, lasts, bests, strict=True):
             rows.append(
                 {
                     "result": number,

@@ -21,6 +21,7 @@ from moorl_jax.engine.training import train, which_seeds
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings import settings
 from moorl_jax.tasks import Task, find, make_environment
+from moorl_jax.whole import whole
 
 SPREAD = 0.25  #: std of the hopper's action before tanh; enough to vary the episodes, little enough to hop on
 
@@ -68,7 +69,8 @@ def control(
             _write(path, trainer.policies(), np.float16)
             returns = _measure(path, task, episodes)
             measured.append({"env_steps": trainer.env_steps, "return": returns.mean(), "deviation": returns.std()})
-            pd.DataFrame(measured).to_csv(folder / RETURNS, index=False, float_format="%.1f")
+            with whole(folder / RETURNS) as partial:
+                pd.DataFrame(measured).to_csv(partial, index=False, float_format="%.1f")
             terminal().print(f"{trainer.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
     trainer.close()
 
@@ -93,8 +95,8 @@ def _write(path: Path, actor: dict[str, Any], kind: type, **beside: np.ndarray) 
     arrays: dict[str, Any] = dict(beside)
     for layer, leaves in sorted(jax.tree.map(lambda leaf: np.asarray(leaf[0], kind), actor).items()):
         arrays[f"{layer}.weight"], arrays[f"{layer}.bias"] = leaves["kernel"].T, leaves["bias"]
-    path.parent.mkdir(exist_ok=True)
-    np.savez_compressed(path, **arrays)
+    with whole(path) as partial:
+        np.savez_compressed(partial, **arrays)
     terminal().print(f"written: {path.name}, {path.stat().st_size / 1000:.0f} kB", highlight=False)
 
 

@@ -5,7 +5,6 @@ which is such a return; the return of a known policy against what its publisher 
 step from states that were recorded in the `-v2` environments against the state recorded next.
 """
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,6 +23,7 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.progress import terminal
 from moorl_jax.tasks import Task, find, make_environment
 from moorl_jax.tasks.antmaze import Maze
+from moorl_jax.whole import whole
 
 app = typer.Typer(add_completion=False)
 
@@ -177,10 +177,8 @@ def run(
     measured = (measure(find(name), policies, episodes) for name in TASKS)
     rows = list(track(measured, total=len(TASKS), description="environments", console=terminal()))
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(f"{PREFACE}\n{table}\n", encoding="utf-8")
-    os.replace(partial, out)
+    with whole(out) as partial:
+        partial.write_text(f"{PREFACE}\n{table}\n", encoding="utf-8")
     terminal().print(f"{table}\nwritten: {out}", highlight=False, soft_wrap=True)
 
 

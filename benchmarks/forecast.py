@@ -10,9 +10,9 @@ from rich.table import Table
 
 from benchmarks.cells import Cell
 from benchmarks.collection import find_results
-from benchmarks.tables import DASH
 from moorl_jax.cores import usable_cores
 from moorl_jax.data import plans
+from moorl_jax.divergence import DASH
 from moorl_jax.engine import results
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError

@@ -12,14 +12,15 @@ from scipy import stats
 
 from benchmarks.collection import find_results, runs
 from benchmarks.published import Published, published_table
-from benchmarks.tables import DASH, MADE_HERE
+from benchmarks.tables import MADE_HERE
 from moorl_jax.cli import guarded
 from moorl_jax.data.sources import FILE
-from moorl_jax.divergence import OverSeeds
+from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal
 from moorl_jax.tasks import SUITES
+from moorl_jax.whole import whole
 
 Made = tuple[list[tuple[str, pd.DataFrame]], pd.DataFrame, str]  #: sections, numbers, legend
 
@@ -193,12 +194,14 @@ def make(paper: Paper, ours: pd.DataFrame) -> Made:
 def write(name: str, made: Made, folder: Path) -> list[Path]:
     """Write a paper's tables as Markdown, CSV and LaTeX, and return the files."""
     tables, numbers, told = made
-    folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.{ending}" for ending in ("md", "csv", "tex")]
     pages = [f"## {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n" for title, table in tables]
-    files[0].write_text("\n".join(pages) + f"\n{told}\n", encoding="utf-8")
-    numbers.to_csv(files[1], index=False, float_format="%.4f")
-    files[2].write_text(_latex(tables, told), encoding="utf-8")
+    with whole(files[0]) as partial:
+        partial.write_text("\n".join(pages) + f"\n{told}\n", encoding="utf-8")
+    with whole(files[1]) as partial:
+        numbers.to_csv(partial, index=False, float_format="%.4f")
+    with whole(files[2]) as partial:
+        partial.write_text(_latex(tables, told), encoding="utf-8")
     return files
 
 

@@ -10,6 +10,7 @@ from benchmarks.statistics import Scores, profile
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.tasks import Task
+from moorl_jax.whole import whole
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -80,7 +81,8 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
         axis.text(0.02, 0.02, "\n".join(notes), transform=axis.transAxes, fontsize="x-small")
     lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
     figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=abreast, fontsize="small")
-    figure.savefig(path, dpi=130)
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130)
     plt.close(figure)
 
 
@@ -109,7 +111,8 @@ def profiles(of_agents: dict[str, Scores], path: Path) -> None:
     axis.set(xlabel="score", ylabel="share of runs above it", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=5, fontsize="small")
-    figure.savefig(path, dpi=130)
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130)
     plt.close(figure)
 
 

@@ -29,6 +29,7 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings import settings
 from moorl_jax.tasks import find
+from moorl_jax.whole import whole
 
 BASELINE = Path(__file__).with_name("regression.csv")
 ALARM = 0.01  #: probability that a first training alarms though nothing has changed, over all baselines and comparisons
@@ -110,8 +111,9 @@ def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
 
     `seeds` tells whether any diverged.
 
-    Raises MoorlError where the baseline is of other trainings.
+    Raises MoorlError where the baseline is of other trainings, or a seed of it diverged.
     """
+    require_finite(baseline)
     trainings = baseline["training"].unique()
     if set(trainings) != set(now["training"]):
         raise MoorlError("the baseline is of other trainings; `python -m benchmarks.regress --record` writes it anew")
@@ -133,6 +135,17 @@ def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
             )
     adjusted = corrected(np.array(p))
     return pd.DataFrame(rows).assign(p=adjusted, alarm=adjusted < ALARM)
+
+
+def require_finite(baseline: pd.DataFrame) -> None:
+    """Raise MoorlError for a baseline of which a seed diverged: its p values would be NaN, and nothing would alarm."""
+    unsound = baseline[~np.isfinite(baseline[[figure.column for figure in FIGURES]]).all(axis=1)]
+    if len(unsound):
+        names = ", ".join(unsound["training"].unique())
+        raise MoorlError(
+            f"no baseline, for seeds diverged: {names}; once they do not, `python -m benchmarks.regress --record` "
+            "writes it anew"
+        )
 
 
 def p_value(figure: Figure, here: np.ndarray, then: np.ndarray) -> np.ndarray:
@@ -175,7 +188,10 @@ def regress(
     console = terminal()
     with Display(console) as display:
         if record:
-            measure(list(range(BASELINE_SEEDS)), display).to_csv(BASELINE, index=False, float_format="%.5g")
+            baseline = measure(list(range(BASELINE_SEEDS)), display)
+            require_finite(baseline)
+            with whole(BASELINE) as partial:
+                baseline.to_csv(partial, index=False, float_format="%.5g")
             console.print(f"written: {BASELINE}", highlight=False)
             return
         if not BASELINE.exists():

@@ -23,13 +23,14 @@ from PIL import Image
 from benchmarks import papers, plots
 from benchmarks.collection import BUDGET, find_results, one_each, runs, scores
 from benchmarks.statistics import AGGREGATES, aggregate, improvement
-from benchmarks.tables import DASH, OTHER_SCALES
+from benchmarks.tables import OTHER_SCALES
 from moorl_jax.cli import guarded
-from moorl_jax.divergence import OverSeeds
+from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import terminal
 from moorl_jax.tasks import find
+from moorl_jax.whole import whole
 
 MISSING = "-Infinity"  #: what a cell without a score is sorted by, as the page's script reads it
 
@@ -223,7 +224,9 @@ def report(
 ) -> None:
     """Write all finished results as one self-contained HTML page."""
     page = page or results / "report.html"
-    page.write_text(render(results), encoding="utf-8", errors="replace")
+    told = render(results)
+    with whole(page) as file:
+        file.write_text(told, encoding="utf-8", errors="replace")
     terminal().print(f"written: {page}, {page.stat().st_size / 1e6:.1f} MB", highlight=False)
 
 

@@ -14,6 +14,7 @@ from benchmarks.runner import Outcome
 from moorl_jax.data.sources import FILE
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
+from moorl_jax.whole import whole
 
 OTHER_SCALES = "Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns."
 MADE_HERE = {"recipe", "embedded"}  #: sources whose data is not the original
@@ -50,7 +51,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     tuned = {outcome.cell.agent for outcome in outcomes if outcome.cell.protocol == "offline-to-online"}
     rows = []
     for of_task in found:
-        row = {"task": of_task["task"], "source": of_task["source"], "dataset mean": _figure(of_task["dataset"])}
+        row = {"task": of_task["task"], "source": of_task["source"], "dataset mean": figure(of_task["dataset"])}
         for agent in agents:
             ours = str(of_task.get(agent, DASH))
             if agent in tuned:
@@ -62,7 +63,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     one_scale = len({outcome.cell.task.pixels for outcome in outcomes}) == 1
     if len(rows) > 1 and one_scale and not any(_without_dataset(outcome) for outcome in outcomes):
         # A mean over some of the tasks would not compare with a mean over all.
-        mean = {"task": "mean", "source": "", "dataset mean": _figure(np.mean([row["dataset"] for row in found]))}
+        mean = {"task": "mean", "source": "", "dataset mean": figure(np.mean([row["dataset"] for row in found]))}
         for agent in agents:
             published = np.mean([row.get(f"{agent} published", np.nan) for row in found])
             mean[agent] = _over_tasks(found, agent) + _in_brackets(float(published))
@@ -125,10 +126,11 @@ def caption(outcomes: list[Outcome]) -> str:
 
 def write(outcomes: list[Outcome], directory: Path) -> None:
     """Write table.csv (numbers) and table.md (for people)."""
-    directory.mkdir(parents=True, exist_ok=True)
-    score_frame(outcomes).to_csv(directory / "table.csv", index=False, float_format="%.4f")
+    with whole(directory / "table.csv") as partial:
+        score_frame(outcomes).to_csv(partial, index=False, float_format="%.4f")
     markdown = text_frame(outcomes).to_markdown(index=False, disable_numparse=True)
-    (directory / "table.md").write_text(f"{markdown}\n\n{caption(outcomes)}\n", encoding="utf-8")
+    with whole(directory / "table.md") as partial:
+        partial.write_text(f"{markdown}\n\n{caption(outcomes)}\n", encoding="utf-8")
 
 
 def show(outcomes: list[Outcome], console: Console) -> None:
@@ -141,6 +143,11 @@ def show(outcomes: list[Outcome], console: Console) -> None:
     for row in frame.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)
+
+
+def figure(value: float) -> str:
+    """Return a figure as tables show it."""
+    return DASH if np.isnan(value) else f"{value:.1f}"
 
 
 def over_seeds(cell: Cell) -> str:
@@ -201,15 +208,10 @@ def _over_tasks(rows: list[dict[str, Any]], column: str) -> str:
     return str(OverSeeds(float(np.mean([task.mean for task in tasks])), np.nan, seeds, diverged))
 
 
-def _figure(value: float) -> str:
-    return DASH if np.isnan(value) else f"{value:.1f}"
-
-
 def _failure(outcome: Outcome) -> str:
-    """Return a word for why there is no score, nothing if there is one."""
+    """Return a word for why there is no result, nothing if there is one."""
     if outcome.result is not None:
-        over = OverSeeds.of(outcome.result.last_scores())
-        return str(over) if over.diverged else ""
+        return ""
     return "no data" if outcome.no_data else "failed"
 
 

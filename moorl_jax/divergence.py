@@ -2,7 +2,8 @@
 
 A seed has diverged where its policy's actions are not finite. MuJoCo takes such an action for none at all and pays a
 return like any other, dm_control raises; so no such action is taken, and the seed's return and score are NaN: in
-memory, in `curves.csv` and in tables of numbers. A NaN among the scores of seeds means nothing else.
+memory, in `curves.csv` and in tables of numbers. A NaN among the scores of seeds means nothing else, except
+where no seed has such a score at all: the one before env steps, of agents without an offline phase.
 """
 
 from collections.abc import Iterable

@@ -19,6 +19,7 @@ from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal
 from moorl_jax.tasks import find
+from moorl_jax.whole import whole
 
 app = typer.Typer(add_completion=False)
 #: The agents that each part measures.
@@ -116,8 +117,8 @@ def _compared(rates: dict[int, float], loop: float, compiling: float) -> dict[st
 
 def _write(part: str, table: pd.DataFrame, path: Path) -> str:
     """Write the table to `path` with .csv and .md behind it; return what the latter says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_name(path.name + ".csv").write_text(table.to_csv(index=False, float_format="%.4g"), encoding="utf-8")
+    with whole(path.with_name(path.name + ".csv")) as partial:
+        table.to_csv(partial, index=False, float_format="%.4g")
     device = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}, jax {jax.__version__}"
     what = {
         "offline": f"Updates on a dataset, in the sizes of {find(offline.TASK).environment}: all seeds together. "
@@ -138,7 +139,8 @@ def _write(part: str, table: pd.DataFrame, path: Path) -> str:
         form = ".1%" if "roofline" in column or column in SHARES else ",.3g"
         shown[column] = [f"{value:{form}}" for value in table[column]]
     text = f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{told}\n"
-    path.with_name(path.name + ".md").write_text(text, encoding="utf-8")
+    with whole(path.with_name(path.name + ".md")) as partial:
+        partial.write_text(text, encoding="utf-8")
     return text
 
 

@@ -18,6 +18,7 @@ from benchmarks.speed.roofline import ROWS
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.processes import WORKERS
 from moorl_jax.tasks import find
+from moorl_jax.whole import whole
 
 NAME = "cost"
 REFERENCES = ("sac", "td3_bc")
@@ -37,15 +38,16 @@ def run(budget: Budget, directory: Path, console: Console) -> None:
     seconds = table.set_index("agent")["s per 1k env steps"]
     for place, reference in enumerate(REFERENCES):
         table.insert(4 + place, f"relative to {reference}", (table["s per 1k env steps"] / seconds[reference]))
-    directory.mkdir(parents=True, exist_ok=True)
-    table.to_csv(directory / "table.csv", index=False, float_format="%.4g")
+    with whole(directory / "table.csv") as partial:
+        table.to_csv(partial, index=False, float_format="%.4g")
     caption = (
         f"What an env step costs online, with its updates: {find(TASK).environment}, one seed, agents as set for 300k "
         f"env steps, {ROWS:,} dataset rows of random numbers, compilation left out. Peak memory is the process's, "
         "dataset and buffer included. Parameters are those that Adam moves, a sampling rule's among them."
     )
     markdown = table.to_markdown(index=False, floatfmt=("", "d", ".1f", ",.0f", ".2f", ".2f", ",.0f", ",d"))
-    (directory / "table.md").write_text(f"{markdown}\n\n{caption}\n", encoding="utf-8")
+    with whole(directory / "table.md") as partial:
+        partial.write_text(f"{markdown}\n\n{caption}\n", encoding="utf-8")
     console.print(markdown, highlight=False, soft_wrap=True)
     console.print(f"\n{caption}\nwritten: {directory}", highlight=False)
 

@@ -11,12 +11,13 @@ from benchmarks import plots
 from benchmarks.budgets import Budget
 from benchmarks.cells import Cell, sourced
 from benchmarks.runner import Outcome, finished
-from benchmarks.tables import MADE_HERE, in_numbers, over_seeds
-from moorl_jax.divergence import DASH, OverSeeds
+from benchmarks.tables import MADE_HERE, figure, in_numbers, over_seeds
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.tasks import expand
+from moorl_jax.whole import whole
 
 
 @dataclass(frozen=True)
@@ -143,15 +144,11 @@ def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Secti
 
 def write(found: pd.DataFrame, sections: list[Section], directory: Path) -> None:
     """Write what was found as table.csv, in numbers, and the sections as table.md."""
-    directory.mkdir(parents=True, exist_ok=True)
     numbers = pd.DataFrame([in_numbers(row) for row in found.to_dict("records")])  # type: ignore[arg-type]
-    numbers.to_csv(directory / "table.csv", index=False, float_format="%.4f")
-    (directory / "table.md").write_text("\n".join(section.markdown() for section in sections), encoding="utf-8")
-
-
-def figure(value: float) -> str:
-    """Return a figure as tables show it."""
-    return DASH if np.isnan(value) else f"{value:.1f}"
+    with whole(directory / "table.csv") as partial:
+        numbers.to_csv(partial, index=False, float_format="%.4f")
+    with whole(directory / "table.md") as partial:
+        partial.write_text("\n".join(section.markdown() for section in sections), encoding="utf-8")
 
 
 def mean_alone(over: OverSeeds) -> str:

@@ -8,8 +8,8 @@ import pandas as pd
 from benchmarks import plots
 from benchmarks.runner import Outcome, finished
 from benchmarks.studies import questions
-from benchmarks.studies.study import Section, Study, figure, mean_alone, write
-from benchmarks.tables import over_seeds
+from benchmarks.studies.study import Section, Study, mean_alone, write
+from benchmarks.tables import figure, over_seeds
 from moorl_jax.agents import Subroutine
 from moorl_jax.divergence import DASH, OverSeeds
 

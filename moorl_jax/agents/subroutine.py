@@ -388,7 +388,7 @@ def _scale(state: State, key: Array, experience: Experience) -> State:  # noqa: 
     """Note 1000 / (largest - smallest return) over the episodes so far; IQL's rule, from here on kept as it is."""
     assert experience.ends is not None
     returns = np.bincount(episode_numbers(experience.ends), experience.online.rows.rewards[: len(experience.ends)])
-    span = np.ptp(returns)
+    span = np.ptp(returns) if len(returns) else 0.0  # of a seed that diverged before it took a step
     return state | {"reward_scale": jnp.asarray(1000.0 / span if span > 0 else 1.0, jnp.float32)}
 
 
@@ -406,12 +406,13 @@ def _score_episodes(state: State, key: Array, experience: Experience, *, number:
     """Note a candidate's return an episode over the latest env steps, which were its own.
 
     All rewards, divided by how many episodes ended: where they are cut short by the end of validation, as those of a
-    policy that does not fall will be, their rewards count all the same.
+    policy that does not fall will be, their rewards count all the same. NaN where it diverged and took no more of them.
     """
     assert experience.ends is not None
     window = slice(len(experience.ends) - env_steps, len(experience.ends))
     ended = int(np.count_nonzero(experience.ends[window] == ENDED))
-    return _noted(state, number, experience.online.rows.rewards[window].sum() / max(1, ended))
+    score = experience.online.rows.rewards[window].sum() / max(1, ended)
+    return _noted(state, number, jnp.where(experience.diverged, jnp.nan, score))
 
 
 def _noted(state: State, number: int, score: Array) -> State:

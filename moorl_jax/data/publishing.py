@@ -1,15 +1,14 @@
 """Data gets its name when it is whole: one process makes it, beside its place, and renames it at the end."""
 
 import glob
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from moorl_jax.errors import StorageError
 from moorl_jax.locks import held
+from moorl_jax.whole import whole
 
 
 @contextmanager
@@ -35,17 +34,10 @@ def published(path: Path, size: int | None = None) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         with storing(path, size):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(
-                stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-                )
-            )
-        yield beside / path.name
+            partial = stack.enter_context(whole(path))
+        yield partial
         with storing(path, size):
-            if path.is_dir():  # a folder that is not empty cannot be replaced, only moved away
-                os.replace(path, beside / "replaced")
-            os.replace(beside / path.name, path)
+            stack.close()
 
 
 @contextmanager

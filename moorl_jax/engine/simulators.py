@@ -18,6 +18,7 @@ STREAM = 0x73696D75  #: sets the starts of training's episodes apart from every 
 class Outcome:
     """What one env step of some seeds brought, all fields with a leading seed axis."""
 
+    taken: np.ndarray  #: (seeds,) bool, whether it was taken: not by a seed that has diverged
     transitions: Transitions  #: NumPy, observations and rewards prepared as the dataset's are
     observations: np.ndarray  #: (seeds, ...), to act on next: the new episode's first where one ended
     returns: np.ndarray  #: (seeds, horizon), returns to go of the episodes that ended here, where they are asked for
@@ -40,7 +41,8 @@ class Simulators:
         beside_data = prepared.transitions is not None
         self._environments = [make_environment(task, as_data=beside_data) for _ in seeds]
         self._episodes = [0 for _ in seeds]  # begun so far
-        self._taken = 0  # env steps of each seed
+        self._taken = np.zeros(len(seeds), int)  # env steps so far
+        self.diverged = np.zeros(len(seeds), bool)  #: whether the latest env step was not taken
         self._ends = np.zeros((len(seeds), env_steps), np.int8)  # how episodes ended at each of them, 0 where none did
         self._rewards: list[list[np.float32]] = [[] for _ in seeds]  # of the episodes that go on
         self.observations = np.stack([self._begin(position) for position in range(len(seeds))])
@@ -48,7 +50,8 @@ class Simulators:
     def step(self, actions: np.ndarray) -> Outcome:
         """Take one env step of every seed; `actions` is (seeds, action size).
 
-        A seed that has diverged takes none: its simulator stands still, and its reward is NaN.
+        A seed that has diverged takes none: its simulator stands still, and its transition, of reward NaN, is nothing
+        to learn from.
         """
         count, acts = len(self._seeds), finite(actions)
         before, after = self.observations, np.empty_like(self.observations)
@@ -56,7 +59,8 @@ class Simulators:
         returns, lengths = np.zeros((count, self._horizon), np.float32), np.zeros(count, np.int32)
         begins = acts & np.array([not rewards for rewards in self._rewards])
         self.observations = np.empty_like(after)
-        self._taken += 1
+        self._taken += acts
+        self.diverged = ~acts
         for position, environment in enumerate(self._environments):
             if not acts[position]:
                 after[position] = self.observations[position] = before[position]
@@ -70,7 +74,8 @@ class Simulators:
             if terminal or timeout:
                 lengths[position] = self._end(position, ENDED, terminal, returns[position])
         columns = (before, actions, rewards, after, terminals)
-        return Outcome(Transitions(*columns), self.observations, returns, lengths, begins)  # type: ignore[arg-type]
+        transitions = Transitions(*columns)  # type: ignore[arg-type]
+        return Outcome(acts, transitions, self.observations, returns, lengths, begins)
 
     def pause(self) -> tuple[np.ndarray, np.ndarray]:
         """End the episodes under way as a time-out would; return `returns` and `lengths` as an Outcome has them."""
@@ -82,8 +87,8 @@ class Simulators:
         return returns, lengths
 
     def ends(self, position: int) -> np.ndarray:
-        """Return how episodes ended at each env step of a seed so far, (env steps,): ENDED, CUT, or 0."""
-        return self._ends[position, : self._taken]
+        """Return how episodes ended at each env step that a seed has taken, (env steps,): ENDED, CUT, or 0."""
+        return self._ends[position, : self._taken[position]]
 
     def save(self) -> list[dict[str, np.ndarray]]:
         """Return, for each seed, all that decides how its episodes go on."""
@@ -98,7 +103,8 @@ class Simulators:
                     "episodes": np.array(self._episodes[position]),
                     "rewards": rewards,
                     "length": np.array(len(self._rewards[position])),
-                    "taken": np.array(self._taken),
+                    "taken": np.array(self._taken[position]),
+                    "diverged": np.array(self.diverged[position]),
                     "ends": self._ends[position],
                 }
             )
@@ -108,7 +114,8 @@ class Simulators:
         """Go on from where `save` was called."""
         self.observations = np.stack([seed["observation"] for seed in saved])
         self._episodes = [int(seed["episodes"]) for seed in saved]
-        self._taken = int(saved[0]["taken"])
+        self._taken = np.stack([seed["taken"] for seed in saved])
+        self.diverged = np.stack([seed["diverged"] for seed in saved])
         self._ends = np.stack([seed["ends"] for seed in saved])
         self._rewards = [list(seed["rewards"][: int(seed["length"])]) for seed in saved]
         for environment, seed in zip(self._environments, saved, strict=True):
@@ -121,7 +128,7 @@ class Simulators:
 
     def _end(self, position: int, how: int, terminal: bool, returns: np.ndarray) -> int:
         """End an episode and begin the next; write its returns to go, where they are asked for, and return how many."""
-        self._ends[position, self._taken - 1] = how
+        self._ends[position, self._taken[position] - 1] = how
         episode = np.array(self._rewards[position])
         self.observations[position] = self._begin(position)
         if not self._returns:

@@ -330,7 +330,9 @@ class Trainer:
     def _experience(self, group: Group, place: int) -> Experience:
         """Return what one seed of a group may draw from; this copies its buffer."""
         buffer = jax.tree.map(lambda leaf: leaf[place], group.buffer)
-        return Experience(group.inputs.data, buffer, group.simulators.ends(place) if group.simulators else None)
+        if not group.simulators:
+            return Experience(group.inputs.data, buffer)
+        return Experience(group.inputs.data, buffer, group.simulators.ends(place), group.simulators.diverged[place])
 
     def _prepare(self, phase: Offline | Pretrain | Collect | Online | Judge, lane: Lane, group: Group) -> None:
         sampling = None if isinstance(phase, Collect | Judge) else phase.sampling
@@ -408,7 +410,9 @@ class Trainer:
                 waited = time.perf_counter()
                 outcome = group.simulators.step(actions)
                 stepped = time.perf_counter()
-                group.buffer = _store(group.buffer, outcome.transitions, outcome.begins, delayed=bool(self._returns))
+                group.buffer = _store(
+                    group.buffer, outcome.transitions, outcome.taken, outcome.begins, delayed=bool(self._returns)
+                )
                 if outcome.lengths.any():
                     group.buffer = _finish_episodes(group.buffer, outcome.returns, outcome.lengths)
                 group.carry, group.actions = _env_step(
@@ -596,15 +600,15 @@ def _learn(group: Carry, buffer: Any, inputs: Inputs, drawn: Array, *, cycles: i
 # Storing has a program of its own. In one with the draws, the CPU's gather is a loop that carries the whole buffer, and
 # the buffer would be copied at every env step because it is written too.
 @partial(jax.jit, donate_argnums=0, static_argnames="delayed")
-def _store(buffer: Buffer, transitions: Transitions, begins: Array, *, delayed: bool) -> Buffer:
-    """Store a transition of each seed; `delayed`, it may be drawn once its episode is over and its return known."""
+def _store(buffer: Buffer, transitions: Transitions, taken: Array, begins: Array, *, delayed: bool) -> Buffer:
+    """Store each seed's transition that was taken; `delayed`, it may be drawn once its episode's returns are known."""
 
-    def one(buffer: Buffer, transition: Transitions, begins: Array) -> Buffer:
+    def one(buffer: Buffer, transition: Transitions, taken: Array, begins: Array) -> Buffer:
         if delayed:
             transition = transition.replace(mc_returns=jnp.zeros_like(transition.rewards))
-        return buffer.store(transition, begins=begins, finished=not delayed)
+        return buffer.store(transition, taken=taken, begins=begins, finished=not delayed)
 
-    return _over_seeds(one, buffer, transitions, begins)
+    return _over_seeds(one, buffer, transitions, taken, begins)
 
 
 @partial(jax.jit, donate_argnums=0)

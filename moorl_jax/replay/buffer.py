@@ -46,13 +46,23 @@ class Buffer(struct.PyTreeNode):
         """How many transitions may be drawn."""
         return jnp.maximum(self.finished - self.oldest, 0)
 
-    def store(self, transition: Transitions, *, begins: Array | bool = False, finished: bool = True) -> "Buffer":  # noqa: ARG002
-        """Write one transition, fields without a leading axis; whether it begins an episode matters to frames alone."""
+    def store(
+        self,
+        transition: Transitions,
+        *,
+        taken: Array | bool = True,
+        begins: Array | bool = False,  # noqa: ARG002
+        finished: bool = True,
+    ) -> "Buffer":
+        """Write one transition, fields without a leading axis; whether it begins an episode matters to frames alone.
+
+        One that was not `taken` does not count: the next is written over it. A full ring has lost its oldest to it.
+        """
         slot = self.written % self.capacity
         rows = jax.tree.map(
             lambda ring, new: jax.lax.dynamic_update_index_in_dim(ring, new, slot, axis=0), self.rows, transition
         )
-        written = self.written + 1
+        written = self.written + taken
         return Buffer(rows, written, written if finished else self.finished)
 
     def finish(self, returns: Array, length: Array) -> "Buffer":
@@ -76,7 +86,9 @@ class Experience(struct.PyTreeNode):
 
     dataset: Transitions | Footage | None
     buffer: Buffer | None
-    ends: np.ndarray | None = None  #: (transitions stored,), ENDED or CUT at each episode's last; told between phases
+    #: Told between phases:
+    ends: np.ndarray | None = None  #: (transitions stored,), ENDED or CUT at each episode's last
+    diverged: np.ndarray | bool = False  #: whether the seed did not take its latest env step
 
     @property
     def offline(self) -> Transitions | Footage:

@@ -38,10 +38,18 @@ class FrameBuffer(Buffer):
         """How many transitions fit."""
         return len(self.rows)
 
-    def store(self, transition: Transitions, *, begins: Array | bool = False, finished: bool = True) -> "FrameBuffer":
+    def store(
+        self,
+        transition: Transitions,
+        *,
+        taken: Array | bool = True,
+        begins: Array | bool = False,
+        finished: bool = True,
+    ) -> "FrameBuffer":
         """Write one env step, fields without a leading axis; where it begins an episode, the frame before it too.
 
-        Returns to go are not kept: `finished` must be true.
+        One that was not `taken`, which begins none, does not count: the next is written over it. Returns to go are not
+        kept: `finished` must be true.
         """
         assert finished
         footage, channels = self.rows, self.rows.frames.shape[-1]
@@ -67,8 +75,8 @@ class FrameBuffer(Buffer):
         }
         start = at - footage.span.steps
         starts = _put(footage.starts, self.written, start)
-        written = self.written + (start >= begin)
-        return FrameBuffer(footage.replace(**columns, starts=starts), written, written, at + 1)
+        written = self.written + (taken & (start >= begin))
+        return FrameBuffer(footage.replace(**columns, starts=starts), written, written, at + taken)
 
 
 def _put(column: Array, row: Array, value: Array) -> Array:

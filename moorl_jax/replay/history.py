@@ -66,7 +66,7 @@ def selected(dataset: Selected, count: int, rewards: np.ndarray, ends: np.ndarra
     if dataset == "all":
         return np.arange(len(rewards))
     if dataset == "last":
-        return np.arange(len(rewards) - count, len(rewards))
+        return np.arange(max(0, len(rewards) - count), len(rewards))
     number = episode_numbers(ends)
     returns = np.bincount(number, rewards)
     return np.argsort(-returns[number], kind="stable")[:count]

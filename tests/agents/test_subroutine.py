@@ -170,26 +170,27 @@ def candidates(*actions):
     }
 
 
-def seen(rewards, ends):
+def seen(rewards, ends, diverged=False):
     """The experience of those rewards, and of whatever came before."""
     example = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), probes.bandit(np.random.default_rng(0), 1))
     buffer = Buffer.create(64, example)
     for reward in rewards:
         buffer = buffer.store(jax.tree.map(lambda leaf, r=reward: jnp.full(leaf.shape[1:], r), example))
-    return jax.device_get(Experience(None, buffer, np.array(ends)))
+    return jax.device_get(Experience(None, buffer, np.array(ends, int), diverged))
 
 
 @pytest.mark.parametrize(("better", "scores"), [(0, (7.0, 2.0)), (1, (2.0, 7.0)), (1, (np.nan, -7.0))])
 def test_by_episodes_the_better_candidate_is_chosen(better, scores):
     """Each plays six env steps, two episodes of three; three steps of the learner's came before.
 
-    One that has diverged is paid NaN.
+    One that has diverged takes none, and has no score.
     """
     state, rewards, ends = candidates(0.0, 1.0), [50.0, 50.0, 50.0], [0, 0, CUT]
     for number, score in enumerate(scores):
-        rewards += [score - 2.0, 0.0, 0.0, score, 1.0, 1.0]
-        ends += [0, 0, ENDED, 0, 0, ENDED]
-        state = _score_episodes(state, None, seen(rewards, ends), number=number, env_steps=6)
+        diverged = bool(np.isnan(score))
+        rewards += [] if diverged else [score - 2.0, 0.0, 0.0, score, 1.0, 1.0]
+        ends += [] if diverged else [0, 0, ENDED, 0, 0, ENDED]
+        state = _score_episodes(state, None, seen(rewards, ends, diverged), number=number, env_steps=6)
     np.testing.assert_array_equal(state["scores"], np.float32(scores))
     assert _choose(state, None, None, preference=(0, 1))["choice"] == better
 
@@ -222,7 +223,8 @@ def test_rewards_are_scaled_to_the_span_of_returns_for_the_offline_algorithm_alo
     state = _scale(candidates(0.0), None, seen([4.0, 2.0, 1.0], [0, ENDED, CUT]))
     assert state["reward_scale"] == 200.0
     equal = seen([1.0, 1.0], [ENDED, ENDED])
-    assert _scale(candidates(0.0), None, equal)["reward_scale"] == 1.0
+    for same in (equal, seen([], [])):
+        assert _scale(candidates(0.0), None, same)["reward_scale"] == 1.0
 
     def update(state, batch, draws):
         return batch.rewards, batch.mc_returns

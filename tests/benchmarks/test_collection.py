@@ -1,7 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks.collection import find_results, one_each, runs, scores
+from moorl_jax.engine import seals
 from moorl_jax.errors import MoorlError
 from tests.benchmarks.stored import store
 
@@ -27,9 +29,14 @@ def test_the_best_score_is_of_any_evaluation(tmp_path):
     assert runs(find_results([tmp_path]))["best"].tolist() == [-3.0, 20.0]
 
 
-def test_a_run_that_ends_in_nan_has_no_last_score(tmp_path):
-    store(tmp_path / "one", scores=(10.0, np.nan))
-    np.testing.assert_array_equal(runs(find_results([tmp_path]))["last"], [10.0, np.nan])
+@pytest.mark.parametrize("column", ["last", "best"])
+def test_a_run_that_ends_in_nan_has_no_last_score_and_no_best_one(tmp_path, column):
+    directory = store(tmp_path / "one")
+    curves = pd.read_csv(directory / "curves.csv")
+    curves.loc[curves.index[-1], "score"] = np.nan
+    curves.to_csv(directory / "curves.csv", index=False)
+    seals.seal(directory)
+    np.testing.assert_array_equal(runs(find_results([tmp_path]))[column], [10.0, np.nan])
 
 
 def test_of_equal_results_the_newest_of_those_with_most_seeds_counts(tmp_path):

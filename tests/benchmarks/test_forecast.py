@@ -19,10 +19,13 @@ def cell(agent, protocol="offline", task="hopper-medium-v2"):
 
 
 def test_time_is_measured_on_finished_cells(tmp_path):
-    """Two seeds on one device took 10 s for 1,000 updates: 5 ms each; 50 s for 500 env steps: 50 ms each."""
+    """Two seeds on one device took 10 s for 1,000 updates: 5 ms each; 50 s for 500 env steps: 50 ms each.
+
+    A study's one seed took 10 ms, with settings changed by hand: it is not counted.
+    """
     store(tmp_path / "one", env_steps=500)
     store(tmp_path / "elsewhere", agent="bc")
-    store(tmp_path / "study", command="moorl-jax train --set batch_size=4096", updates=9)
+    store(tmp_path / "study", overrides=["batch_size=4096"], scores=(10.0,))
     cells = [cell("iql"), cell("iql", "offline-to-online"), cell("cql")]
     offline, both, unknown = forecast.forecast(cells, tmp_path, None, "cpu cpu", 2)
     assert offline.device_hours == pytest.approx(3 * 36_000 * 0.005 / 3600)

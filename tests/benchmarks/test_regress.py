@@ -95,6 +95,21 @@ def test_what_is_not_a_number_alarms():
     assert found.set_index("figure")["alarm"]["critic's values"].all()
 
 
+@pytest.mark.parametrize("how", [["--record"], []])
+def test_a_baseline_of_which_a_seed_diverged_is_neither_written_nor_held_against(how, monkeypatch, tmp_path):
+    """Nothing would alarm: its p values would be NaN."""
+    diverged = measured(np.random.default_rng(4), BASELINE_SEEDS)
+    diverged.loc[0, "score"] = np.nan
+    diverged.to_csv(tmp_path / "baseline.csv", index=False)
+    written = (tmp_path / "baseline.csv").stat().st_mtime_ns
+    monkeypatch.setattr(regress, "BASELINE", tmp_path / "baseline.csv")
+    monkeypatch.setattr(regress, "measure", lambda *_: diverged)
+    run = CliRunner().invoke(regress.app, how)
+    assert run.exit_code != 0
+    assert f"seeds diverged: {NAMES[0]};" in " ".join(run.output.split())
+    assert (tmp_path / "baseline.csv").stat().st_mtime_ns == written
+
+
 @pytest.mark.parametrize(("shifts", "code"), [([0.0], 0), ([40.0, 0.0], 0), ([40.0, 40.0], 1)])
 def test_an_alarm_counts_where_it_comes_again(shifts, code, monkeypatch, tmp_path):
     rng = np.random.default_rng(3)

@@ -133,6 +133,11 @@ class TestOfflineToOnline:
         rlpd = dataclasses.replace(rlpd, result=dataclasses.replace(rlpd.result, curves=online))
         return [outcome(NAMES[0], "iql", [20.0, 40.0], protocol="offline-to-online"), rlpd]
 
+    def test_what_diverged_online_still_shows_its_offline_score(self, outcomes):
+        curves = outcomes[0].result.curves
+        curves.loc[curves.index[-1], "score"] = np.nan
+        assert tables.text_frame(outcomes).loc[0, "iql"] == "15.0 ± 5.0 → diverged 1/2"
+
     def test_the_table_shows_both_ends(self, outcomes):
         frame = tables.text_frame(outcomes)
         assert frame.loc[0, "iql"] == "15.0 ± 5.0 → 30.0 ± 10.0"

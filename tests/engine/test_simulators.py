@@ -3,6 +3,7 @@ import pytest
 
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.simulators import Simulators
+from moorl_jax.replay.buffer import CUT
 from moorl_jax.tasks import find
 from moorl_jax.types import ReturnsToGo
 
@@ -49,6 +50,7 @@ def test_a_seed_that_diverged_is_stepped_no_further_and_another_as_if_alone(name
         outcome, other = both.step(np.stack([first, action])), alone.step(action[None])
         assert np.isnan(outcome.transitions.rewards).tolist() == [step >= 3, False]
         assert outcome.begins.tolist() == [step == 0, step == 0]
+        assert outcome.taken.tolist() == [step < 3, True]
         np.testing.assert_array_equal(outcome.transitions.next_observations[1], other.transitions.next_observations[0])
         assert outcome.transitions.rewards[1] == other.transitions.rewards[0]
         if step >= 3:
@@ -58,5 +60,9 @@ def test_a_seed_that_diverged_is_stepped_no_further_and_another_as_if_alone(name
             both.close()
             both = resumed
     assert both._environments[0]._elapsed_steps == 3
+    assert both.diverged.tolist() == [True, False]
+    both.pause()
+    assert both.ends(0).tolist() == [0, 0, CUT]
+    assert len(both.ends(1)) == 9
     both.close()
     alone.close()

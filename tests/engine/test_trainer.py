@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -30,8 +31,8 @@ from moorl_jax.engine import trainer as engine
 from moorl_jax.engine.devices import lanes
 from moorl_jax.engine.trainer import Trainer, needs_data, returns_rule
 from moorl_jax.errors import MoorlError
-from moorl_jax.phases import Collect, Offline, Online, Pretrain, Switch
-from moorl_jax.replay import Balanced, Both, Mixed, OneSource, Union
+from moorl_jax.phases import Collect, Offline, Online, Pause, Pretrain, Switch
+from moorl_jax.replay import Balanced, Both, FromBuffer, History, Mixed, OneSource, Union
 
 SMALL = {"hidden": (16, 16), "batch_size": 32}
 FEW = {"actions_per_state": 2, "blocks": 2}
@@ -282,6 +283,37 @@ class TestOnline:
         assert len(ends) > 3, "random Hopper falls within 200 steps"
         jumps = np.abs(buffer.rows.observations[1:200] - buffer.rows.next_observations[:199]).max(axis=1) > 0
         np.testing.assert_array_equal(np.flatnonzero(jumps), ends[ends < 199])
+
+    @pytest.mark.parametrize("agent", [OFFLINE["iql"], CalQL(**SMALL, **FEW)])
+    def test_env_steps_that_a_diverged_policy_does_not_take_are_nothing_to_learn_from(self, make, agent):
+        """They are in no buffer, and episodes end at steps that were taken; where returns are waited for too."""
+
+        class Faltering(type(agent)):
+            def act(self, params, observations, key):
+                return jnp.where(jax.random.bernoulli(key, 0.3), jnp.nan, super().act(params, observations, key))
+
+        lost = Faltering(**{field.name: getattr(agent, field.name) for field in dataclasses.fields(agent)})
+        phases = (
+            Collect(agent, 20, random=True),
+            Pause(),
+            Collect(lost, 40),
+            Pause(),
+            Pretrain(agent, 6, History()),
+            Online(agent, 6, FromBuffer()),
+        )
+        trainer = make(phases, (0, 1))
+        _, metrics = walk(trainer)
+        assert all(np.isfinite(value).all() for each in metrics for value in each.values())
+        group = trainer._groups[0][0]
+        for place in range(len(group.positions)):
+            experience = jax.device_get(trainer._experience(group, place))
+            count, ends = int(experience.buffer.written), experience.ends
+            assert 26 < count < 66
+            assert len(ends) == count
+            rows = jax.tree.map(lambda leaf, count=count: leaf[:count], experience.buffer.rows)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(rows))
+            jumps = (rows.observations[1:] != rows.next_observations[:-1]).any(axis=1)
+            np.testing.assert_array_equal(jumps, ends[:-1] != 0)
 
     def test_metrics_are_means_over_the_updates_that_end_a_cycle(self, make):
         """Cycles of three over env steps of two updates: of 14 updates the numbers 2, 5, 8 and 11 report."""

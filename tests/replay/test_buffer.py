@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from moorl_jax.replay import Buffer
 from moorl_jax.types import Transitions
@@ -35,6 +36,18 @@ def test_the_newest_overwrite_the_oldest():
     buffer = filled(4, 7)
     assert int(buffer.size) == 4
     assert drawn(buffer) == {3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("how", [{"finished": True}, {"finished": False}])
+def test_what_was_not_taken_is_not_stored(how):
+    """Neither drawn nor given an episode's return."""
+    buffer = filled(10, 2, **how).store(transition(np.nan, np.float32(0)), taken=False, **how)
+    buffer = buffer.store(transition(2, np.float32(0)), **how).store(
+        transition(np.nan, np.float32(0)), taken=False, **how
+    )
+    buffer = buffer.finish(np.array([5.0, 6.0, 7.0, 0.0], np.float32), np.int32(3))
+    assert drawn(buffer) == {0, 1, 2}
+    np.testing.assert_array_equal(buffer.rows.mc_returns[:3], [5.0, 6.0, 7.0])
 
 
 def test_an_unfinished_episode_cannot_be_drawn():

@@ -36,19 +36,25 @@ def env_steps(rows):
         yield Transitions(*map(np.asarray, fields)), bool(rows.firsts[row - 1])
 
 
-def filled(span):
+def filled(span, standing=0):
+    """The buffer of all env steps, before each of which a seed stood still for some."""
     steps = list(env_steps(logged()))
     example = jax.tree.map(lambda leaf: leaf[None], steps[0][0])
     buffer = FrameBuffer.create_for(len(steps), len(LENGTHS), example, span)
     for transition, begins in steps:
+        for _ in range(standing):
+            lost = jax.tree.map(lambda leaf: np.full_like(leaf, 99), transition)
+            buffer = buffer.store(lost, taken=jnp.asarray(False), begins=jnp.asarray(False))
         buffer = buffer.store(transition, begins=jnp.asarray(begins))
     return buffer
 
 
+@pytest.mark.parametrize("standing", [0, 2])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_what_is_stored_online_is_what_a_file_of_the_same_episodes_holds(steps):
+def test_what_is_stored_online_is_what_a_file_of_the_same_episodes_holds(steps, standing):
+    """And env steps that were not taken are no part of it."""
     span = NStep(steps, 0.9)
-    buffer, footage = filled(span), jax.device_put(logged().footage(span))
+    buffer, footage = filled(span, standing), jax.device_put(logged().footage(span))
     assert int(buffer.size) == len(footage) == sum(max(0, length + 1 - steps) for length in LENGTHS)
     for name in ("frames", "actions", "rewards", "terminals", "begins"):
         np.testing.assert_array_equal(getattr(buffer.rows, name), getattr(footage, name), err_msg=name)

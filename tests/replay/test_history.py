@@ -22,6 +22,7 @@ def test_episodes_are_numbered_by_their_ends():
     [
         ("all", 3, range(8)),
         ("last", 3, [5, 6, 7]),
+        ("last", 9, range(8)),  # a seed that diverged has fewer
         ("best", 3, [5, 2, 3]),  # returns 2, 3, 9, 2: an episode of 9, then two steps of the one of 3
         ("best", 6, [5, 2, 3, 4, 0, 1]),  # of two episodes as good the earlier
     ],
