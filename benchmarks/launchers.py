@@ -241,8 +241,8 @@ def _work_on_ray(job: Job, here: Path, news: Any) -> str:
 def _tried(job: Job, tell: Any) -> str:
     """Read a job's data and run it; return what went wrong, or nothing."""
     cell = job.cell
-    try:
-        dataset = None if cell.source == NO_SOURCE else load(cell.task, cell.source, job.policies)
-    except MoorlError as error:
-        return str(error)
-    return attempt(job, dataset, lambda report: tell("report", report), lambda warning: tell("warning", warning))
+
+    def data() -> Dataset | None:
+        return None if cell.source == NO_SOURCE else load(cell.task, cell.source, job.policies)
+
+    return attempt(job, data, lambda report: tell("report", report), lambda warning: tell("warning", warning))

@@ -66,7 +66,7 @@ class InTurn:
     def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":
         """Run the job."""
         done: Future[str] = Future()
-        done.set_result(attempt(job, dataset, self._display.training(job.label), self._display.warn))
+        done.set_result(attempt(job, lambda: dataset, self._display.training(job.label), self._display.warn))
         self._display.clear(job.label)
         return done
 
@@ -90,9 +90,9 @@ def sweep(
     def data(task_name: str, source: str) -> Dataset:
         try:
             return load(find(task_name), source, policies, display.data(f"{task_name} {source}"), display.say)
-        except MoorlError as error:
-            without[task_name, source] = str(error)
-            raise
+        except Exception as error:
+            without[task_name, source] = _told(error)
+            raise MoorlError(without[task_name, source]) from error
 
     def said(label: str, ended: "Future[str]") -> None:
         if not ended.cancelled():
@@ -136,11 +136,18 @@ def sweep(
         if number in known:
             outcomes.append(known[number])
         elif number in running:
-            fault = running[number].result()
-            outcomes.append(Outcome(cell, None if fault else results.read(directory / cell.name), fault))
+            outcomes.append(_outcome(cell, directory, running[number].result()))
         else:
             outcomes.append(Outcome(cell, None, without[cell.task.name, cell.source], no_data=True))
     return outcomes
+
+
+def _outcome(cell: Cell, directory: Path, fault: str) -> Outcome:
+    """Return what became of a cell that has run; its result may have been moved or damaged since."""
+    try:
+        return Outcome(cell, None if fault else results.read(directory / cell.name), fault)
+    except MoorlError as error:
+        return Outcome(cell, None, str(error))
 
 
 def collect(cells: list[Cell], directory: Path) -> list[Outcome]:
@@ -160,15 +167,22 @@ def collect(cells: list[Cell], directory: Path) -> list[Outcome]:
     return outcomes
 
 
-def attempt(job: Job, dataset: Dataset | None, report: Callable[[Report], None], warn: Callable[[str], None]) -> str:
-    """Run a job; return what went wrong, or nothing."""
+def attempt(
+    job: Job, data: Callable[[], Dataset | None], report: Callable[[Report], None], warn: Callable[[str], None]
+) -> str:
+    """Run a job on the data that `data` returns; return what went wrong, or nothing."""
     try:
-        _run(job, dataset, report, warn)
-    except MoorlError as error:
-        return str(error)
+        _run(job, data(), report, warn)
     except (Exception, SystemExit) as error:
-        return str(own_fault(error) or of_the_machine(error) or traceback.format_exc())
+        return _told(error)
     return ""
+
+
+def _told(error: BaseException) -> str:
+    """Return what to say of an error: a line, or its traceback where it is a fault of ours."""
+    if isinstance(error, MoorlError):
+        return str(error)
+    return str(own_fault(error) or of_the_machine(error) or "".join(traceback.format_exception(error)))
 
 
 def _run(job: Job, dataset: Dataset | None, report: Callable[[Report], None], warn: Callable[[str], None]) -> None:

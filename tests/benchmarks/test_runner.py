@@ -210,6 +210,23 @@ def test_a_failing_cell_is_named_and_the_sweep_goes_on(cells, run_sweep, monkeyp
     assert good.result is not None
 
 
+def test_a_result_that_is_gone_at_the_end_loses_no_other(cells, run_sweep, monkeypatch):
+    monkeypatch.setattr(runner, "attempt", lambda *_: "")  # as if it had run, and been moved since
+    assert ["not a finished result" in outcome.fault for outcome in run_sweep(cells)] == [True, True]
+
+
+def test_data_that_the_machine_refuses_ends_no_sweep(cells, run_sweep, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied", "hopper.hdf5")
+
+    monkeypatch.setattr(runner, "load", refused)
+    monkeypatch.setattr(launchers, "load", refused)
+    outcomes = run_sweep(cells)
+    assert all(outcome.no_data and "hopper.hdf5: Permission denied" in outcome.fault for outcome in outcomes)
+    job = Job(cells[0], outcomes[0].cell.name, None, "bc", resume_anyway=False)
+    assert "hopper.hdf5: Permission denied" in launchers._tried(job, print)
+
+
 def test_data_that_cannot_be_had_is_named_once_for_all_agents(cells, run_sweep, hopper, capsys):
     sources.file_of(hopper, "embedded").write_text("<html>404</html>", encoding="utf-8")
     outcomes = run_sweep(cells)
@@ -258,7 +275,7 @@ def test_a_job_that_finished_since_it_was_handed_out_is_not_trained_again(cells,
     run_sweep(cells[:1])
     monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a finished cell was trained again"))
     job = Job(cells[0], tmp_path / cells[0].name, None, "bc", resume_anyway=False)
-    assert attempt(job, load(cells[0].task, "embedded"), print, print) == ""
+    assert attempt(job, lambda: load(cells[0].task, "embedded"), print, print) == ""
 
 
 def test_a_cell_that_fails_elsewhere_is_gone_on_with_here(cells, run_sweep, tmp_path, capsys):
