@@ -110,8 +110,9 @@ def sweep(
         job = Job(cell, directory / cell.name, policies, label, resume_anyway)
         try:
             if result := _finished(cell, job.directory, functools.partial(data, *needed)):
-                with suppress(BusyError), held(job.directory):  # a run that was killed as it ended left them
-                    shutil.rmtree(results.running(job.directory), ignore_errors=True)
+                if results.running(job.directory).exists():  # of a run that was killed as it ended
+                    with suppress(BusyError, OSError), held(job.directory):
+                        shutil.rmtree(results.running(job.directory))
                 known[number] = Outcome(cell, result)
                 progress(f"{label}: finished before, kept")
                 continue
@@ -222,7 +223,8 @@ def _train(job: Job, dataset: Dataset | None, report: Callable[[Report], None], 
         training = start()
     except CheckpointsError as error:
         aside = results.set_aside(job.directory, error.kind)
-        warn(f"{job.label}: begun anew, what was there {error.fault}; kept as {aside}")
+        back = "; to go on from it, stop this, move it back and give --resume-anyway" if error.newer else ""
+        warn(f"{job.label}: begun anew, what was there {error.fault}; kept as {aside}{back}")
         training = start()
     results.save(training, job.directory, cell.command, cell.overrides)
 

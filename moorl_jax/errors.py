@@ -5,8 +5,9 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
+OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room and give the same command again"),
+    **dict.fromkeys(OF_SPACE, "make room and give the same command again"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "name a place where you may read and write"),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "something else is in that place: name another"),
     errno.ENAMETOOLONG: "name a shorter one",
@@ -44,11 +45,12 @@ class BusyError(MoorlError):
 class CheckpointsError(MoorlError):
     """Checkpoints that a training cannot go on from: another training's, or damaged ones.
 
-    `kind` is what they are, in words that a directory can be named by.
+    `kind` is what they are, in words that a directory can be named by; `newer` tells whether it is only that code or
+    packages are newer, so that the training can go on from them where it is told to.
     """
 
-    def __init__(self, directory: Path, kind: str, fault: str, instead: str):
-        self.kind, self.fault = kind, fault
+    def __init__(self, directory: Path, kind: str, fault: str, instead: str, newer: bool = False):
+        self.kind, self.fault, self.newer = kind, fault, newer
         super().__init__(f"{directory} {fault}; {instead}")
 
 

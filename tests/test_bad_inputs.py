@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -253,7 +254,7 @@ def test_a_users_agent_that_cannot_train_is_named_by_file_and_line(call, tmp_pat
     text, words = OWN[fault]
     (tmp_path / "own.py").write_text(text, encoding="utf-8")
     told = call(cli.app, *TRAIN, "--seeds", "1", "--agent", "own.py:A")
-    assert "own.py" in told or "A" in told
+    assert re.search(r"own\.py|\bA\b", told)
     assert words in told
 
 
@@ -283,7 +284,7 @@ COMMANDS = [
     ),
     ((*TRAIN, "--agent", "bc", "--updates", "0"), "there must be updates or env steps"),
     ((*TRAIN, "--agent", "bc", "--episodes", "1000000"), "Plan.episodes must be"),
-    ((*TRAIN, "--agent", "bc", "--out", "file/run"), "file"),
+    ((*TRAIN, "--agent", "bc", "--out", "file/run"), "something else is in that place: name another"),
     ((*TRAIN, "--agent", "bc", "--out", "/proc/nowhere/run"), "/proc/nowhere"),
     ((*TRAIN, "--agent", "bc", "--out", "x" * 300), "name a shorter one"),
     ((*TRAIN, "--agent", "[/red]"), "unknown agent '[/red]'"),
@@ -304,7 +305,7 @@ def test_a_command_that_cannot_be_is_one_line(call, tmp_path, words, told):
 
 
 BENCHES = [
-    (("--results", "file", "--agents", "bc", "--updates", "2"), "file"),
+    (("--results", "file", "--agents", "bc", "--updates", "2"), "something else is in that place: name another"),
     (("--results", "/proc/nowhere", "--agents", "bc", "--updates", "2"), "/proc/nowhere"),
     (("--agents", "bc", "--seeds", "100000"), "from 1 to 10,000"),
     (("--agents", "td3_bc", "--protocol", "offline-to-online", "--env-steps", "1000000000000"), "env_steps must be"),

@@ -77,14 +77,14 @@ class Checkpoints:
         try:
             for directory in reversed(self._numbered()):
                 try:
-                    found = self._read(directory)
+                    checkpoint = self._read(directory)
                 except (ValueError, KeyError, RecursionError) as error:
                     damaged[directory] = one_line(error)
                     continue
                 for one, fault in damaged.items():
                     self._warn(f"{one} is damaged ({fault}): deleted, going on from the one before it")
                     _delete(one)
-                return found
+                return checkpoint
         except OSError as error:
             raise MoorlError(
                 f"{self.directory}: its checkpoints cannot be read, and are left alone: {error}"
@@ -125,6 +125,7 @@ class Checkpoints:
                 f"holds the checkpoints of another training, which differs in {', '.join(then)}",
                 ("go on from them with --resume-anyway" if newer else "finish that one by its own command")
                 + ", or move the directory away to begin anew",
+                newer,
             )
         return then, now
 

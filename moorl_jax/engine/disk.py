@@ -1,6 +1,7 @@
 """Writing to a disk that may be full, or not ours to write to."""
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +10,15 @@ from typing import Any
 
 import jax
 
-from moorl_jax.errors import MoorlError, one_line
+from moorl_jax.errors import OF_SPACE, StorageError, one_line
 
 
 @contextmanager
 def written_to(place: Path, arrays: Any) -> Iterator[None]:
     """Write the arrays, and little beside them, to a directory `place` that is not there yet.
 
-    Where that fails nothing is left of it, and MoorlError names the place, the space that is needed and that there is.
+    Where that fails nothing is left of it, and StorageError names the place and the cause; where that is want of room,
+    the space that is needed and that there is, too.
     """
     # Which logs the same fault in two hundred lines, from threads of its own.
     log = logging.getLogger("absl")
@@ -25,11 +27,12 @@ def written_to(place: Path, arrays: Any) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError) as error:  # Orbax has kinds of its own for what the system refuses
         shutil.rmtree(place, ignore_errors=True)
-        there = next(parent for parent in place.absolute().parents if parent.exists())
-        size, free = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)), shutil.disk_usage(there).free
-        raise MoorlError(
-            f"{place} cannot be written: it takes {size / 1e6:,.1f} MB, {free / 1e6:,.0f} MB are free there; make "
-            f"room, then give the same command again ({type(error).__name__}: {one_line(error)})"
-        ) from error
+        fault = f"{place} cannot be written: {type(error).__name__}: {one_line(error)}"
+        if any(os.strerror(number) in str(error) for number in OF_SPACE):
+            there = next(parent for parent in place.absolute().parents if parent.exists())
+            size, free = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)), shutil.disk_usage(there).free
+            fault += f"; it takes {size / 1e6:,.1f} MB, {free / 1e6:,.0f} MB are free there: make room, then give the "
+            fault += "same command again"
+        raise StorageError(fault) from error
     finally:
         log.disabled = False
