@@ -129,7 +129,9 @@ def _actor(arrays: dict[str, np.ndarray], activation: str, squash: bool, path: P
     if heads[0] in layers:
         kernel = np.concatenate([arrays[f"{head}.weight"].T for head in heads], axis=1)
         weights.append((kernel, np.concatenate([arrays[f"{head}.bias"] for head in heads])))
-    mean, std, clip = 0.0, 1.0, np.inf
+    mean: np.ndarray | float = 0.0
+    std: np.ndarray | float = 1.0
+    clip = np.inf
     if "obs_mean" in arrays:
         mean, clip = arrays["obs_mean"], float(arrays["obs_clip"])
         std = np.sqrt(arrays["obs_var"] + arrays["obs_eps"])
