@@ -16,6 +16,7 @@ from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data import Normalizer, Prepared, behaviour, load
 from moorl_jax.data.plans import EMBEDDED, RETURNS
+from moorl_jax.engine.devices import require_devices
 from moorl_jax.engine.trainer import Trainer, length
 from moorl_jax.engine.training import train, which_seeds
 from moorl_jax.progress import Display, terminal
@@ -36,6 +37,7 @@ def hopper(
     seed: Annotated[int, typer.Option(help="Seed of the cloning.")] = 0,
 ) -> None:
     """Clone hopper-medium's recipe data."""
+    require_devices()
     task = find("hopper-medium-v2")
     with Display(terminal()) as display:
         dataset = load(task, "recipe", policies, display.data(task.name), display.say)
@@ -55,6 +57,7 @@ def control(
     seed: Annotated[int, typer.Option(help="Seed of the learning.")] = 0,
 ) -> None:
     """Train SAC on a task of dm_control's by its state, and keep the policies it has on its way."""
+    require_devices()
     task = find(name)
     agent = settings("sac", task, 0, env_steps).agent
     prepared = Prepared(None, Normalizer.identity(task.observation_shape), reward_scale=1.0, reward_shift=0.0)

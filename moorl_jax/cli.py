@@ -21,7 +21,7 @@ from moorl_jax.data import Dataset, Rows, sources
 from moorl_jax.data.rows import suspicions
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance, results
-from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.devices import require_devices, use_all_cores
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import evaluate, train, which_seeds
@@ -141,6 +141,7 @@ def make_data(
     """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
     chosen = find(task).require()
     which_seeds([seed])
+    require_devices()  # of some recipes a policy is trained
     if source not in ("recipe", "embedded"):
         raise UnknownNameError("recipe", source, ["recipe", "embedded"])
     sources.choose(chosen, source)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import benchmarks.__main__ as bench
 import benchmarks.studies.__main__ as studies
+from benchmarks import embed
 from moorl_jax import cli, train
 from moorl_jax.agents import AGENTS, BC, OPT
 from moorl_jax.agents.overrides import override
@@ -435,12 +436,21 @@ def test_jax_without_compiled_programs_is_one_line(call):
         assert "JAX_DISABLE_JIT is set" in call(cli.app, *TRAIN, "--agent", "bc")
 
 
-def test_a_device_that_is_not_here_is_one_line(call, monkeypatch):
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        (cli.app, (*TRAIN, "--agent", "bc")),
+        (cli.app, ("data", "make", "pen-cloned-v1")),
+        (embed.app, ("hopper",)),
+        (embed.app, ("control", "walker-walk")),
+    ],
+)
+def test_a_device_that_is_not_here_is_one_line(call, monkeypatch, app, words):
     def none():
         raise AssertionError
 
     monkeypatch.setattr(jax, "local_devices", none)
-    assert "no device of JAX_PLATFORMS=cpu can be used here" in call(cli.app, *TRAIN, "--agent", "bc")
+    assert "no device of JAX_PLATFORMS=cpu can be used here" in call(app, *words)
 
 
 @pytest.mark.slow

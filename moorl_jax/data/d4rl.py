@@ -7,6 +7,7 @@ import http.client
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from moorl_jax.data import hdf5, publishing
 from moorl_jax.data.folders import kept_in
@@ -68,6 +69,8 @@ def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
     """Yield a file piece by piece, each with the size that the server claims for the whole, 0 where it claims none."""
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            if urlsplit(answer.url).scheme != urlsplit(url).scheme:
+                raise DatasetError(f"{url}: the server leads to {answer.url}, which proves nothing; {by_hand}")
             total = int(answer.headers.get("Content-Length") or 0)
             while chunk := answer.read(1 << 20):
                 yield chunk, total

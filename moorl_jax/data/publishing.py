@@ -50,5 +50,5 @@ def storing(path: Path, size: int | None = None) -> Iterator[None]:
         takes = f"it takes up to {size:,} bytes, {free:,} are free; " if size is not None else ""
         raise StorageError(
             f"{path}: cannot be written ({error.strerror or error}); {takes}make room there, or keep data elsewhere "
-            "(MOORL_DATA_DIR, D4RL_DATASET_DIR)"
+            "(MOORL_DATA_DIR, D4RL_DATASET_DIR, MINARI_DATASETS_PATH)"
         ) from error

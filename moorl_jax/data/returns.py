@@ -30,8 +30,9 @@ def transitions_with_returns(rows: Rows, horizon: int, rule: ReturnsToGo) -> Tra
     """Pair rows as `to_transitions` does, and give each its return to go within its episode.
 
     The rows after the last finished episode are dropped, for their returns are not known; rows that are dropped do
-    not contribute to a return. `rows.rewards` must be prepared already: scaled and shifted. Raises DatasetError where
-    episodes break off without a flag, or none is finished.
+    not contribute to a return. `rows.rewards` must be prepared already: scaled and shifted. Without a `timeouts` key
+    Cal-QL's own clock counts from 0 after a terminal; here episodes end by D4RL's, which counts from 1. Raises
+    DatasetError where episodes break off without a flag, or none is finished.
     Source: nakamotoo/Cal-QL `replay_buffer.py`, qlearning_dataset_and_calc_mc.
     """
     broken = breaks(rows, horizon)

@@ -374,7 +374,10 @@ OF_MINARIS = {
     ),
     "code in place of spaces": (metadata(observation_space=None, env_spec=FOREIGN), "it lacks the spaces"),
     "metadata that is no JSON": (lambda data: (data / "metadata.json").write_bytes(b"\xff{"), "cannot be read"),
-    "metadata that is a list": (lambda data: (data / "metadata.json").write_text("[]"), "it lacks the spaces"),
+    "metadata that is a list": (
+        lambda data: (data / "metadata.json").write_text("[]", encoding="utf-8"),
+        "it lacks the spaces",
+    ),
     "no metadata": (lambda data: (data / "metadata.json").unlink(), "cannot be read"),
     "a later Minari's": (metadata(minari_version="9.9.9"), "cannot be read.*9.9.9"),
     "another format": (metadata(data_format="else"), "cannot be read"),

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import hashlib
 import http.server
@@ -382,6 +383,12 @@ class TestDownload:
         for known in d4rl._known().values():
             assert int(known["bytes"]) < d4rl.LIMIT
             assert len(bytes.fromhex(known["sha256"])) == 32
+
+    def test_a_redirect_to_a_server_that_proves_nothing_is_refused(self, hopper, server, monkeypatch):
+        answer = contextlib.nullcontext(SimpleNamespace(url="https://elsewhere/file"))
+        monkeypatch.setattr(d4rl.urllib.request, "urlopen", lambda url, timeout: answer)
+        with pytest.raises(DatasetError, match="leads to https://elsewhere/file"):
+            sources.load(hopper, "d4rl")
 
     @pytest.mark.parametrize("answer", ["cut off", "an HTML page", "missing", "no server", "no length"])
     def test_a_failure_names_the_place_and_leaves_nothing(self, hopper, server, monkeypatch, answer):
