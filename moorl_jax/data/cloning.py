@@ -25,9 +25,13 @@ LEARNING_RATE = 1e-3
 def clone(observations: np.ndarray, actions: np.ndarray, path: Path, seed: int = 0) -> None:
     """Train two tanh layers and a fixed spread on (N, size) arrays; write them to `path` as `read_actor` reads them."""
     shift, scale = observations.mean(axis=0, dtype=np.float64), observations.std(axis=0, dtype=np.float64)
-    data = (observations - shift) / (scale + 1e-8), actions
-    with jax.default_device(jax.devices("cpu")[0]):  # the same policy, whatever else this machine has
-        params = _train(*data, jax.random.key(seed), updates=UPDATES)
+    data = ((observations - shift) / (scale + 1e-8)).astype(np.float32), actions.astype(np.float32)
+    with (  # the same policy, whatever else this machine has, and whatever JAX was told
+        jax.default_device(jax.devices("cpu")[0]),
+        jax.enable_x64(False),
+        jax.threefry_partitionable(True),
+    ):
+        params = _train(*data, jax.random.key(seed, impl="threefry2x32"), updates=UPDATES)
     arrays: dict[str, Any] = {"in_shift": shift, "in_scale": scale, "log_std": np.asarray(params.pop("log_std"))}
     arrays |= {"out_shift": np.zeros(actions.shape[1]), "out_scale": np.ones(actions.shape[1])}
     for name, layer in params.items():

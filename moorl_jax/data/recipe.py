@@ -47,10 +47,13 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
             done += steps
     with ProcessPoolExecutor(usable_cores(), WORKERS) as pool:
         futures = [pool.submit(roll_out, *job) for _, job in jobs]
-        for future in as_completed(futures):
-            done += len(future.result()["rewards"])
-            if progress:
-                progress(done, total)
+        try:
+            for future in as_completed(futures):
+                done += len(future.result()["rewards"])
+                if progress:
+                    progress(done, total)
+        finally:
+            pool.shutdown(cancel_futures=True)  # where one has failed, what is queued need not run
         for (position, _), future in zip(jobs, futures, strict=True):
             made[position].append(future.result())
     streams = [columns for part in made for columns in part]
@@ -136,7 +139,7 @@ def _actors(source: Actor | Clone | Demonstrations, task: Task, path: Path, seed
         return []
     if isinstance(source, Actor):
         return [source]
-    weights, demonstrations = path.with_suffix(".clone.npz"), source.demonstrations.read(task)
+    weights, demonstrations = path.with_name(f"{path.name}.clone.npz"), source.demonstrations.read(task)
     cloning.clone(demonstrations["observations"], demonstrations["actions"], weights, seed)
     return [Actor("actor", weights, "tanh", squash=False)]
 
