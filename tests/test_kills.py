@@ -126,6 +126,7 @@ def end(process, by):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize("training", TRAININGS)
 def test_killed_at_random_moments_a_training_ends_as_if_never_stopped(tmp_path, hopper, hopper_rows, training):
     notes = {"metadata/version": str(recipe.VERSIONS["locomotion"])}

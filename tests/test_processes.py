@@ -11,6 +11,8 @@ import time
 import psutil
 import pytest
 
+pytestmark = pytest.mark.usefixtures("_heard")
+
 PATIENCE = 10  #: seconds a process may take to end, on a busy machine
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
 
@@ -148,7 +150,12 @@ def words(by):
     return [f"stopped by {by.name}; given again, a training goes on from its last checkpoint"]
 
 
-@pytest.mark.parametrize("module", COMMANDS)
+def most(values, fast):
+    """Mark all but these as slow: a program that is started imports for seconds."""
+    return [pytest.param(value, marks=() if value in fast else pytest.mark.slow) for value in values]
+
+
+@pytest.mark.parametrize("module", most(COMMANDS, ["moorl_jax", "benchmarks"]))
 def test_commands_heed_ctrl_c_amid_their_imports(start, module):
     process = start("-X", "importtime", "-m", module, *COMMANDS[module].split())
     while "numpy" not in (line := process.stderr.readline()):
@@ -158,7 +165,7 @@ def test_commands_heed_ctrl_c_amid_their_imports(start, module):
     assert said == words(signal.SIGINT)
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("by", most([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], [signal.SIGINT]))
 @pytest.mark.parametrize("amid", AMID)
 def test_a_command_ends_at_once_whatever_it_is_amid(start, tmp_path, amid, by):
     program = tmp_path / "program.py"
@@ -200,8 +207,8 @@ def test_what_a_command_is_told_to_ignore_it_ignores(start):
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("working", [False, True], ids=["as they start", "as they work"])
-@pytest.mark.parametrize("by", STATUS)
+@pytest.mark.parametrize("working", most([False, True], [True]))
+@pytest.mark.parametrize("by", most(STATUS, [signal.SIGINT, signal.SIGKILL]))
 def test_workers_end_with_the_process_they_work_for(start, tmp_path, by, working):
     program = tmp_path / "program.py"
     program.write_text(WORKING, encoding="utf-8")

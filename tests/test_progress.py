@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moorl_jax import progress
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.training import Report
 
 
@@ -21,7 +22,7 @@ def test_brackets_in_the_name_of_a_bar_are_shown_as_they_are():
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=200, markup=False)
     with progress.Display(console) as display:
-        display.training("[/red].py:A")(Report("offline", 1, 2, "updates", 1.0, 1.0))
+        display.training("[/red].py:A")(Report("offline", 1, 2, "updates", 1.0, OverSeeds.of([1.0])))
         display.data("[/blue]")(1, 2)
     assert "offline: [/red].py:A" in shown.getvalue()
     assert "[/blue]" in shown.getvalue()

@@ -270,6 +270,7 @@ def load_states(result: Result, trust: bool = False) -> tuple[Agent, Normalizer,
     The code of a user's own agent, of whatever file the result names, is run only where the caller trusts it; else
     raises MoorlError, as it does where the checkpoint is missing or is not the result's, to the last bit.
     """
+    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"], trust)
     checkpoint = (_sealed(result.directory)[0] / CHECKPOINT).absolute()
     if not checkpoint.is_dir():
         raise MoorlError(
@@ -280,7 +281,6 @@ def load_states(result: Result, trust: bool = False) -> tuple[Agent, Normalizer,
     if fault := seals.fault(written, now):
         raise MoorlError(f"{result.directory}: the checkpoint is not this result's ({fault}); run it again for one")
     plan = result.plan
-    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"], trust)
     phases = rebuilt.phases(plan.updates, plan.env_steps)
     agent, states = final_state(phases, result.task, len(result.config["seeds"]))
     target = _tree(states, Normalizer.identity(result.task.observation_shape))

@@ -31,9 +31,6 @@ def _warned(message: str) -> None:
     warnings.warn(f"MuJoCo: {message.partition(' Time =')[0]}", stacklevel=2)
 
 
-mujoco.set_mju_user_warning(_warned)
-
-
 def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     """Make one simulator of the task; the horizon truncates its episodes.
 
@@ -50,6 +47,7 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     that cannot render here.
     """
     task.require()
+    mujoco.set_mju_user_warning(_warned)  # each time, for dm_control sets its own
     if "minari" in task.datasets and task.family != "locomotion":
         return _optional("minari_environments").make(task, as_data)
     if task.family == "antmaze":

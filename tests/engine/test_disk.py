@@ -32,11 +32,11 @@ def test_a_checkpoint_that_finds_no_room_is_one_line_and_leaves_the_one_before(t
     with pytest.raises(MoorlError, match=r"00000002.partial cannot be written: .*; it takes 8.0 MB, .* free") as caught:
         keeper.save(2, large, {})
     assert len(str(caught.value).splitlines()) == 1
-    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["00000001", "identity.json"]
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["00000001"]
     assert "Traceback" not in capfd.readouterr().err
     full()
     keeper.save(2, large, {})
-    np.testing.assert_array_equal(keeper.latest()[0]["x"], large["x"])
+    np.testing.assert_array_equal(keeper.latest().arrays["x"], large["x"])
 
 
 def test_another_fault_is_no_want_of_room(tmp_path):
