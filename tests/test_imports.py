@@ -8,7 +8,7 @@ import pytest
 import moorl_jax
 
 ROOT = Path(moorl_jax.__file__).parent
-LEAVES = {"types", "errors", "footage", "cores", "locks", "divergence", "config", "processes"}
+LEAVES = {"types", "errors", "footage", "cores", "locks", "divergence", "config", "processes", "whole"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
@@ -17,6 +17,7 @@ ALLOWED = {
     "locks": {"errors"},
     "config": {"errors"},
     "processes": set(),
+    "whole": set(),
     "footage": {"types"},
     "nets": LEAVES,
     "replay": {"nets", *LEAVES},
