@@ -798,6 +798,7 @@ class TestParity:
                 error = np.abs(ours.params[k][key.removeprefix(prefix)] - z.arrays[key]).max()
                 assert error < 1e-10, (key, error)
 
+    @pytest.mark.slow
     def test_float32(self, case, path):
         z = Recording(path, jnp.float32)
         ours = replay(case, z)

@@ -25,6 +25,7 @@ def test_an_agent_without_one_is_named():
         online.measure("bc", 1, 10)
 
 
+@pytest.mark.slow
 def test_updates_are_counted_against_the_roofline_and_a_plain_loop(monkeypatch):
     monkeypatch.setattr(roofline, "ROWS", 1_000)
     monkeypatch.setattr(offline, "_window", lambda name: 40)

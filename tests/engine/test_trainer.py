@@ -204,6 +204,7 @@ def test_cut_into_calls_or_resumed_it_ends_the_same(name, make):
         assert (resumed.updates, resumed.env_steps) == (trainer.updates, trainer.env_steps)
 
 
+@pytest.mark.slow
 def test_resumed_amid_a_pause_it_ends_the_same(make):
     """While the second candidate is validated, after which the better of two datasets' policies is tuned."""
     agent = TuneIQL(
