@@ -68,12 +68,15 @@ def _called(function: Callable[..., Any], *given: Any) -> Any:
 
 
 def _wrong(method: Any, fault: str) -> OwnAgentError:
-    """Return the fault of a method, by where it is written."""
+    """Return the fault of a method, by where it is written; one that is inherited by where its agent is."""
     written = inspect.unwrap(getattr(method, "func", method))  # of a partial, what it calls
     if not hasattr(written, "__code__"):
         written = type(written).__call__
-    code = written.__code__
-    return OwnAgentError(code.co_filename, code.co_firstlineno, f"{written.__qualname__} {fault}")
+    file, line = written.__code__.co_filename, written.__code__.co_firstlineno
+    agent = getattr(written, "__self__", None)
+    if isinstance(agent, Agent) and file != inspect.getfile(type(agent)):
+        file, line = inspect.getfile(type(agent)), inspect.findsource(type(agent))[1] + 1
+    return OwnAgentError(file, line, f"{written.__qualname__} {fault}")
 
 
 def _difference(before: Any, after: Any) -> str:

@@ -393,7 +393,10 @@ OF_MINARIS = {
     "text": (replaced("episode_1/rewards", "text"), "cannot be read"),
     "a missing column": (main_data(lambda file: file.__delitem__("episode_1/actions")), "cannot be read"),
     "beyond float32": (replaced("episode_1/observations", np.full((4, 11), 1e39)), "beyond float32's range"),
-    "fewer rewards": (replaced("episode_1/rewards", np.ones(2)), "'observations' has 6 rows where 'rewards' has 5"),
+    "fewer rewards": (
+        replaced("episode_1/rewards", np.ones(2)),
+        "rewards, terminations and truncations of 3, 3, 2, 3, 3 steps",
+    ),
 }
 
 
