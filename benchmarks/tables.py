@@ -47,18 +47,20 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     found = _rows(outcomes)
     agents = list(dict.fromkeys(outcome.cell.agent for outcome in outcomes))
     failed = {(o.cell.task.name, o.cell.agent): word for o in outcomes if (word := _failure(o))}
+    ended = {(outcome.cell.task.name, outcome.cell.agent) for outcome in outcomes if outcome.result}
     # By default agents that cannot learn offline alone follow another protocol than the rest.
     tuned = {outcome.cell.agent for outcome in outcomes if outcome.cell.protocol == "offline-to-online"}
     rows = []
     for of_task in found:
         row = {"task": of_task["task"], "source": of_task["source"], "dataset mean": figure(of_task["dataset"])}
         for agent in agents:
-            ours = str(of_task.get(agent, DASH))
-            if agent in tuned:
+            cell = of_task["task"], agent
+            ours = failed.get(cell) or str(of_task.get(agent, DASH))
+            if agent in tuned and cell in ended:
                 ours = f"{of_task.get(f'{agent} offline', DASH)} → {ours}"
             ours += _succeeding(of_task.get(f"{agent} success", np.nan))
             known = of_task.get(f"{agent} published", np.nan)
-            row[agent] = failed.get((of_task["task"], agent), ours) + _in_brackets(known)
+            row[agent] = ours + _in_brackets(known)
         rows.append(row)
     one_scale = len({outcome.cell.task.pixels for outcome in outcomes}) == 1
     if len(rows) > 1 and one_scale and not any(_without_dataset(outcome) for outcome in outcomes):
@@ -209,9 +211,10 @@ def _over_tasks(rows: list[dict[str, Any]], column: str) -> str:
 
 
 def _failure(outcome: Outcome) -> str:
-    """Return a word for why there is no result, nothing if there is one."""
+    """Return the word that stands in the place of a figure: why there is none, nothing where there is one."""
     if outcome.result is not None:
-        return ""
+        scores = OverSeeds.of(outcome.result.last_scores())
+        return str(scores) if scores.diverged else ""
     return "no data" if outcome.no_data else "failed"
 
 
