@@ -22,7 +22,11 @@ from tests.test_processes import PATIENCE, STATUS, of_session, words
 KILLS = 10
 SEED = 0
 BY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPATH": str(Path(__file__).parents[1]),  # benchmarks are no part of the package
+}
 # JAX, killed as it writes to its cache of programs, leaves half of one there: who is to be killed only reads it.
 ONLY_READS = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
 
@@ -118,7 +122,7 @@ def end(process, by):
     """Send the signal, as a terminal would, and see that all processes end, a worker once it is done importing."""
     send = os.killpg if by == signal.SIGINT else os.kill
     send(process.pid, by)
-    assert process.wait(PATIENCE) == STATUS[by]
+    assert process.wait(PATIENCE) in (STATUS[by], 0)  # it may have come to its own end just then
     deadline = time.monotonic() + 6 * PATIENCE
     while left := of_session(process.pid):
         assert time.monotonic() < deadline, f"still alive: {left}"
@@ -163,9 +167,10 @@ def test_killed_at_random_moments_a_training_ends_as_if_never_stopped(tmp_path, 
             count += 1
             print(f"kill {count} of {KILLS}: {by.name} after {after:.2f} s")  # shown where what follows fails
             end(process, by)
+        if process.returncode:
+            assert process.returncode == STATUS[by], killed.said()
             assert killed.said() == ([] if by == signal.SIGKILL else words(by))
         else:
-            assert process.returncode == 0, killed.said()
             killed.require_same(straight)
             killed.clear()
     finish()
