@@ -183,7 +183,7 @@ def read(directory: Path) -> Result:
         try:
             return _read(directory, place, written)
         except MoorlError:
-            if _sealed(directory)[1] == written:  # nobody has replaced it meanwhile
+            if _sealed(directory) == (place, written):  # nobody has replaced or moved it meanwhile
                 raise
 
 
