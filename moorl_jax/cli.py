@@ -134,7 +134,7 @@ def list_data() -> None:
 @guarded
 def make_data(
     task: TaskName,
-    source: Annotated[str, typer.Option(help="recipe or embedded.")] = "recipe",
+    source: Annotated[str, typer.Option(help="recipe, or embedded: of policies this package carries.")] = "recipe",
     policies: PoliciesOption = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 0,
 ) -> None:

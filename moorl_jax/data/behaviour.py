@@ -81,19 +81,26 @@ class Gaussian(_AnyStart):
         outputs = self.weights[-1][1].size
         return len(self.weights[0][0]), outputs / 2 if self.log_std is None else outputs
 
-    def act(self, observation: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Draw an action and its log-density (of the unclipped sample where it is clipped).
+    def distribution(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean, (..., action size), and the log std of what tanh or clipping brings into [-1, 1].
 
-        Raises DatasetError where it has diverged: its rows would be those of another policy.
+        The log std has the mean's shape, or (action size,) where it is fixed.
         """
-        x = np.clip((observation - self.mean) / self.std, -self.clip, self.clip)
+        x = np.clip((observations - self.mean) / self.std, -self.clip, self.clip)
         for kernel, bias in self.weights[:-1]:
             x = x @ kernel + bias
             x = np.maximum(x, 0.0) if self.activation == "relu" else np.tanh(x)
         kernel, bias = self.weights[-1]
         x = x @ kernel + bias
-        mean, log_std = np.split(x, 2) if self.log_std is None else (x, self.log_std)
-        log_std = np.clip(log_std, -20.0, 2.0)
+        mean, log_std = np.split(x, 2, axis=-1) if self.log_std is None else (x, self.log_std)
+        return mean, np.clip(log_std, -20.0, 2.0)
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        """Draw an action and its log-density (of the unclipped sample where it is clipped).
+
+        Raises DatasetError where it has diverged: its rows would be those of another policy.
+        """
+        mean, log_std = self.distribution(observation)
         noise = rng.standard_normal(len(mean))
         sample = mean + np.exp(log_std) * noise
         if not finite(sample):

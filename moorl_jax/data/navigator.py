@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from moorl_jax.data.behaviour import Gaussian
+from moorl_jax.data.behaviour import Behaviour
 from moorl_jax.tasks.antmaze import CELL, Maze
 
 ACTION_NOISE = 0.2  #: standard deviation added to the walker's actions
@@ -24,7 +24,7 @@ class Navigator:
     Each episode's goal lies in one of `goals` and its start in one of `starts`; without any, it is the maze's own.
     """
 
-    def __init__(self, walker: Gaussian, maze: Maze, goals: tuple[Cell, ...], starts: tuple[Cell, ...] = ()):
+    def __init__(self, walker: Behaviour, maze: Maze, goals: tuple[Cell, ...], starts: tuple[Cell, ...] = ()):
         self.walker, self._maze = walker, maze
         self._goals, self._starts = goals, starts
         self._goal = maze.position(maze.goal)

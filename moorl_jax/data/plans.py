@@ -1,7 +1,8 @@
 """Which policies and demonstrations make which dataset, and how much of each.
 
-D4RL's own policies were published for AntMaze and for Adroit's experts. Its locomotion levels are SAC policies of its
-authors' that never were; the public ones here come nearest in normalized return.
+D4RL's own policies were published for AntMaze and for Adroit's experts: `recipe` rolls them out, `embedded` those of
+this package that learned from them. Its locomotion levels are SAC policies of its authors' that never were; the public
+ones here come nearest in normalized return.
 """
 
 import dataclasses
@@ -129,7 +130,7 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
     where there is no such recipe, or no directory was given.
     """
     if source == "embedded":
-        return [(Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), EMBEDDED_STEPS)]
+        return _embedded(task)
     if task.level == "random":
         return [(Actor("uniform"), _FILMED_STEPS if task.pixels else _STEPS)]
     if task.pixels:
@@ -142,6 +143,16 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
     return _locomotion(task.subject, task.level, policies)
 
 
+def _embedded(task: Task) -> list[Part]:
+    """Plan AntMaze's sets and the hands' experts as `recipe` does, but of policies of our own; and a small hopper's."""
+    if task.family == "antmaze":
+        return [(dataclasses.replace(_WALKER, path=EMBEDDED / "antmaze/ant.npz"), _STEPS)]
+    if task.family == "adroit":
+        hand = Actor("actor", EMBEDDED / f"adroit/{task.subject}.npz", "relu", squash=False)
+        return [(hand, _HAND_EPISODES * task.horizon)]
+    return [(Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), EMBEDDED_STEPS)]
+
+
 def shares(total: int, parts: int) -> list[int]:
     """Divide a number of steps as evenly as whole numbers allow."""
     return [total // parts + (part < total % parts) for part in range(parts)]
@@ -150,9 +161,10 @@ def shares(total: int, parts: int) -> list[int]:
 def _required(task: Task, policies: Path | None) -> Path:
     """Return the directory of policies, or say that there is none."""
     if policies is None:
+        instead = "; this package's own policies make it as --source embedded" if "embedded" in task.datasets else ""
         raise NotAvailableError(
             f"{task.name}: the recipe rolls out trained policies; name their directory with --policies or the "
-            "variable MOORL_POLICIES"
+            f"variable MOORL_POLICIES{instead}"
         )
     if not policies.is_dir():
         raise DatasetError(f"{policies}: no such directory of policies")

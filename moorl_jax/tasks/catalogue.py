@@ -128,7 +128,7 @@ def _locomotion(robot: str, level: str) -> Task:
 def _antmaze(dataset: str) -> Task:
     horizon, file = ANTMAZE[dataset]
     maze, _, level = dataset.partition("-")
-    datasets = {"d4rl": f"ant_maze_v2/{file}", "recipe": f"antmaze-{dataset}"}
+    datasets = {"d4rl": f"ant_maze_v2/{file}", "recipe": f"antmaze-{dataset}", "embedded": f"antmaze-{dataset}"}
     return Task(f"antmaze-{dataset}-v2", "antmaze", maze, level, "moorl_jax AntMaze", horizon, (29,), 8,
                 0.0, 1.0, SPARSE_GOAL, 100, datasets)  # fmt: skip
 
@@ -140,6 +140,8 @@ def _adroit(hand: str, level: str) -> Task:
         datasets["recipe"] = f"{hand}-{level}"
     else:
         no_recipe = f"the human demonstrations of {hand} are not among the policies"
+    if level == "expert":
+        datasets["embedded"] = f"{hand}-expert"
     return Task(f"{hand}-{level}-v1", "adroit", hand, level, "moorl_jax Adroit", horizon, (observation_size,),
                 action_size, low, high, DENSE, 10, datasets, no_recipe=no_recipe)  # fmt: skip
 

@@ -57,6 +57,12 @@ class TestPlan:
         with pytest.raises(NotAvailableError, match="--policies or the variable MOORL_POLICIES"):
             plans.plan(find("walker2d-medium-v2"), None)
 
+    @pytest.mark.parametrize(("name", "carried"), [("antmaze-umaze-v2", True), ("walker2d-medium-v2", False)])
+    def test_the_message_tells_whether_the_package_has_its_own(self, name, carried):
+        with pytest.raises(NotAvailableError) as error:
+            plans.plan(find(name), None)
+        assert ("--source embedded" in str(error.value)) == carried
+
     def test_a_directory_without_the_policy_is_named(self, tmp_path):
         (actor, _), *_ = plans.plan(find("walker2d-expert-v2"), tmp_path)
         with pytest.raises(DatasetError, match=r"Walker2d-v3_actor\.npz: no such policy file"):

@@ -1,16 +1,18 @@
 """The recipes of AntMaze and Adroit, in small."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import h5py
 import numpy as np
 import pytest
 
-from moorl_jax.data import cloning, hdf5, plans, recipe
+from moorl_jax.data import cloning, hdf5, plans, recipe, sources
 from moorl_jax.data.behaviour import Gaussian, read_actor
 from moorl_jax.data.navigator import Navigator
-from moorl_jax.data.rows import check
+from moorl_jax.data.rows import check, episode_returns
 from moorl_jax.errors import DatasetError, NotAvailableError
-from moorl_jax.tasks import find, make_environment
-from moorl_jax.tasks.antmaze import Maze
+from moorl_jax.tasks import expand, find, make_environment
+from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
 
 STILL = Gaussian(((np.zeros((29, 8)), np.zeros(8)),), "relu", False, np.full(8, -20.0))
 
@@ -197,8 +199,6 @@ class TestAdroit:
 
     @pytest.mark.parametrize("name", ["hammer-human-v1", "relocate-cloned-v1", "kitchen-mixed-v0"])
     def test_what_cannot_be_made_says_why(self, name, tmp_path):
-        from moorl_jax.data import sources
-
         with pytest.raises(NotAvailableError, match=r"demonstrations of .* among the policies"):
             sources.choose(find(name), "recipe", tmp_path)
 
@@ -232,3 +232,57 @@ class TestAdroit:
         assert np.corrcoef(replayed, recorded)[0, 1] > 0.98
         assert np.mean(replayed) == pytest.approx(803, rel=0.05)
         assert np.mean(recorded) == pytest.approx(794, rel=0.01)
+
+
+class TestEmbedded:
+    """What is made without any policies but those that the package carries."""
+
+    @pytest.fixture
+    def make(self, monkeypatch):
+        """Make a task's set, of fewer steps than it has, in this process."""
+        monkeypatch.setattr(recipe, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+
+        def make(task, steps):
+            monkeypatch.setattr(plans, "_STEPS", steps)
+            monkeypatch.setattr(plans, "_HAND_EPISODES", steps // task.horizon)
+            return sources.make(task, "embedded")
+
+        return make
+
+    ANTS = [task.name for task in expand("antmaze")]
+    EXPERTS = [task.name for task in expand("adroit") if task.level == "expert"]
+
+    @pytest.mark.parametrize("name", [*ANTS, *EXPERTS])
+    def test_it_is_what_the_recipe_makes_of_other_policies(self, name, tmp_path):
+        ((theirs, wanted),), ((ours, steps),) = (
+            plans.plan(find(name), *which) for which in ((tmp_path,), (None, "embedded"))
+        )
+        assert (ours.kind, steps) == (theirs.kind, wanted)
+        assert ours.path.is_relative_to(plans.EMBEDDED)
+
+    @pytest.mark.parametrize("name", ANTS)
+    def test_ants_reach_their_goals(self, name, make):
+        """An ant that walks at random reaches none: goals lie cells away from most starts."""
+        task = find(name)
+        path = make(task, 3 * (task.horizon + 1))
+        rows = hdf5.read(path)
+        check(rows, task, name)
+        with h5py.File(path) as file:
+            assert set(file["infos"]) == {"qpos", "qvel", "goal"}
+            away = np.linalg.norm(file["infos/qpos"][:, :2] - file["infos/goal"][:], axis=1)
+        episodes = np.split(away, np.flatnonzero(rows.timeouts)[:-1] + 1)
+        assert len({len(episode) for episode in episodes}) == 1
+        assert sum(episode.min() <= GOAL_RADIUS for episode in episodes) >= 2
+
+    @pytest.mark.parametrize("name", EXPERTS)
+    def test_hands_earn_what_experts_do(self, name, make):
+        """A hand that does nothing scores 0, D4RL's experts about 100, but for the pens that they drop, too."""
+        task = find(name)
+        path = make(task, 8 * task.horizon)
+        rows = hdf5.read(path)
+        check(rows, task, name)
+        with h5py.File(path) as file:
+            assert set(file) - {"metadata"} == {"observations", "actions", "rewards", "terminals", "timeouts", "infos"}
+        returns, lengths = episode_returns(rows, task.horizon)
+        assert lengths.sum() == 8 * task.horizon
+        assert np.quantile(task.score(returns), 0.75) > 80

@@ -74,6 +74,12 @@ def test_minaris_tasks_are_never_d4rls():
     assert not any(name.startswith("minari-") for members in SUITES.values() for name in members)
 
 
+def test_embedded_sets_are_those_whose_policies_the_package_carries():
+    embedded = {name for name, task in TASKS.items() if "embedded" in task.datasets}
+    experts = {f"{hand}-expert-v1" for hand in ("pen", "door", "hammer", "relocate")}
+    assert embedded == {"hopper-medium-v2", *SUITES["antmaze"], *experts}
+
+
 @pytest.mark.parametrize(
     ("package", "module", "task", "extra"),
     [
