@@ -250,7 +250,9 @@ def train_command(
         if results.exists(directory) and not overwrite:
             raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
         if needs_data(recipe(trained, updates, env_steps)):
-            source = sources.choose(chosen, source, policies)
+            named, source = source, sources.choose(chosen, source, policies)
+            if named == "auto" and (said := sources.said_of([(chosen, source)])):
+                display.say(said)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
         run = train(
             trained,

@@ -197,7 +197,8 @@ def _sawyer(name: str, subject: str, most: float, rewards: str) -> Task:
 
 def _vd4rl(task: str, level: str, size: int) -> Task:
     name = f"vd4rl-{task}-{level}" + ("" if size == VD4RL_SIZE else f"-{size}px")
-    datasets = {"vd4rl": f"main/{task}/{level}/{size}px", "recipe": f"{task}-{level}"}
+    made = f"{task}-{level}"
+    datasets = {"vd4rl": f"main/{task}/{level}/{size}px", "recipe": made, "embedded": made}
     return Task(name, "vd4rl", task, level, f"dm_control {task.replace('_', '-')}", 500, (size, size, 9),
                 VD4RL[task][1], 0.0, 1000.0, UNIT, 10, datasets)  # fmt: skip
 
