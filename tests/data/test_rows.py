@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions, trajectory_returns
+from moorl_jax.data.rows import Rows, check, ends, episode_returns, suspicions, to_transitions, trajectory_returns
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import find
 
@@ -45,6 +45,16 @@ class TestSuccessors:
         returns, lengths = episode_returns(self.taken(rows, [0, 1, 3, 4, 5]), HORIZON)
         np.testing.assert_array_equal(returns, [1, 7])
         np.testing.assert_array_equal(lengths, [2, 2])
+
+    def test_without_time_outs_the_clock_begins_anew_where_an_episode_breaks_off(self):
+        """Three rows recorded of one, eight of the next, which is the horizon, and two of a third."""
+        numbers = np.r_[0:3, 10:18, 20:22].astype(np.float32)[:, None]
+        none = np.zeros(13, bool)
+        rows = Rows(numbers, np.zeros((13, 1), np.float32), numbers[:, 0], none, None, next_observations=numbers + 1)
+        assert np.flatnonzero(ends(rows, HORIZON)).tolist() == [2, 10]
+        data = to_transitions(rows, HORIZON)
+        assert len(data) == 11  # all but the time-out's row and the last
+        np.testing.assert_array_equal(data.next_observations, data.observations + 1)
 
 
 def test_returns_are_those_of_the_flagged_episodes():
