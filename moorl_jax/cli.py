@@ -17,7 +17,7 @@ from rich.table import Table
 from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS, own_fault
 from moorl_jax.agents.overrides import override
-from moorl_jax.data import Dataset, Rows, sources
+from moorl_jax.data import Dataset, Rows, d4rl, sources
 from moorl_jax.data.rows import suspicions
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance, results
@@ -348,7 +348,7 @@ def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
 
 
 def _report(where: Path | str, dataset: Dataset) -> None:
-    """Print what a person wants to know of a dataset."""
+    """Print what a person wants to know of a dataset; raise DatasetError where it is D4RL's by its size alone."""
     rows, task = dataset.rows, dataset.task
     returns, lengths = dataset.trajectory_returns()
     quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
@@ -365,6 +365,10 @@ def _report(where: Path | str, dataset: Dataset) -> None:
         "actions": f"{rows.actions.min():.4g} to {rows.actions.max():.4g}",
         "sha256": dataset.fingerprint,
     }
+    if dataset.source == "d4rl":
+        lines["file"] = (
+            "D4RL's own, byte for byte" if d4rl.is_verified(task) else "D4RL's by its name, no sha256 is known"
+        )
     if isinstance(rows, Rows):
         timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
         lines["ends"] = f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs"

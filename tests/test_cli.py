@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from moorl_jax import cli
-from moorl_jax.data import hdf5, recipe, sources
+from moorl_jax.data import d4rl, hdf5, recipe, sources
 from tests.benchmarks.stored import store
 
 runner = CliRunner()
@@ -145,6 +146,23 @@ def test_a_faulty_file_is_one_clear_line(call, hopper, hopper_rows, monkeypatch,
         assert result.stderr.startswith(f"error: {path}: ")
         assert result.stderr.count("\n") == 1
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_data_check_tells_whether_a_file_is_d4rls_own(call, hopper, hopper_rows, monkeypatch):
+    path = sources.file_of(hopper, "d4rl")
+    hdf5.write(path, hopper_rows, {})
+    known = {"bytes": str(path.stat().st_size), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr(d4rl, "_known", lambda: {f"https://server/{hopper.datasets['d4rl']}": known})
+    assert "D4RL's own, byte for byte" in call("data", "check", "hopper-medium-v2").output
+    known["sha256"] = "0" * 64
+    for command in ("check", "fetch"):
+        result = call("data", command, "hopper-medium-v2")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == (
+            f"error: {path}: its sha256 is not that of D4RL's own; move it away, then fetch it again\n"
+        )
+    monkeypatch.setattr(d4rl, "_known", dict)
+    assert "no sha256 is known" in call("data", "check", "hopper-medium-v2").output
 
 
 def test_train_then_eval(call, embedded, tmp_path):

@@ -32,8 +32,22 @@ def file_of(task: Task) -> Path:
 
 def is_theirs(task: Task) -> bool:
     """Tell whether the file that lies there has the size of D4RL's own; where that is not known, its name must do."""
-    known = [row for url, row in _known().items() if url.endswith(f"/{task.datasets['d4rl']}")]
-    return not known or file_of(task).stat().st_size == int(known[0]["bytes"])
+    known = _known_of(task)
+    return not known or file_of(task).stat().st_size == int(known["bytes"])
+
+
+def is_verified(task: Task) -> bool:
+    """Tell whether the file that lies there has the sha256 of D4RL's own, False where that is not known.
+
+    Raises DatasetError where it has another.
+    """
+    known, path = _known_of(task), file_of(task)
+    if not known:
+        return False
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != known["sha256"]:
+            raise DatasetError(f"{path}: its sha256 is not that of D4RL's own; move it away, then fetch it again")
+    return True
 
 
 @functools.cache
@@ -99,6 +113,11 @@ def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
                 yield chunk, total
     except (http.client.HTTPException, OSError, ValueError) as error:  # urllib's own errors are OSErrors
         raise DatasetError(f"{url}: cannot be downloaded ({error}); {by_hand}") from error
+
+
+def _known_of(task: Task) -> dict[str, str] | None:
+    """Return what is known of D4RL's file of the task, None where that is nothing."""
+    return next((row for url, row in _known().items() if url.endswith(f"/{task.datasets['d4rl']}")), None)
 
 
 @functools.cache

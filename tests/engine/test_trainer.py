@@ -324,6 +324,20 @@ class TestOnline:
         assert trainer.states()["moved"].tolist() == [[10, 4]]
         np.testing.assert_array_equal(make((Online(Numbering(), 1, Union(), utd=2),)).start(1)()["number"], np.nan)
 
+    def test_metrics_keep_their_digits_over_however_many_env_steps(self, make):
+        """Three thousand times 0.1, one after the other, are 300.009 in float32."""
+
+        class Constant(Numbering):
+            def cycle(self):
+                return (self.update,)
+
+            def update(self, state, batch, draws):
+                return state, {"number": jnp.float32(0.1)}
+
+        trainer = make((Online(Constant(batch_size=1), 3_000, Union()),))
+        trainer._groups[0][0].simulators._environments[0] = timing_out(5)
+        assert trainer.start(3_000)()["number"] == pytest.approx(0.1, rel=1e-6)
+
     @pytest.mark.parametrize("rule", [Mixed(0.5), OneSource(draws=2), Balanced(hidden=(8,), density_batch=16)])
     def test_a_phase_is_compiled_once(self, make, rule):
         """Neither another turn of the cycle, nor an episode's end, nor what a rule remembers asks for a new program."""

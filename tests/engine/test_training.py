@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.cores import usable_cores
 from moorl_jax.data import Normalizer, Preparation
 from moorl_jax.engine import provenance, trainer
 from moorl_jax.engine.checkpoints import Checkpoints
@@ -332,6 +333,17 @@ def test_another_random_generator_does_not_go_on(hopper, stopped, monkeypatch):
         pytest.raises(CheckpointsError, match=r"differs in backend\.jax_default_prng_impl; finish that one by its own"),
     ):
         train(BC(hidden=(8, 8), batch_size=8), hopper, **stopped)
+
+
+def test_other_cores_go_on_and_the_run_says_so(hopper, stopped, monkeypatch):
+    monkeypatch.setattr(provenance, "code", lambda _: "older")
+    cores, warnings = usable_cores(), []
+    monkeypatch.setattr(provenance, "usable_cores", lambda: cores + 1)
+    run = train(BC(hidden=(8, 8), batch_size=8), hopper, **stopped, warn=warnings.append)
+    (took_over,) = run.resumed_anyway
+    then, now = {"backend.cores": cores}, {"backend.cores": cores + 1}
+    assert (took_over["updates"], took_over["then"], took_over["now"]) == (2, then, now)
+    assert len(warnings) == 1
 
 
 def test_an_agent_that_raised_may_be_mended(hopper, stopped, tmp_path, monkeypatch):
