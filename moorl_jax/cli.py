@@ -93,7 +93,7 @@ def tasks(
         + ", ".join(SUITES),
         caption_justify="left",
     )
-    for column in ("task", "environment", "horizon", "observation", "action", "data", "runs"):
+    for column in ("task", "environment", "horizon", "observation", "action", "data"):
         table.add_column(
             column, justify="right" if column in ("horizon", "action") else "left", no_wrap=column == "task"
         )
@@ -105,7 +105,6 @@ def tasks(
             "×".join(map(str, task.observation_shape)),
             str(task.action_size),
             " ".join(_marked(task, source) for source in task.datasets),
-            "not yet" if task.missing else "yes",
         )
     console.print(table)
 
@@ -139,7 +138,7 @@ def make_data(
     seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 0,
 ) -> None:
     """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
-    chosen = find(task).require()
+    chosen = find(task)
     which_seeds([seed])
     require_devices()  # of some recipes a policy is trained
     if source not in ("recipe", "embedded"):
@@ -238,7 +237,7 @@ def train_command(
     With --env-steps it goes on online after the offline updates. A run that was killed goes on where it was when the
     same command is given again, and ends as if it had never stopped.
     """
-    chosen = find(task).require()
+    chosen = find(task)
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
     use_all_cores()
     chosen_seeds = which_seeds(_seeds(seeds))
@@ -318,7 +317,6 @@ def _describe(task: Task) -> None:
         "score 0 and 100": f"returns {task.low:.10g} and {task.high:.10g}",
         "rewards": task.rewards,
         "evaluation": f"{task.evaluation_episodes} episodes a seed",
-        "runs": f"not yet: {task.missing}" if task.missing else "yes",
         **{f"data: {_marked(task, source)}": where for source, where in task.datasets.items()},
         **({"data: recipe": f"none: {task.no_recipe}"} if task.no_recipe else {}),
         "suites": ", ".join(name for name, members in SUITES.items() if task.name in members),

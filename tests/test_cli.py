@@ -39,7 +39,7 @@ def test_tasks_lists_all_and_describes_one(call):
     everything = call("tasks").output
     assert "hopper-medium-v2" in everything
     assert "vd4rl-walker_walk-expert" in everything
-    assert "not yet: D4RL's 111-dimensional" in call("tasks", "ant-medium-v2").output
+    assert "returns -325.6 and 3879.7" in call("tasks", "ant-medium-v2").output
     one = call("tasks", "hammer-human-v1").output
     assert "hand_dapg_v1/hammer-human-v1.hdf5" in one
     assert "none: the human demonstrations of hammer" in one
@@ -88,8 +88,7 @@ def test_data_make(call, monkeypatch):
             "here is embedded, name it with --source",
         ),
         (["data", "make", "walker2d-medium-v2"], "--policies"),
-        (["data", "make", "ant-medium-v2"], "not available yet"),
-        (["data", "fetch", "ant-medium-v2"], "not available yet"),
+        (["data", "make", "ant-medium-v2"], "ant-medium-v2 has no source 'recipe'; it has d4rl"),
         (["data", "fetch", "hopper"], "hopper has no dataset"),
         (["train", "--agent", "iqll", "--task", "hopper-medium-v2"], "did you mean iql"),
         (["train", "--agent", "x.py:A", "--task", "hopper-medium-v2"], "there is no file x.py"),

@@ -88,7 +88,6 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
     the published data, whose absence is then told. Minari's tasks have Minari alone. A file in D4RL's place that is
     not D4RL's is `file`. Raises UnknownNameError or NotAvailableError.
     """
-    task.require()
     own = published(task)
     foreign = own == "d4rl" and at_hand(task, own) and not d4rl.is_theirs(task)
     if source == "auto":

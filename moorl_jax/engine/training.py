@@ -129,7 +129,6 @@ def train(
     """
     require_devices()
     task = find(task) if isinstance(task, str) else task
-    task.require()
     seeds = which_seeds(seeds)
     if updates == env_steps == 0:
         raise MoorlError("there must be updates or env steps: both are 0")

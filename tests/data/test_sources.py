@@ -98,8 +98,6 @@ class TestChoose:
             sources.choose(hopper, "d4lr")
         with pytest.raises(NotAvailableError, match="walker2d-medium-v2 has no source 'embedded'; it has d4rl"):
             sources.choose(find("walker2d-medium-v2"), "embedded")
-        with pytest.raises(NotAvailableError, match="not available yet"):
-            sources.choose(find("ant-medium-v2"))
         with pytest.raises(NotAvailableError, match="sawyer-push has no dataset: it is for agents that learn online"):
             sources.choose(find("sawyer-push"))
 
