@@ -94,7 +94,10 @@ def test_evaluating_more_often_does_not_change_the_training(run, hopper, hopper_
     )
 
 
-@pytest.mark.parametrize(("task", "tells"), [("sawyer-lift", True), ("franka-kitchen", True), ("hopper", False)])
+@pytest.mark.parametrize(
+    ("task", "tells"),
+    [("sawyer-lift", True), pytest.param("franka-kitchen", True, marks=pytest.mark.slow), ("hopper", False)],
+)
 def test_success_is_recorded_where_the_environment_tells(task, tells):
     learner = SAC(hidden=(4,), batch_size=4, random_steps=4)
     curves = train(learner, task, seeds=2, updates=0, env_steps=6, evaluate_every_steps=6, episodes=2).curves
@@ -420,7 +423,7 @@ def test_the_readmes_own_agent_trains(tmp_path, hopper, hopper_data):
     ("option", "agent"),
     [
         ("jax_enable_x64", SAC(random_steps=1, utd=3)),
-        ("jax_debug_nans", SAC(random_steps=1, utd=3)),
+        pytest.param("jax_debug_nans", SAC(random_steps=1, utd=3), marks=pytest.mark.slow),
         pytest.param("jax_enable_x64", CalQL(blocks=1), marks=pytest.mark.slow),
     ],
 )
