@@ -17,7 +17,7 @@ from rich.table import Table
 from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS, own_fault
 from moorl_jax.agents.overrides import override
-from moorl_jax.data import Dataset, Rows, sources
+from moorl_jax.data import Dataset, Rows, d4rl, sources
 from moorl_jax.data.rows import suspicions
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance, results
@@ -93,7 +93,7 @@ def tasks(
         + ", ".join(SUITES),
         caption_justify="left",
     )
-    for column in ("task", "environment", "horizon", "observation", "action", "data", "runs"):
+    for column in ("task", "environment", "horizon", "observation", "action", "data"):
         table.add_column(
             column, justify="right" if column in ("horizon", "action") else "left", no_wrap=column == "task"
         )
@@ -105,7 +105,6 @@ def tasks(
             "×".join(map(str, task.observation_shape)),
             str(task.action_size),
             " ".join(_marked(task, source) for source in task.datasets),
-            "not yet" if task.missing else "yes",
         )
     console.print(table)
 
@@ -139,7 +138,7 @@ def make_data(
     seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 0,
 ) -> None:
     """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
-    chosen = find(task).require()
+    chosen = find(task)
     which_seeds([seed])
     require_devices()  # of some recipes a policy is trained
     if source not in ("recipe", "embedded"):
@@ -238,7 +237,7 @@ def train_command(
     With --env-steps it goes on online after the offline updates. A run that was killed goes on where it was when the
     same command is given again, and ends as if it had never stopped.
     """
-    chosen = find(task).require()
+    chosen = find(task)
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
     use_all_cores()
     chosen_seeds = which_seeds(_seeds(seeds))
@@ -250,7 +249,9 @@ def train_command(
         if results.exists(directory) and not overwrite:
             raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
         if needs_data(recipe(trained, updates, env_steps)):
-            source = sources.choose(chosen, source, policies)
+            named, source = source, sources.choose(chosen, source, policies)
+            if named == "auto" and (said := sources.said_of([(chosen, source)])):
+                display.say(said)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
         run = train(
             trained,
@@ -316,7 +317,6 @@ def _describe(task: Task) -> None:
         "score 0 and 100": f"returns {task.low:.10g} and {task.high:.10g}",
         "rewards": task.rewards,
         "evaluation": f"{task.evaluation_episodes} episodes a seed",
-        "runs": f"not yet: {task.missing}" if task.missing else "yes",
         **{f"data: {_marked(task, source)}": where for source, where in task.datasets.items()},
         **({"data: recipe": f"none: {task.no_recipe}"} if task.no_recipe else {}),
         "suites": ", ".join(name for name, members in SUITES.items() if task.name in members),
@@ -346,7 +346,7 @@ def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
 
 
 def _report(where: Path | str, dataset: Dataset) -> None:
-    """Print what a person wants to know of a dataset."""
+    """Print what a person wants to know of a dataset; raise DatasetError where it is D4RL's by its size alone."""
     rows, task = dataset.rows, dataset.task
     returns, lengths = dataset.trajectory_returns()
     quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
@@ -363,6 +363,10 @@ def _report(where: Path | str, dataset: Dataset) -> None:
         "actions": f"{rows.actions.min():.4g} to {rows.actions.max():.4g}",
         "sha256": dataset.fingerprint,
     }
+    if dataset.source == "d4rl":
+        lines["file"] = (
+            "D4RL's own, byte for byte" if d4rl.is_verified(task) else "D4RL's by its name, no sha256 is known"
+        )
     if isinstance(rows, Rows):
         timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
         lines["ends"] = f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs"

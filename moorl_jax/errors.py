@@ -2,12 +2,14 @@
 
 import difflib
 import errno
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAKE_ROOM = "make room and give the same command again"
 _REMEDIES = {
-    **dict.fromkeys(OF_SPACE, "make room and give the same command again"),
+    **dict.fromkeys(OF_SPACE, MAKE_ROOM),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "name a place where you may read and write"),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "something else is in that place: name another"),
     errno.ENAMETOOLONG: "name a shorter one",
@@ -75,6 +77,12 @@ def of_the_machine(error: BaseException) -> str:
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"out of memory ({one_line(error)}); fewer seeds, or a smaller batch_size or hidden, take less"
     return ""
+
+
+def room(place: Path, size: int) -> str:
+    """Say that something takes up to so many bytes, and how many are free where `place` is to be."""
+    there = next(folder for folder in place.absolute().parents if folder.is_dir())
+    return f"it takes up to {size / 1e6:,.1f} MB, {shutil.disk_usage(there).free / 1e6:,.1f} MB are free there"
 
 
 def one_line(told: object, most: int = 200) -> str:

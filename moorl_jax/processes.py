@@ -40,11 +40,13 @@ def _listen(hearing: int) -> None:
     last = threading.Thread(target=_end, args=(signal.Signals(number),), daemon=True)
     last.start()
     last.join(PATIENCE)
-    os._exit(128 + number)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    os._exit(128 + number)  # right after: a sweep that finds its workers lost would write that its cells had failed
 
 
 def _end(by: signal.Signals) -> None:
-    """Say the last words, after which nobody else has a say, and end what works for this process."""
+    """Say the last words, after which nobody else has a say, and tidy up."""
     with contextlib.suppress(OSError):  # of a pipe that has been closed
         sys.__stdout__.flush()  # type: ignore[union-attr]
     out, error, silence = os.dup(1), os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -54,9 +56,7 @@ def _end(by: signal.Signals) -> None:
         if os.isatty(out):
             os.write(out, b"\x1b[?25h\n")  # the cursor, which a bar hides
         os.write(error, f"stopped by {by.name}; given again, a training goes on from its last checkpoint\n".encode())
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    # Of their semaphores, which multiprocessing's tracker would complain of.
+    # Of the workers' semaphores, which multiprocessing's tracker would complain of.
     util._run_finalizers(0)  # type: ignore[attr-defined]
 
 

@@ -21,7 +21,7 @@ import pytest
 jax.config.update("jax_platforms", "cpu")  # what these tests compare bit for bit, an accelerator may round
 jax.config.update("jax_num_cpu_devices", 2)
 
-from moorl_jax.data import Dataset, Rows, plans, recipe  # noqa: E402  devices are set before JAX starts
+from moorl_jax.data import Dataset, Rows, d4rl, plans, recipe  # noqa: E402  devices are set before JAX starts
 from moorl_jax.tasks import find  # noqa: E402
 
 POLICIES = os.environ.get("MOORL_POLICIES")
@@ -29,7 +29,8 @@ POLICIES = os.environ.get("MOORL_POLICIES")
 
 @pytest.fixture(autouse=True)
 def _no_data_at_hand(tmp_path_factory, monkeypatch):
-    """Keep tests from reading, or writing into, the user's own datasets."""
+    """Keep tests from reading, or writing into, the user's own datasets, and from asking D4RL's server."""
+    monkeypatch.setattr(d4rl, "answers", lambda: False)
     empty = tmp_path_factory.mktemp("data")
     monkeypatch.setenv("MOORL_DATA_DIR", str(empty / "moorl"))
     monkeypatch.setenv("D4RL_DATASET_DIR", str(empty / "d4rl"))

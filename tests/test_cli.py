@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from moorl_jax import cli
-from moorl_jax.data import hdf5, recipe, sources
+from moorl_jax.data import d4rl, hdf5, recipe, sources
 from tests.benchmarks.stored import store
 
 runner = CliRunner()
@@ -38,7 +39,7 @@ def test_tasks_lists_all_and_describes_one(call):
     everything = call("tasks").output
     assert "hopper-medium-v2" in everything
     assert "vd4rl-walker_walk-expert" in everything
-    assert "not yet: D4RL's 111-dimensional" in call("tasks", "ant-medium-v2").output
+    assert "returns -325.6 and 3879.7" in call("tasks", "ant-medium-v2").output
     one = call("tasks", "hammer-human-v1").output
     assert "hand_dapg_v1/hammer-human-v1.hdf5" in one
     assert "none: the human demonstrations of hammer" in one
@@ -87,8 +88,7 @@ def test_data_make(call, monkeypatch):
             "here is embedded, name it with --source",
         ),
         (["data", "make", "walker2d-medium-v2"], "--policies"),
-        (["data", "make", "ant-medium-v2"], "not available yet"),
-        (["data", "fetch", "ant-medium-v2"], "not available yet"),
+        (["data", "make", "ant-medium-v2"], "ant-medium-v2 has no source 'recipe'; it has d4rl"),
         (["data", "fetch", "hopper"], "hopper has no dataset"),
         (["train", "--agent", "iqll", "--task", "hopper-medium-v2"], "did you mean iql"),
         (["train", "--agent", "x.py:A", "--task", "hopper-medium-v2"], "there is no file x.py"),
@@ -145,6 +145,23 @@ def test_a_faulty_file_is_one_clear_line(call, hopper, hopper_rows, monkeypatch,
         assert result.stderr.startswith(f"error: {path}: ")
         assert result.stderr.count("\n") == 1
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_data_check_tells_whether_a_file_is_d4rls_own(call, hopper, hopper_rows, monkeypatch):
+    path = sources.file_of(hopper, "d4rl")
+    hdf5.write(path, hopper_rows, {})
+    known = {"bytes": str(path.stat().st_size), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr(d4rl, "_known", lambda: {f"https://server/{hopper.datasets['d4rl']}": known})
+    assert "D4RL's own, byte for byte" in call("data", "check", "hopper-medium-v2").output
+    known["sha256"] = "0" * 64
+    for command in ("check", "fetch"):
+        result = call("data", command, "hopper-medium-v2")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == (
+            f"error: {path}: its sha256 is not that of D4RL's own; move it away, then fetch it again\n"
+        )
+    monkeypatch.setattr(d4rl, "_known", dict)
+    assert "no sha256 is known" in call("data", "check", "hopper-medium-v2").output
 
 
 def test_train_then_eval(call, embedded, tmp_path):

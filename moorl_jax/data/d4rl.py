@@ -4,6 +4,8 @@ import csv
 import functools
 import hashlib
 import http.client
+import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from moorl_jax.types import Progress
 
 SERVER = "https://rail.eecs.berkeley.edu/datasets/offline_rl"
 PATIENCE = 10.0  #: seconds without a byte after which a download is given up
+ASKING = 3.0  #: seconds within which the server must answer to be asked for anything
 LIMIT = 1_000_000_000  #: bytes after which one is given up whose size is not known; D4RL's largest has 748 million
 KNOWN = Path(__file__).with_name("d4rl_files.csv")
 
@@ -29,8 +32,42 @@ def file_of(task: Task) -> Path:
 
 def is_theirs(task: Task) -> bool:
     """Tell whether the file that lies there has the size of D4RL's own; where that is not known, its name must do."""
-    known = [row for url, row in _known().items() if url.endswith(f"/{task.datasets['d4rl']}")]
-    return not known or file_of(task).stat().st_size == int(known[0]["bytes"])
+    known = _known_of(task)
+    return not known or file_of(task).stat().st_size == int(known["bytes"])
+
+
+def is_verified(task: Task) -> bool:
+    """Tell whether the file that lies there has the sha256 of D4RL's own, False where that is not known.
+
+    Raises DatasetError where it has another.
+    """
+    known, path = _known_of(task), file_of(task)
+    if not known:
+        return False
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != known["sha256"]:
+            raise DatasetError(f"{path}: its sha256 is not that of D4RL's own; move it away, then fetch it again")
+    return True
+
+
+@functools.cache
+def answers() -> bool:
+    """Tell whether D4RL's server answers; a process asks once, and knows within seconds where there is no network."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(SERVER, method="HEAD"), timeout=ASKING):
+                answered.set()
+        except urllib.error.HTTPError:  # an answer, too: what the server says of a directory is its own affair
+            answered.set()
+        except (http.client.HTTPException, OSError, ValueError):
+            pass
+
+    asking = threading.Thread(target=ask, daemon=True)  # looking up a name may take longer than any timeout
+    asking.start()
+    asking.join(ASKING)
+    return answered.is_set()
 
 
 def download(task: Task, progress: Progress | None = None) -> Path:
@@ -76,6 +113,11 @@ def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
                 yield chunk, total
     except (http.client.HTTPException, OSError, ValueError) as error:  # urllib's own errors are OSErrors
         raise DatasetError(f"{url}: cannot be downloaded ({error}); {by_hand}") from error
+
+
+def _known_of(task: Task) -> dict[str, str] | None:
+    """Return what is known of D4RL's file of the task, None where that is nothing."""
+    return next((row for url, row in _known().items() if url.endswith(f"/{task.datasets['d4rl']}")), None)
 
 
 @functools.cache

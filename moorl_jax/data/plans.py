@@ -129,12 +129,12 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
     `embedded` needs nothing but this package; `recipe` reads the directory `policies`. Raises NotAvailableError
     where there is no such recipe, or no directory was given.
     """
-    if source == "embedded":
-        return _embedded(task)
     if task.level == "random":
         return [(Actor("uniform"), _FILMED_STEPS if task.pixels else _STEPS)]
     if task.pixels:
-        return _filmed(task, policies)
+        return _filmed(task, policies, source)
+    if source == "embedded":
+        return _embedded(task)
     policies = _required(task, policies)
     if task.family == "antmaze":
         return [(_inside(policies, _WALKER), _STEPS)]
@@ -171,7 +171,7 @@ def _required(task: Task, policies: Path | None) -> Path:
     return policies
 
 
-def _filmed(task: Task, policies: Path | None) -> list[Part]:
+def _filmed(task: Task, policies: Path | None, source: str) -> list[Part]:
     """Plan V-D4RL's sets, of the policies that SAC had on its way, learning from the state.
 
     As there, `medium` is about half as good as the best, and a medium replay is what the learner saw until then; here
@@ -189,7 +189,7 @@ def _filmed(task: Task, policies: Path | None) -> list[Part]:
         actors = [learned[best]]
     else:
         medium = learned[half]
-        if task.subject in _MEDIUM:
+        if source == "recipe" and task.subject in _MEDIUM:
             medium = _inside(_required(task, policies), _MEDIUM[task.subject])
         actors = [medium] if task.level == "medium" else [medium, learned[best]]
     return list(zip(actors, shares(_FILMED_STEPS, len(actors)), strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from moorl_jax.errors import StorageError
+from moorl_jax.errors import MAKE_ROOM, StorageError, room
 from moorl_jax.locks import held
 from moorl_jax.whole import whole
 
@@ -46,9 +46,8 @@ def storing(path: Path, size: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.is_dir())).free
-        takes = f"it takes up to {size:,} bytes, {free:,} are free; " if size is not None else ""
+        takes = f"{room(path, size)}; " if size is not None else ""
         raise StorageError(
-            f"{path}: cannot be written ({error.strerror or error}); {takes}make room there, or keep data elsewhere "
+            f"{path}: cannot be written ({error.strerror or error}); {takes}{MAKE_ROOM}, or keep data elsewhere "
             "(MOORL_DATA_DIR, D4RL_DATASET_DIR, MINARI_DATASETS_PATH)"
         ) from error

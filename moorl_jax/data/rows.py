@@ -112,11 +112,16 @@ def breaks(rows: Rows, horizon: int) -> np.ndarray:
 
     Data that was filtered or shuffled has such rows.
     """
-    if rows.next_observations is None:
-        return np.zeros(0, np.int64)
-    apart = np.subtract(rows.next_observations[:-1], rows.observations[1:], dtype=np.float64)
-    other = np.abs(apart).max(axis=1) > MATCH_TOLERANCE
-    return np.flatnonzero(other & ~_flagged(rows, horizon)[:-1])
+    return np.flatnonzero(_apart(rows) & ~_flagged(rows, horizon))
+
+
+def _apart(rows: Rows) -> np.ndarray:
+    """Return (N,) bool, true where a row's own next observation is not what the next row shows."""
+    apart = np.zeros(len(rows.rewards), bool)
+    if rows.next_observations is not None:
+        distances = np.subtract(rows.next_observations[:-1], rows.observations[1:], dtype=np.float64)
+        apart[:-1] = np.abs(distances).max(axis=1) > MATCH_TOLERANCE
+    return apart
 
 
 def _flagged(rows: Rows, horizon: int) -> np.ndarray:
@@ -124,14 +129,23 @@ def _flagged(rows: Rows, horizon: int) -> np.ndarray:
 
 
 def _timeouts(rows: Rows, horizon: int) -> np.ndarray:
+    """Return (N,) bool, true where the file flags a time-out, or without such flags where the clock runs out.
+
+    D4RL's clock starts at 1 after a terminal and at 0 after a time-out; ours starts at 0, too, after a row at which the
+    episode breaks off. Where a file has no next observations to show that, it is D4RL's to the row.
+    """
     if rows.timeouts is not None:
         return rows.timeouts
     timeouts = np.zeros(len(rows.rewards), bool)
     clock = 0
-    for row, terminal in enumerate(rows.terminals):
+    for row, (terminal, apart) in enumerate(zip(rows.terminals, _apart(rows), strict=True)):
         timeouts[row] = clock == horizon - 1
-        # D4RL's clock starts at 1 after a terminal and at 0 after a time-out.
-        clock = 0 if timeouts[row] else 1 if terminal else clock + 1
+        if timeouts[row]:
+            clock = 0
+        elif terminal:
+            clock = 1
+        else:
+            clock = 0 if apart else clock + 1
     return timeouts
 
 

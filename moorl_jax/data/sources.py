@@ -1,6 +1,6 @@
 """One door to every dataset: which source serves a task here, and its rows, checked and fingerprinted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,19 +83,21 @@ def published(task: Task) -> str:
 def choose(task: Task, source: str = "auto", policies: Path | None = None) -> str:
     """Return the source to use: the one named, or for `auto` the first that can serve.
 
-    That is the data as it was published, a recipe's file, a recipe whose policies are at hand; else `d4rl`, which will
-    be downloaded, or `vd4rl`, which will not, and after which comes a recipe that needs no policies.
-    Minari's tasks have Minari alone. A file in D4RL's place that is not D4RL's is `file`. `embedded` is never chosen
-    silently. Raises UnknownNameError or NotAvailableError.
+    That is the data as it was published, if it is on this machine or D4RL's server answers; else `embedded`, which is
+    made of policies that the package carries; else `recipe`, if it is made already or its `policies` are at hand; else
+    the published data, whose absence is then told. Minari's tasks have Minari alone. A file in D4RL's place that is
+    not D4RL's is `file`. Raises UnknownNameError or NotAvailableError.
     """
-    task.require()
     own = published(task)
     foreign = own == "d4rl" and at_hand(task, own) and not d4rl.is_theirs(task)
     if source == "auto":
         if own == "minari" or at_hand(task, own):
             return FILE if foreign else own
-        carried = own == "vd4rl" and _is_carried(task)
-        return "recipe" if "recipe" in task.datasets and (at_hand(task, "recipe") or policies or carried) else own
+        if own == "d4rl" and d4rl.answers():
+            return own
+        if "embedded" in task.datasets:
+            return "embedded"
+        return "recipe" if "recipe" in task.datasets and (at_hand(task, "recipe") or policies) else own
     if source not in SOURCES:
         raise UnknownNameError("source", source, ["auto", *SOURCES])
     if source == "d4rl" and foreign:
@@ -108,6 +110,12 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
         why = f" ({task.no_recipe})" if source == "recipe" and task.no_recipe else ""
         raise NotAvailableError(f"{task.name} has no source '{source}'{why}; it has {', '.join(task.datasets)}")
     return source
+
+
+def said_of(chosen: Iterable[tuple[Task, str]]) -> str:
+    """Return what to say of tasks and the sources that `auto` chose for them; nothing where they are the published."""
+    made = dict.fromkeys(task.name for task, source in chosen if "d4rl" in task.datasets and source == "embedded")
+    return f"D4RL's server does not answer; data is made here by policies of our own: {', '.join(made)}" if made else ""
 
 
 def make(
@@ -207,15 +215,6 @@ def _place(task: Task, source: str) -> Path:
 def _ready(task: Task, source: str) -> bool:
     """Tell whether the data is on this machine, and made by the recipe as it is now where it was made here."""
     return at_hand(task, source) and not _outdated(task, source)
-
-
-def _is_carried(task: Task) -> bool:
-    """Tell whether the package itself has the policies of the task's recipe."""
-    try:
-        plans.plan(task, None, "recipe")
-    except NotAvailableError:
-        return False
-    return True
 
 
 def _outdated(task: Task, source: str) -> bool:

@@ -23,6 +23,7 @@ from moorl_jax.errors import CheckpointsError, MoorlError, one_line
 
 KEPT = 2
 NEWER = ("code", "versions")  #: what of an identity may have become another where a training is resumed anyway
+MACHINE = ("backend.devices", "backend.cores")  #: what may have in any case, with a warning: sums' last bits hang on it
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Checkpoint:
 
     arrays: dict[str, np.ndarray]
     record: dict[str, Any]
-    then: dict[str, Any]  #: what of its identity is another now; nothing but where a training is resumed anyway
+    then: dict[str, Any]  #: what of its identity is another now: MACHINE; more where a training is resumed anyway
     now: dict[str, Any]  #: what it is now
 
 
@@ -69,9 +70,9 @@ class Checkpoints:
     def latest(self) -> Checkpoint | None:
         """Return the last checkpoint that is whole, None where there are none.
 
-        Damaged ones after it are named to `warn` and deleted. Nothing is deleted where CheckpointsError is raised: none
-        is whole, or the last one is another training's, and what differs is named; nor where MoorlError is, for they
-        cannot be read just now.
+        Damaged ones after it are named to `warn` and deleted; it is told, too, where the machine is another. Nothing is
+        deleted where CheckpointsError is raised: none is whole, or the last one is another training's, and what differs
+        is named; nor where MoorlError is, for they cannot be read just now.
         """
         damaged: dict[Path, str] = {}
         try:
@@ -84,6 +85,9 @@ class Checkpoints:
                 for one, fault in damaged.items():
                     self._warn(f"{one} is damaged ({fault}): deleted, going on from the one before it")
                     _delete(one)
+                then, now = checkpoint.then, checkpoint.now
+                if moved := [f"{name} was {then[name]} and is {now[name]}" for name in MACHINE if name in then]:
+                    self._warn(f"{directory}: going on from it, but not bit for bit: {', '.join(moved)}")
                 return checkpoint
         except OSError as error:
             raise MoorlError(
@@ -116,13 +120,13 @@ class Checkpoints:
         """
         different = sorted(differences(identity, self._identity))
         then, now = {name: was for name, was, _ in different}, {name: now for name, _, now in different}
-        parts = {name: name.partition(".")[0] for name in then}
-        newer = all(parts[name] in NEWER or ABSENT in (then[name], now[name]) for name in then)
-        if different and not (newer and self._resume_anyway):
+        parts = {name: name.partition(".")[0] for name in then if name not in MACHINE}
+        newer = all(part in NEWER or ABSENT in (then[name], now[name]) for name, part in parts.items())
+        if parts and not (newer and self._resume_anyway):
             raise CheckpointsError(
                 self.directory,
                 f"of-other-{'-'.join(dict.fromkeys(parts.values()))}",
-                f"holds the checkpoints of another training, which differs in {', '.join(then)}",
+                f"holds the checkpoints of another training, which differs in {', '.join(parts)}",
                 ("go on from them with --resume-anyway" if newer else "finish that one by its own command")
                 + ", or move the directory away to begin anew",
                 newer,

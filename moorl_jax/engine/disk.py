@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from moorl_jax.errors import OF_SPACE, StorageError, one_line
+from moorl_jax.errors import MAKE_ROOM, OF_SPACE, StorageError, one_line, room
 
 
 @contextmanager
@@ -29,10 +29,7 @@ def written_to(place: Path, arrays: Any) -> Iterator[None]:
         shutil.rmtree(place, ignore_errors=True)
         fault = f"{place} cannot be written: {type(error).__name__}: {one_line(error)}"
         if any(os.strerror(number) in str(error) for number in OF_SPACE):
-            there = next(parent for parent in place.absolute().parents if parent.exists())
-            size, free = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)), shutil.disk_usage(there).free
-            fault += f"; it takes {size / 1e6:,.1f} MB, {free / 1e6:,.0f} MB are free there: make room, then give the "
-            fault += "same command again"
+            fault += f"; {room(place, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))}; {MAKE_ROOM}"
         raise StorageError(fault) from error
     finally:
         log.disabled = False

@@ -17,6 +17,7 @@ import jax
 from moorl_jax.agents import AGENTS, Agent, find_agent
 from moorl_jax.agents.overrides import RULES
 from moorl_jax.config import require_bounds
+from moorl_jax.cores import usable_cores
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
@@ -118,10 +119,12 @@ def versions() -> dict[str, str]:
 
 
 def backend() -> dict[str, Any]:
-    """Return what decides how numbers are drawn and rounded: the kind of device, JAX's settings and XLA's flags."""
+    """Return what decides how numbers are drawn and rounded: devices, cores, JAX's settings and XLA's flags."""
     values: Any = jax.config.values  # no release has all of SETTINGS
     return {
         "platform": jax.default_backend(),
+        "devices": len(jax.local_devices()),
+        "cores": usable_cores(),  # XLA divides sums among their threads
         "matmul_precision": matmul_precision(),
         **{name: str(values[name]) for name in SETTINGS if name in values},
         "xla_flags": sorted(flag for flag in os.environ.get("XLA_FLAGS", "").split() if "xla_dump" not in flag),

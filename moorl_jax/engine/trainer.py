@@ -28,6 +28,7 @@ from moorl_jax.types import Array, Metrics, NStep, Params, ReturnsToGo, Transiti
 
 # Streams of a seed's key, each its own fold.
 INITIAL, UPDATES, ACTIONS, SWITCHES, RULES = range(5)
+SUMMED = 100  #: env steps whose metrics are summed in float32: the mean keeps six digits, the host is seldom asked
 
 
 class Carry(struct.PyTreeNode):
@@ -35,7 +36,7 @@ class Carry(struct.PyTreeNode):
 
     state: State  #: the agent's
     memory: Any  #: the sampling rule's state
-    totals: Metrics  #: sums of an online phase's metrics since they were last read
+    totals: Metrics  #: sums of an online phase's metrics since they were last taken
 
 
 class Inputs(struct.PyTreeNode):
@@ -58,7 +59,7 @@ class Group:
     inputs: Inputs
     simulators: Any  #: Simulators; None in a recipe without env steps
     actions: Any = None  #: (group, action size), chosen and not taken yet
-    metrics: Metrics = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)  #: while env steps are taken their sums so far, in float64
 
 
 @dataclass
@@ -392,11 +393,12 @@ class Trainer:
         While one group's updates run its device is busy and the host free to step another group's simulators.
         """
         phase, clock, groups = self.current, self.clocks[lane], self._groups[lane]
+        device = self._lanes[lane].device
         random, utd = isinstance(phase, Collect) and phase.random, phase.utd if isinstance(phase, Online) else 0
         cycle = len(self.agent.cycle())
         began = time.perf_counter()
         for group in groups:
-            group.carry = group.carry.replace(totals=jax.tree.map(jnp.zeros_like, group.carry.totals))
+            group.metrics = jax.tree.map(np.zeros_like, _take_totals(group, device))
         for number in range(steps):
             # The next action belongs to the step after this one.
             scalars = {
@@ -407,6 +409,8 @@ class Trainer:
             for group in groups:
                 mark = time.perf_counter()
                 actions = np.asarray(group.actions)
+                if number % SUMMED == 0:
+                    group.metrics = jax.tree.map(np.add, group.metrics, _take_totals(group, device))
                 waited = time.perf_counter()
                 outcome = group.simulators.step(actions)
                 stepped = time.perf_counter()
@@ -432,8 +436,9 @@ class Trainer:
             mark = time.perf_counter()
             group.actions.block_until_ready()
             clock.add("update", time.perf_counter() - mark)
+            sums = jax.tree.map(np.add, group.metrics, _take_totals(group, device))
             # NaN, not zero, where no cycle ended; in NumPy, for JAX may have been told to stop at a NaN.
-            group.metrics = jax.tree.map(lambda total: np.asarray(total) / (readings or np.nan), group.carry.totals)
+            group.metrics = jax.tree.map(lambda total: total / (readings or np.nan), sums)
         clock.add("total", time.perf_counter() - began)
 
 
@@ -507,6 +512,15 @@ def _example(prepared: Prepared, task: Task, returns: ReturnsToGo | None) -> Tra
 
 def _stack(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _take_totals(group: Group, device: jax.Device) -> Any:
+    """Return what a group's metrics add up to since this was last called, in float64 on the host."""
+    totals = group.carry.totals
+    # In one call: a call for each of a dozen metrics takes as long as an env step.
+    zeros = jax.device_put(jax.tree.map(lambda total: np.zeros(total.shape, total.dtype), totals), device)
+    group.carry = group.carry.replace(totals=zeros)
+    return jax.tree.map(lambda total: np.asarray(total, np.float64), totals)
 
 
 def _over_seeds(function: Callable[..., Any], *grouped: Any) -> Any:

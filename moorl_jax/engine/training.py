@@ -73,7 +73,7 @@ class Run:
     curves: pd.DataFrame
     states: State  #: final states on the host, with a leading seed axis
     seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, total
-    resumed_anyway: list[dict[str, Any]]  #: where newer code took it over, and what was another then than now
+    resumed_anyway: list[dict[str, Any]]  #: where newer code or another machine took over: what was, and is
 
 
 def train(
@@ -121,7 +121,7 @@ def train(
         resume_anyway: go on from checkpoints though other code, or other versions of packages, wrote them; the run
             tells where.
         report: called after every part of the training.
-        warn: told of a damaged checkpoint.
+        warn: told of a damaged checkpoint, and of one that another number of devices or cores wrote.
 
     Raises:
         MoorlError: the task, the agent or the data is unknown, faulty or not to be had.
@@ -129,7 +129,6 @@ def train(
     """
     require_devices()
     task = find(task) if isinstance(task, str) else task
-    task.require()
     seeds = which_seeds(seeds)
     if updates == env_steps == 0:
         raise MoorlError("there must be updates or env steps: both are 0")

@@ -6,7 +6,7 @@ Sizes, horizons and reference scores are D4RL's (`d4rl/infos.py`, `d4rl/*/__init
 
 from dataclasses import dataclass, field
 
-from moorl_jax.errors import NotAvailableError, UnknownNameError
+from moorl_jax.errors import UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class Task:
     rewards: str  #: what the stored reward means
     evaluation_episodes: int
     datasets: dict[str, str] = field(default_factory=dict)  #: source -> its name there
-    missing: str = ""  #: why the task does not run yet; empty when it does
     no_recipe: str = ""  #: why its data cannot be made here
 
     @property
@@ -38,12 +37,6 @@ class Task:
         """Normalize a raw return to D4RL's scale, 0 the reference minimum and 100 the maximum."""
         return 100.0 * (episode_return - self.low) / (self.high - self.low)
 
-    def require(self) -> "Task":
-        """Return the task itself, or raise NotAvailableError where it does not run yet."""
-        if self.missing:
-            raise NotAvailableError(f"{self.name} is not available yet: {self.missing}")
-        return self
-
 
 DENSE = "dense, as the environment gives it"
 SPARSE_GOAL = "1 at the goal, else 0"
@@ -54,14 +47,14 @@ STAGED = "Meta-World's, in [0, 10] a step"
 SUCCESSFUL = "1 at every step that Meta-World counts as a success, else 0"
 UNIT = "dm_control's, in [0, 1] a step, the sum of two steps with one action"
 
-# robot: gymnasium id, observation size, action size, low, high, why it does not run yet
+# robot: gymnasium id, observation size, action size, low, high
 LOCOMOTION = {
-    "halfcheetah": ("HalfCheetah-v4", 17, 6, -280.178953, 12135.0, ""),
-    "hopper": ("Hopper-v4", 11, 3, -20.272305, 3234.3, ""),
-    "walker2d": ("Walker2d-v4", 17, 6, 1.629008, 4592.3, ""),
-    "ant": ("Ant-v4", 111, 8, -325.6, 3879.7, "D4RL's 111-dimensional contact observation is not rebuilt"),
+    "halfcheetah": ("HalfCheetah-v4", 17, 6, -280.178953, 12135.0),
+    "hopper": ("Hopper-v4", 11, 3, -20.272305, 3234.3),
+    "walker2d": ("Walker2d-v4", 17, 6, 1.629008, 4592.3),
+    "ant": ("Ant-v4", 111, 8, -325.6, 3879.7),
 }
-ROBOTS = ("halfcheetah", "hopper", "walker2d")  #: those that run
+ROBOTS = ("halfcheetah", "hopper", "walker2d")  #: those of the papers' tables
 LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
 
 # dataset: horizon, D4RL's file in ant_maze_v2/
@@ -94,7 +87,7 @@ KITCHEN = {
 # Tasks to learn online from nothing. Humanoid has no reference returns: its score is the return itself.
 # robot: gymnasium id, observation size, action size, low, high
 WALKERS = {
-    **{robot: LOCOMOTION[robot][:5] for robot in ("hopper", "halfcheetah", "walker2d")},
+    **{robot: LOCOMOTION[robot] for robot in ("hopper", "halfcheetah", "walker2d")},
     "ant": ("Ant-v4", 27, 8, -325.6, 3879.7),
     "humanoid": ("Humanoid-v4", 376, 17, 0.0, 100.0),
 }
@@ -115,14 +108,14 @@ MINARI_MAZES = {"umaze": "AntMaze_UMaze-v4", "medium": "AntMaze_Medium-v4", "lar
 
 
 def _locomotion(robot: str, level: str) -> Task:
-    environment, observation_size, action_size, low, high, missing = LOCOMOTION[robot]
+    environment, observation_size, action_size, low, high = LOCOMOTION[robot]
     datasets = {"d4rl": f"gym_mujoco_v2/{robot}_{level.replace('-', '_')}-v2.hdf5"}
-    if not missing:
+    if robot in ROBOTS:
         datasets["recipe"] = f"{robot}-{level}"
     if (robot, level) == ("hopper", "medium"):
         datasets["embedded"] = "hopper-medium"
     return Task(f"{robot}-{level}-v2", "locomotion", robot, level, environment, 1000, (observation_size,), action_size,
-                low, high, DENSE, 10, datasets, missing)  # fmt: skip
+                low, high, DENSE, 10, datasets)  # fmt: skip
 
 
 def _antmaze(dataset: str) -> Task:
@@ -154,7 +147,7 @@ def _kitchen(level: str) -> Task:
 
 
 def _minari_locomotion(robot: str, level: str) -> Task:
-    environment, observation_size, action_size, low, high, _ = LOCOMOTION[robot]
+    environment, observation_size, action_size, low, high = LOCOMOTION[robot]
     return Task(f"minari-{robot}-{level}-v0", "locomotion", robot, level, environment.replace("-v4", "-v5"), 1000,
                 (observation_size,), action_size, low, high, DENSE, 10,
                 {"minari": f"mujoco/{robot}/{level}-v0"})  # fmt: skip
@@ -199,7 +192,8 @@ def _sawyer(name: str, subject: str, most: float, rewards: str) -> Task:
 
 def _vd4rl(task: str, level: str, size: int) -> Task:
     name = f"vd4rl-{task}-{level}" + ("" if size == VD4RL_SIZE else f"-{size}px")
-    datasets = {"vd4rl": f"main/{task}/{level}/{size}px", "recipe": f"{task}-{level}"}
+    made = f"{task}-{level}"
+    datasets = {"vd4rl": f"main/{task}/{level}/{size}px", "recipe": made, "embedded": made}
     return Task(name, "vd4rl", task, level, f"dm_control {task.replace('_', '-')}", 500, (size, size, 9),
                 VD4RL[task][1], 0.0, 1000.0, UNIT, 10, datasets)  # fmt: skip
 

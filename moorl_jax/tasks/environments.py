@@ -9,7 +9,8 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.wrappers import RescaleAction, TimeLimit
+from gymnasium import spaces
+from gymnasium.wrappers import RescaleAction, TimeLimit, TransformObservation
 
 from moorl_jax.errors import NotAvailableError
 from moorl_jax.tasks.antmaze import AntMaze
@@ -43,10 +44,8 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
     environments that their data was recorded in, Sawyer's in Meta-World's, V-D4RL's and `walker-walk` in dm_control's.
     Actions lie in [-1, 1] everywhere.
-    Raises NotAvailableError for a task that does not run yet, and where a package is needed that is not installed, or
-    that cannot render here.
+    Raises NotAvailableError where a package is needed that is not installed, or that cannot render here.
     """
-    task.require()
     mujoco.set_mju_user_warning(_warned)  # each time, for dm_control sets its own
     if "minari" in task.datasets and task.family != "locomotion":
         return _optional("minari_environments").make(task, as_data)
@@ -68,9 +67,21 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
         warnings.filterwarnings("ignore", message=".*is out of date.*")
         # Its checker of each step would cost as much as the step.
         environment = gymnasium.make(task.environment, max_episode_steps=task.horizon, disable_env_checker=True)
+    if task.subject == "ant" and task.datasets:
+        environment = _with_contacts(environment, task)
     if task.subject == "humanoid":  # whose actions lie in [-0.4, 0.4]
         environment = RescaleAction(environment, np.float32(-1.0), np.float32(1.0))
     return environment
+
+
+def _with_contacts(environment: gymnasium.Env, task: Task) -> gymnasium.Env:
+    """Append the contact forces that D4RL's ant observes, all of them 0: its MuJoCo had left them out of account."""
+    whole = spaces.Box(-np.inf, np.inf, task.observation_shape, np.float64)
+
+    def observe(observation: np.ndarray) -> np.ndarray:
+        return np.concatenate([observation, np.zeros(whole.shape[0] - len(observation))])
+
+    return TransformObservation(environment, observe, whole)
 
 
 def make_recording_environment(task: Task) -> gymnasium.Env:

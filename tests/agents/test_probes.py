@@ -51,7 +51,12 @@ def trained(agent, data, updates=1500):
     return jax.tree.map(lambda leaf: leaf[0], trainer.states())
 
 
-@pytest.fixture(params=AGENTS, name="agent")
+QUICK = ("td3_bc", "iql", "cql", "pex", "sac", "opt")  #: the others are of these, but for what their own tests hold
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in AGENTS], name="agent"
+)
 def _agent(request):
     return AGENTS[request.param]
 

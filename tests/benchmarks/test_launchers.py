@@ -50,6 +50,7 @@ def test_cells_run_side_by_side_and_a_lost_process_loses_its_own_alone(cells, tm
     assert "(3 of 3 cells)" in said
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_be_started_loses_its_cell_alone(cells, tmp_path, monkeypatch):
     started = multiprocessing.context.SpawnProcess.start
     refused = iter([True, False])

@@ -65,6 +65,7 @@ def refused(read, message, folder):
         with pytest.raises(DatasetError, match=message) as fault:
             read()
     told = str(fault.value)
+    assert told.startswith((str(folder), "minari "))
     assert "\n" not in told
     assert "delete" not in told
     assert len(told) < 600
@@ -132,18 +133,33 @@ def filtered(file, path):
     file["rewards"][:] = 1.0
 
 
-def cut(path):
-    save(path, columns())
-    path.write_bytes(path.read_bytes()[:5000])
+def cut(share):
+    """Return what keeps a share of a file that is otherwise sound."""
+
+    def damage(path):
+        save(path, columns())
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+    return damage
+
+
+def with_bad(key, value):
+    """Return what puts a number into row 17 of one array of a file that is otherwise sound."""
+    array = columns()[key]
+    array[17] = value
+    return holding(**{key: array})
 
 
 OF_D4RLS_LAYOUT = {
     "nothing": (lambda path: None, "no such file"),
     "a folder": (lambda path: path.mkdir(), "no such file"),
     "an empty file": (lambda path: path.touch(), "not an HDF5 file but something else"),
-    "a web page": (lambda path: path.write_text("<html>404</html>", encoding="utf-8"), "an HTML page"),
+    "a web page": (
+        lambda path: path.write_text("<html>404</html>", encoding="utf-8"),
+        "not an HDF5 file but an HTML page",
+    ),
     "a pickle": (lambda path: path.write_bytes(pickle.dumps(Code(path.parent))), "not an HDF5 file"),
-    "cut off": (cut, "truncated or damaged"),
+    **{f"cut off after {share:.0%}": (cut(share), "truncated or damaged") for share in (0.1, 0.5, 0.99)},
     "a link to another file": (without("rewards", linked), "'rewards' is a link that leads out of the file"),
     "a link to a link": (without("rewards", linked_by_a_detour), "'rewards' is a link that leads out of the file"),
     "links in a circle": (without("rewards", in_a_circle), "in a circle"),
@@ -164,7 +180,10 @@ OF_D4RLS_LAYOUT = {
     ),
     "written in part": (without("rewards", written_in_part), "not all of which were written"),
     "a filter that is not here": (without("rewards", filtered), "compressed by the filter 32015"),
-    "a missing key": (without("rewards", lambda *_: None), "the key 'rewards' is missing"),
+    **{
+        f"no {key}": (without(key, lambda *_: None), rf"the key '{key}' is missing \(found: .*timeouts")
+        for key in ("observations", "actions", "rewards", "terminals")
+    },
     "a group": (without("rewards", lambda file, _: file.create_group("rewards")), "not an array of numbers"),
     "a type": (
         without("rewards", lambda file, _: file.__setitem__("rewards", np.dtype("f4"))),
@@ -178,14 +197,27 @@ OF_D4RLS_LAYOUT = {
     "flags that are none": (holding(timeouts=np.full(ROWS, 7)), "'timeouts' holds other values than 0 and 1"),
     "flags that are not numbers": (holding(terminals=np.full(ROWS, np.nan)), "'terminals' holds other values"),
     "beyond float32": (holding(observations=np.full((ROWS, 11), 1e39)), "beyond float32's range"),
-    "infinite": (holding(rewards=np.full(ROWS, np.inf)), "'rewards' is NaN or infinite in 60 rows"),
-    "rows of another number": (holding(actions=columns()["actions"][:-1]), "'actions' has 59 rows where"),
-    "another task's": (holding(observations=np.zeros((ROWS, 5))), "is this the file of another task"),
+    **{
+        f"{key} of {value}": (with_bad(key, value), f"'{key}' is NaN or infinite in 1 rows, the first is row 17; ")
+        for key in ("observations", "actions", "rewards")
+        for value in (np.nan, np.inf)
+    },
+    "rows of another number": (
+        holding(actions=columns()["actions"][:-1]),
+        "'actions' has 59 rows where 'rewards' has 60",
+    ),
+    "another task's": (
+        holding(observations=np.zeros((ROWS, 5))),
+        r"'observations' has shape .* needs \(60, 11\); is this the file of another task",
+    ),
     "rewards in two columns": (holding(rewards=np.zeros((ROWS, 2))), r"'rewards' has shape \(60, 2\)"),
-    "actions out of range": (holding(actions=columns()["actions"] * 2), r"outside \[-1, 1\]"),
+    "actions out of range": (holding(actions=np.full((ROWS, 3), 1.5)), r"'actions' reaches 1\.5, outside \[-1, 1\]"),
     "no rows": (lambda path: save(path, {key: value[:0] for key, value in columns().items()}), "no episode in 0 rows"),
-    "no ends": (holding(terminals=np.zeros(ROWS), timeouts=np.zeros(ROWS)), "end no episode in 60 rows"),
-    "nothing but ends": (holding(timeouts=np.ones(ROWS)), "leaves no transition"),
+    "no ends": (
+        holding(terminals=np.zeros(ROWS), timeouts=np.zeros(ROWS)),
+        "'terminals' and time-outs end no episode in 60 rows",
+    ),
+    "nothing but ends": (holding(timeouts=np.ones(ROWS)), "'timeouts' leaves no transition of 60 rows"),
 }
 
 
@@ -239,6 +271,11 @@ def of_other_width(folder):
     np.savez(folder / "2.npz", **episode() | {"action": np.zeros((4, 3), np.float32)})
 
 
+def of_other_size(folder):
+    npz()(folder)
+    np.savez(folder / "2.npz", **episode() | {"image": np.zeros((4, 32, 32, 3), np.uint8)})
+
+
 def cut_archive(folder):
     npz()(folder)
     path = folder / "1.npz"
@@ -267,6 +304,12 @@ def shard(folder, **changed):
     save(folder / "1.hdf5", arrays | changed)
 
 
+def cut_shard(folder):
+    shard(folder)
+    path = folder / "1.hdf5"
+    path.write_bytes(path.read_bytes()[:3000])
+
+
 def shard_linked(folder):
     shard(folder)
     with h5py.File(folder / "1.hdf5", "r+") as file:
@@ -287,13 +330,14 @@ OF_VD4RLS_LAYOUT = {
     "no array": (member(b"text"), "truncated or damaged"),
     "a header of lies": (member(declared("(1000000000000,)")), r"takes 8000000000000 bytes, 0 are stored"),
     "a header without end": (member(declared("(" * 5000)), "truncated or damaged"),
-    "a missing key": (npz_without("discount"), "the key 'discount' is missing"),
+    **{f"no {key}": (npz_without(key), f"the key '{key}' is missing") for key in episode()},
     "text": (npz(reward=np.array(["a"] * 4)), "'reward' is not an array of numbers"),
     "a number": (npz(reward=1.0), "'reward' is not an array of numbers"),
     "frames of floats": (npz(image=np.zeros((4, 64, 64, 3))), "float64, not bytes"),
     "fewer frames": (npz(image=np.zeros((3, 64, 64, 3), np.uint8)), "3 frames for 4 rows"),
     "more frames": (npz(image=np.zeros((5, 64, 64, 3), np.uint8)), "not of one dataset"),
     "frames of another size": (npz(image=np.zeros((4, 32, 32, 3), np.uint8)), "'frames' has shape"),
+    "frames of two sizes": (of_other_size, "not of one dataset"),
     "flat frames": (npz(image=np.zeros(4, np.uint8)), "'frames' has shape"),
     "uneven columns": (npz(is_first=np.eye(1, 7, dtype=bool)[0]), "its columns have different lengths"),
     "actions of two widths": (of_other_width, "not of one dataset"),
@@ -303,6 +347,7 @@ OF_VD4RLS_LAYOUT = {
     "no end": (npz(is_first=np.ones(4, bool)), "an episode has no env steps"),
     "beyond float32": (npz(reward=np.full(4, 1e39)), "beyond float32's range"),
     "not finite": (npz(reward=np.full(4, np.nan)), "holds NaN or infinite numbers"),
+    "a shard cut off": (cut_shard, "truncated or damaged"),
     "a linked shard": (shard_linked, "leads out of the file"),
     "a shard without a key": (lambda folder: save(folder / "1.hdf5", {"reward": np.ones(4)}), "is missing"),
     "a shard of flat frames": (lambda folder: shard(folder, observation=np.zeros(4, np.uint8)), "'observation' has"),
@@ -398,6 +443,16 @@ OF_MINARIS = {
         "rewards, terminations and truncations of 3, 3, 2, 3, 3 steps",
     ),
 }
+
+
+def test_what_bad_ones_are_made_of_is_sound(tmp_path, recorded, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(recorded))
+    save(tmp_path / "hopper.hdf5", columns())
+    npz()(tmp_path)
+    of_d4rls = sources.read(tmp_path / "hopper.hdf5", HOPPER, "file")
+    (tmp_path / "hopper.hdf5").unlink()
+    of_vd4rls = sources.read(tmp_path, WALKER, "file")
+    assert [len(each.rows.rewards) for each in (of_d4rls, of_vd4rls, sources.load(MINARI, "minari"))] == [ROWS, 4, 6]
 
 
 @pytest.mark.parametrize("kind", OF_MINARIS)

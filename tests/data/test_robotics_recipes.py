@@ -264,14 +264,14 @@ class TestEmbedded:
     def test_ants_reach_their_goals(self, name, make):
         """An ant that walks at random reaches none: goals lie cells away from most starts."""
         task = find(name)
-        path = make(task, 3 * (task.horizon + 1))
+        path = make(task, 3100)
         rows = hdf5.read(path)
         check(rows, task, name)
         with h5py.File(path) as file:
             assert set(file["infos"]) == {"qpos", "qvel", "goal"}
             away = np.linalg.norm(file["infos/qpos"][:, :2] - file["infos/goal"][:], axis=1)
         episodes = np.split(away, np.flatnonzero(rows.timeouts)[:-1] + 1)
-        assert len({len(episode) for episode in episodes}) == 1
+        assert len(episodes[0]) == len(episodes[1]) > task.horizon
         assert sum(episode.min() <= GOAL_RADIUS for episode in episodes) >= 2
 
     @pytest.mark.parametrize("name", EXPERTS)

@@ -4,8 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moorl_jax.data.rows import Rows, check, episode_returns, suspicions, to_transitions, trajectory_returns
-from moorl_jax.errors import DatasetError
+from moorl_jax.data.rows import Rows, ends, episode_returns, suspicions, to_transitions, trajectory_returns
 from moorl_jax.tasks import find
 
 CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
@@ -46,6 +45,16 @@ class TestSuccessors:
         np.testing.assert_array_equal(returns, [1, 7])
         np.testing.assert_array_equal(lengths, [2, 2])
 
+    def test_without_time_outs_the_clock_begins_anew_where_an_episode_breaks_off(self):
+        """Three rows recorded of one, eight of the next, which is the horizon, and two of a third."""
+        numbers = np.r_[0:3, 10:18, 20:22].astype(np.float32)[:, None]
+        none = np.zeros(13, bool)
+        rows = Rows(numbers, np.zeros((13, 1), np.float32), numbers[:, 0], none, None, next_observations=numbers + 1)
+        assert np.flatnonzero(ends(rows, HORIZON)).tolist() == [2, 10]
+        data = to_transitions(rows, HORIZON)
+        assert len(data) == 11  # all but the time-out's row and the last
+        np.testing.assert_array_equal(data.next_observations, data.observations + 1)
+
 
 def test_returns_are_those_of_the_flagged_episodes():
     rows = Rows(
@@ -83,50 +92,6 @@ class TestTrajectoryReturns:
         expected = episode_returns(hopper_rows, hopper.horizon)
         for ours, theirs in zip(trajectory_returns(hopper_rows, hopper), expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-
-
-class TestFaults:
-    """Each fault gets one line that names the file, the key, what is wrong and what to do."""
-
-    @pytest.mark.parametrize("bad", [np.nan, np.inf])
-    @pytest.mark.parametrize("key", ["observations", "actions", "rewards"])
-    def test_not_finite(self, hopper, hopper_rows, key, bad):
-        values = getattr(hopper_rows, key).copy()
-        values[17] = bad
-        with pytest.raises(DatasetError, match=f"file: '{key}' is NaN or infinite in 1 rows, the first is row 17; "):
-            check(replace(hopper_rows, **{key: values}), hopper, "file")
-
-    def test_wrong_dimension(self, hopper, hopper_rows):
-        rows = replace(hopper_rows, observations=hopper_rows.observations[:, :5])
-        with pytest.raises(DatasetError, match=r"'observations' has shape .* needs \(2000, 11\); .*another task"):
-            check(rows, hopper, "file")
-
-    def test_lengths_differ(self, hopper, hopper_rows):
-        with pytest.raises(DatasetError, match="'actions' has 1990 rows where 'rewards' has 2000"):
-            check(replace(hopper_rows, actions=hopper_rows.actions[:-10]), hopper, "file")
-
-    def test_actions_out_of_range(self, hopper, hopper_rows):
-        with pytest.raises(DatasetError, match=r"'actions' reaches 1\.5, outside \[-1, 1\]"):
-            check(replace(hopper_rows, actions=np.full_like(hopper_rows.actions, 1.5)), hopper, "file")
-
-    def test_no_complete_episode(self, hopper, hopper_rows):
-        never = np.zeros_like(hopper_rows.terminals)
-        with pytest.raises(DatasetError, match="'terminals' and time-outs end no episode in 2000 rows"):
-            check(replace(hopper_rows, terminals=never, timeouts=never), hopper, "file")
-
-    def test_empty(self, hopper):
-        empty = np.zeros((0,), np.float32)
-        rows = Rows(np.zeros((0, 11), np.float32), np.zeros((0, 3), np.float32), empty, empty > 0, empty > 0)
-        with pytest.raises(DatasetError, match="end no episode in 0 rows"):
-            check(rows, hopper, "file")
-
-    def test_no_transition(self, hopper, hopper_rows):
-        always = np.ones_like(hopper_rows.terminals)
-        with pytest.raises(DatasetError, match="'timeouts' leaves no transition of 2000 rows"):
-            check(replace(hopper_rows, timeouts=always), hopper, "file")
-
-    def test_sound_rows_pass(self, hopper, hopper_rows):
-        check(hopper_rows, hopper, "file")
 
 
 class TestSuspicions:

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import resource
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -17,9 +18,10 @@ import minari
 import numpy as np
 import pytest
 
-from moorl_jax.data import d4rl, hdf5, minari_source, recipe, sources
+from moorl_jax.data import d4rl, hdf5, minari_source, plans, recipe, sources
+from moorl_jax.data.d4rl import answers  # tests have another in its place
 from moorl_jax.errors import DatasetError, NotAvailableError, StorageError, UnknownNameError
-from moorl_jax.tasks import TASKS, find
+from moorl_jax.tasks import SUITES, TASKS, find
 
 
 @pytest.fixture
@@ -62,18 +64,31 @@ class TestChoose:
         with pytest.raises(DatasetError, match="no such file"):
             sources.load(hopper, "file", tmp_path)
 
-    def test_a_recipe_comes_next(self, hopper, tmp_path):
-        assert sources.choose(hopper, policies=tmp_path) == "recipe"
+    def test_d4rls_server_comes_next(self, hopper, tmp_path, monkeypatch):
+        monkeypatch.setattr(d4rl, "answers", lambda: True)
+        assert sources.choose(hopper, policies=tmp_path) == "d4rl"
 
-    def test_otherwise_d4rl_is_to_be_downloaded(self, hopper):
-        assert sources.choose(hopper) == "d4rl"
+    def test_then_what_the_package_can_make_itself(self, hopper, tmp_path):
+        assert sources.choose(hopper, policies=tmp_path) == "embedded"
+
+    def test_then_a_recipe_of_policies_at_hand(self, tmp_path):
+        task = find("pen-cloned-v1")
+        assert sources.choose(task, policies=tmp_path) == "recipe"
+        sources.file_of(task, "recipe").parent.mkdir(parents=True)
+        sources.file_of(task, "recipe").touch()
+        assert sources.choose(task) == "recipe"
+
+    @pytest.mark.parametrize("task", ["hammer-cloned-v1", "pen-cloned-v1", "kitchen-partial-v0"])
+    def test_else_d4rls_absence_is_to_be_told(self, task):
+        assert sources.choose(find(task)) == "d4rl"
 
     def test_a_task_of_minaris_has_minari_alone(self, tmp_path):
         assert sources.choose(find("minari-pen-human-v2"), policies=tmp_path) == "minari"
 
-    def test_of_images_what_can_be_made_here_comes_before_what_cannot_be_fetched(self):
-        assert sources.choose(find("vd4rl-walker_walk-medium")) == "recipe"
-        assert sources.choose(find("vd4rl-cheetah_run-medium")) == "vd4rl"  # its policy is not carried
+    @pytest.mark.parametrize("task", SUITES["vd4rl-all"])
+    def test_of_images_all_can_be_made_without_policies(self, task):
+        assert sources.choose(find(task)) == "embedded"
+        assert plans.plan(find(task), None, "embedded")
 
     def test_a_source_by_name(self, hopper, d4rl_file):
         assert sources.choose(hopper, "embedded") == "embedded"
@@ -83,8 +98,6 @@ class TestChoose:
             sources.choose(hopper, "d4lr")
         with pytest.raises(NotAvailableError, match="walker2d-medium-v2 has no source 'embedded'; it has d4rl"):
             sources.choose(find("walker2d-medium-v2"), "embedded")
-        with pytest.raises(NotAvailableError, match="not available yet"):
-            sources.choose(find("ant-medium-v2"))
         with pytest.raises(NotAvailableError, match="sawyer-push has no dataset: it is for agents that learn online"):
             sources.choose(find("sawyer-push"))
 
@@ -280,37 +293,63 @@ class TestDownloadOfMinaris:
         assert not sources.at_hand(self.TASK, "minari")
 
 
+@pytest.fixture
+def server(monkeypatch):
+    """A server of D4RL's layout on this machine; `content` maps paths to (claimed length, bytes)."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        content: dict[str, tuple[int, bytes]] = {}
+        asked: list[str] = []
+        seconds = 0.0  #: that an answer takes
+
+        def do_GET(self):
+            self.asked.append(self.path)
+            time.sleep(self.seconds)
+            if self.path not in self.content:
+                self.send_error(404)
+                return
+            length, body = self.content[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        monkeypatch.setattr(d4rl, "SERVER", f"http://127.0.0.1:{running.server_port}")
+        yield Handler
+        running.shutdown()
+
+
+class TestAnswers:
+    @pytest.fixture(autouse=True)
+    def _never_asked(self):
+        answers.cache_clear()
+        yield
+        answers.cache_clear()
+
+    def test_a_server_answers_though_it_lists_no_files(self, server):
+        assert answers()
+
+    def test_without_a_network_there_is_none_and_it_is_asked_once(self, monkeypatch):
+        monkeypatch.setattr(d4rl, "SERVER", "http://127.0.0.1:9")
+        assert not answers()
+        monkeypatch.setattr(d4rl.urllib.request, "urlopen", None)
+        assert not answers()
+
+    def test_one_that_keeps_silent_is_given_up_within_seconds(self, monkeypatch):
+        monkeypatch.setattr(d4rl, "ASKING", 0.2)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            monkeypatch.setattr(d4rl, "SERVER", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            started = time.monotonic()
+            assert not answers()
+        assert time.monotonic() - started < 5
+
+
 class TestDownload:
-    @pytest.fixture
-    def server(self, monkeypatch):
-        """A server of D4RL's layout on this machine; `content` maps paths to (claimed length, bytes)."""
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            content: dict[str, tuple[int, bytes]] = {}
-            asked: list[str] = []
-            seconds = 0.0  #: that an answer takes
-
-            def do_GET(self):
-                self.asked.append(self.path)
-                time.sleep(self.seconds)
-                if self.path not in self.content:
-                    self.send_error(404)
-                    return
-                length, body = self.content[self.path]
-                self.send_response(200)
-                self.send_header("Content-Length", str(length))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args):
-                pass
-
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-            threading.Thread(target=running.serve_forever, daemon=True).start()
-            monkeypatch.setattr(d4rl, "SERVER", f"http://127.0.0.1:{running.server_port}")
-            yield Handler
-            running.shutdown()
-
     @pytest.fixture
     def body(self, hopper_rows, server, tmp_path):
         """A whole file, which the server has."""

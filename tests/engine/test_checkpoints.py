@@ -24,6 +24,7 @@ IDENTITY = {
     "plan": {"updates": 3},
     "code": "a",
     "versions": {"jax": "1"},
+    "backend": {"platform": "cpu", "devices": 2, "cores": 2},
 }
 ARRAYS = {"state['kernel']": np.arange(6, dtype=np.float32).reshape(2, 3), "phase": np.array(2)}
 
@@ -218,6 +219,11 @@ def test_a_clock_that_is_set_while_a_checkpoint_is_written_does_not_matter(keepe
         ),
         ({"agent_config": {"offline": None}}, "of-other-agent_config", "differs in agent_config.offline; finish"),
         ({"task": "ant", "code": "b"}, "of-other-code-task", "differs in code, task; finish that one"),
+        (
+            {"backend": {"platform": "gpu", "devices": 1, "cores": 9}},
+            "of-other-backend",
+            "differs in backend.platform; finish",
+        ),
     ],
 )
 def test_another_trainings_checkpoints_are_refused(keeper, tmp_path, changes, kind, message):
@@ -264,6 +270,24 @@ def test_newer_code_goes_on_where_asked_to(keeper, tmp_path, changes, then, now)
     assert (saved.then, saved.now) == (then, now)
     newer.save(2, ARRAYS, {})
     assert not newer.latest().then
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ({"devices": 1, "cores": 2}, "backend.devices was 1 and is 2"),
+        ({"devices": 4, "cores": 8}, "backend.devices was 4 and is 2, backend.cores was 8 and is 2"),
+        ({}, "backend.devices was (absent) and is 2, backend.cores was (absent) and is 2"),  # an earlier version's
+    ],
+)
+def test_on_other_devices_or_cores_it_goes_on_and_says_so(keeper, tmp_path, warnings, then, said):
+    Checkpoints(tmp_path / "run", IDENTITY | {"backend": {"platform": "cpu", **then}}, pytest.fail).save(1, ARRAYS, {})
+    saved = keeper.latest()
+    assert warnings == [f"{tmp_path}/run/00000001: going on from it, but not bit for bit: {said}"]
+    assert saved.now == dict.fromkeys(saved.then, 2)
+    keeper.save(2, ARRAYS, {})
+    assert not keeper.latest().then
+    assert len(warnings) == 1
 
 
 def test_another_training_is_not_resumed_though_asked_to(keeper, tmp_path):

@@ -101,7 +101,7 @@ AGENTS = {
 
 
 @pytest.mark.parametrize(
-    "name", ["drq_bc", "moorl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cql", "rlpd"))]
+    "name", ["drq_bc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("moorl", "cql", "rlpd"))]
 )
 def test_offline_then_online(name, dataset):
     agent = AGENTS[name]
@@ -175,6 +175,7 @@ def test_moorls_meta_update_interpolates_the_encoder(dataset):
     chex.assert_trees_all_equal(policy["judged"]["encoder"], after.critic.params["encoder"])
 
 
+@pytest.mark.slow
 def test_learning_from_its_own_experience(dataset):
     run = train(
         DrQ(**SMALL, random_steps=8), TASK, seeds=1, updates=0, env_steps=16, evaluate_every_steps=8, episodes=1
@@ -254,6 +255,7 @@ def test_resumed_amid_learning_from_images_it_ends_the_same():
     chex.assert_trees_all_equal(walk(resumed), straight)
 
 
+@pytest.mark.slow
 def test_seeds_in_a_group(monkeypatch):
     apart = [walk(online((seed,))) for seed in (0, 1)]
     monkeypatch.setattr(engine, "lanes", lambda seeds, images: (Lane(jax.local_devices()[0], ((0, 1),)),))

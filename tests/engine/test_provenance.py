@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from moorl_jax.agents import AGENTS, OPT, OPTSPOT, SPOT, TD3BC
+from moorl_jax.engine import provenance
 from moorl_jax.engine.provenance import agent_fields, agent_name, backend, rebuild_agent
 from moorl_jax.errors import MoorlError
 from moorl_jax.replay import Balanced, Mixed
@@ -67,6 +68,11 @@ def test_a_setting_of_jax_that_changes_numbers_is_told(setting, value):
         jax.config.update(setting, was)
     assert different != before
     assert backend() == before == json.loads(json.dumps(before))
+
+
+def test_the_devices_and_cores_that_sums_are_divided_among_are_told(monkeypatch):
+    monkeypatch.setattr(provenance, "usable_cores", lambda: 7)
+    assert (backend()["devices"], backend()["cores"]) == (2, 7)
 
 
 def test_flags_of_xla_are_told_but_those_that_only_dump(monkeypatch):

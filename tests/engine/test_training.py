@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.cores import usable_cores
 from moorl_jax.data import Normalizer, Preparation
 from moorl_jax.engine import provenance, trainer
 from moorl_jax.engine.checkpoints import Checkpoints
@@ -93,7 +94,10 @@ def test_evaluating_more_often_does_not_change_the_training(run, hopper, hopper_
     )
 
 
-@pytest.mark.parametrize(("task", "tells"), [("sawyer-lift", True), ("franka-kitchen", True), ("hopper", False)])
+@pytest.mark.parametrize(
+    ("task", "tells"),
+    [("sawyer-lift", True), pytest.param("franka-kitchen", True, marks=pytest.mark.slow), ("hopper", False)],
+)
 def test_success_is_recorded_where_the_environment_tells(task, tells):
     learner = SAC(hidden=(4,), batch_size=4, random_steps=4)
     curves = train(learner, task, seeds=2, updates=0, env_steps=6, evaluate_every_steps=6, episodes=2).curves
@@ -334,6 +338,17 @@ def test_another_random_generator_does_not_go_on(hopper, stopped, monkeypatch):
         train(BC(hidden=(8, 8), batch_size=8), hopper, **stopped)
 
 
+def test_other_cores_go_on_and_the_run_says_so(hopper, stopped, monkeypatch):
+    monkeypatch.setattr(provenance, "code", lambda _: "older")
+    cores, warnings = usable_cores(), []
+    monkeypatch.setattr(provenance, "usable_cores", lambda: cores + 1)
+    run = train(BC(hidden=(8, 8), batch_size=8), hopper, **stopped, warn=warnings.append)
+    (took_over,) = run.resumed_anyway
+    then, now = {"backend.cores": cores}, {"backend.cores": cores + 1}
+    assert (took_over["updates"], took_over["then"], took_over["now"]) == (2, then, now)
+    assert len(warnings) == 1
+
+
 def test_an_agent_that_raised_may_be_mended(hopper, stopped, tmp_path, monkeypatch):
     class Raising(BC):
         def draw(self, key, batch):
@@ -408,7 +423,7 @@ def test_the_readmes_own_agent_trains(tmp_path, hopper, hopper_data):
     ("option", "agent"),
     [
         ("jax_enable_x64", SAC(random_steps=1, utd=3)),
-        ("jax_debug_nans", SAC(random_steps=1, utd=3)),
+        pytest.param("jax_debug_nans", SAC(random_steps=1, utd=3), marks=pytest.mark.slow),
         pytest.param("jax_enable_x64", CalQL(blocks=1), marks=pytest.mark.slow),
     ],
 )

@@ -84,7 +84,9 @@ def test_a_saved_simulator_goes_on_exactly(environment):
         assert reward == paid
 
 
-@pytest.mark.parametrize("name", ["vd4rl-cheetah_run-random", "vd4rl-cheetah_run-random-64px"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("vd4rl-cheetah_run-random", marks=pytest.mark.slow), "vd4rl-cheetah_run-random-64px"]
+)
 def test_a_recipe_writes_the_layouts_of_vd4rl(environment, name, tmp_path, monkeypatch):
     """Twice the same, and what is read back is what was filmed."""
     task = dataclasses.replace(find(name), horizon=3)
