@@ -1,11 +1,15 @@
-"""`python -m benchmarks.fidelity`: hold every environment against D4RL's and write the table. `make fidelity` calls it.
+"""`python -m benchmarks.fidelity`: hold every environment against D4RL's, write the tables. `make fidelity` calls it.
 
 Three yardsticks, where each is to be had: the return of uniformly random actions against D4RL's reference minimum,
 which is such a return; the return of a known policy against what its publisher or others measured; and one simulator
-step from states that were recorded in the `-v2` environments against the state recorded next.
+step from states that were recorded in the `-v2` environments against the state recorded next. AntMaze's data has a
+fourth: how often it is at the goal.
 """
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,10 +19,11 @@ import typer
 from rich.progress import track
 
 from moorl_jax.cli import PoliciesOption, guarded
-from moorl_jax.data import plans
+from moorl_jax.data import hdf5, plans, recipe
 from moorl_jax.data.behaviour import Behaviour, Gaussian, Uniform
 from moorl_jax.data.navigator import Navigator
 from moorl_jax.data.plans import Actor
+from moorl_jax.data.rows import trajectory_returns
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import terminal
 from moorl_jax.tasks import Task, find, make_environment
@@ -117,6 +122,24 @@ def recorded_errors(robot: str, policies: Path) -> tuple[float, float]:
     return float(np.median(observed)), float(np.median(rewarded))
 
 
+def terminal_rows(task: Task, policies: Path, rows: int, seed: int = 0) -> dict[str, str]:
+    """Make so many rows of an AntMaze set by its recipe; return its line of the table of terminal rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "made.hdf5"
+        recipe.generate(task, [(source, rows) for source, _ in plans.plan(task, policies)], path, seed)
+        made, goal = hdf5.read(path), hdf5.note(path, "goal") or ""
+    _, drawn = recipe.draw_goals(made.observations[:, :2], Maze(task.subject), np.random.default_rng(seed))
+    return {
+        "data": task.name,
+        "rows an episode": f"{task.recorded_horizon:,}",
+        "episodes": str(len(trajectory_returns(made, task)[0])),
+        "at a goal drawn": f"{np.median(drawn):,.0f} ({drawn.min():,.0f} to {drawn.max():,.0f})",
+        "at the file's goal": f"{1e6 * made.terminals.mean():,.0f}",
+        "D4RL's": f"{recipe.TERMINALS[task.name]:,}",
+        "the file's goal": ", ".join(f"{float(metres):.2f}" for metres in goal.split()),
+    }
+
+
 def _at_its_mean(policy: Gaussian) -> Gaussian:
     kernel, bias = policy.weights[-1]
     size = len(bias) // 2  # the other half of the outputs is the log std
@@ -171,15 +194,23 @@ def measure(task: Task, policies: Path | None, episodes: int) -> dict[str, str]:
 def run(
     policies: PoliciesOption = None,
     episodes: Annotated[int, typer.Option(min=2, help="Episodes of each known policy; random ones take more.")] = 50,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each of AntMaze's sets.")] = 50_000,
     out: Annotated[Path, typer.Option(help="The markdown file to write.")] = Path("docs/fidelity.md"),
 ) -> None:
-    """Measure every environment against D4RL's and write the table."""
-    measured = (measure(find(name), policies, episodes) for name in TASKS)
-    rows = list(track(measured, total=len(TASKS), description="environments", console=terminal()))
-    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
-    with whole(out) as partial:
-        partial.write_text(f"{PREFACE}\n{table}\n", encoding="utf-8")
-    terminal().print(f"{table}\nwritten: {out}", highlight=False, soft_wrap=True)
+    """Measure every environment against D4RL's and write the tables."""
+    environments = _table("environments", [partial(measure, find(name), policies, episodes) for name in TASKS])
+    page = f"{PREFACE}\n{environments}\n"
+    if policies:
+        made = [partial(terminal_rows, find(name), policies, rows) for name in recipe.TERMINALS]
+        page += f"\n{GOALS.format(rows=rows)}\n{_table('AntMaze data', made)}\n"
+    with whole(out) as place:
+        place.write_text(page, encoding="utf-8")
+    terminal().print(f"{page}\nwritten: {out}", highlight=False, soft_wrap=True)
+
+
+def _table(description: str, lines: list[Callable[[], dict[str, str]]]) -> str:
+    measured = [line() for line in track(lines, description=description, console=terminal())]
+    return pd.DataFrame(measured).to_markdown(index=False, disable_numparse=True)
 
 
 PREFACE = """# How faithful the environments are
@@ -189,6 +220,11 @@ reference minimum is meant to be. *Known policy* is a published policy's mean re
 measured, over numbers of episodes that are not known to us: single episodes of the locomotion policies differ by 1,000
 and more. *One step from -v2* is how far one simulator step from states recorded in the `-v2` environments ends from the
 states recorded next: medians of the largest error of an observation's entries, and of the reward's.
+"""
+
+GOALS = """## How often AntMaze's data is at the goal
+
+Of {rows:,} rows a set. TODO
 """
 
 

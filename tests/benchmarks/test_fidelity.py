@@ -3,8 +3,20 @@
 import numpy as np
 import pytest
 
-from benchmarks.fidelity import KNOWN, ROBOTS, TASKS, known_returns, measure, random_returns, recorded_errors
-from moorl_jax.tasks import find
+from benchmarks import fidelity
+from benchmarks.fidelity import (
+    KNOWN,
+    ROBOTS,
+    TASKS,
+    known_returns,
+    measure,
+    random_returns,
+    recorded_errors,
+    terminal_rows,
+)
+from moorl_jax.data import recipe
+from moorl_jax.tasks import expand, find
+from moorl_jax.tasks.antmaze import Maze
 
 # A median step's largest error of an observation's entries, and the reward's, as measured by others on this MuJoCo.
 RECORDED = {"halfcheetah": (0.082, 0.028), "hopper": (0.0062, 0.0022), "walker2d": (0.137, 0.008)}
@@ -52,3 +64,32 @@ def test_a_line_of_the_table():
     assert row["environment"] == "locomotion walker2d"
     assert (row["observation"], row["action"], row["horizon"], row["D4RL's minimum"]) == ("17", "6", "1000", "1.6")
     assert row["known policy"] == "–"
+
+
+@pytest.mark.parametrize("task", expand("antmaze"), ids=lambda task: task.name)
+def test_a_line_of_terminal_rows(task, walker):
+    """A small part of every set, of an ant that stands still where it begins."""
+    plain = task.name == "antmaze-umaze-v2"
+    line, cell = terminal_rows(task, walker, 1500), Maze(task.subject).position(Maze(task.subject).goal)
+    assert line["data"] == task.name
+    assert (line["rows an episode"], line["episodes"]) == (("701", "3") if plain else ("1,001", "2"))
+    assert line["D4RL's"] == f"{recipe.TERMINALS[task.name]:,}"
+    goal = np.array(line["the file's goal"].split(", "), float)
+    assert ((goal >= cell) & (goal <= cell + 1.5)).all()
+    if plain:  # all begin far from there
+        assert (line["at a goal drawn"], line["at the file's goal"]) == ("0 (0 to 0)", "0")
+
+
+def test_the_page(walker, tmp_path, monkeypatch):
+    """Both tables, with what the data's was made of."""
+    monkeypatch.setattr(fidelity, "TASKS", ("antmaze-umaze-v2",))
+    monkeypatch.setattr(recipe, "TERMINALS", {"antmaze-umaze-v2": 8_700, "antmaze-large-play-v2": 12_500})
+    fidelity.run(walker, episodes=2, rows=1200, out=tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    environments, data = page.split("\n## ")
+    assert "\n| antmaze umaze " in environments
+    assert "1,200 rows" in data
+    assert [line.split(" | ")[0] for line in data.splitlines() if line.startswith("| antmaze")] == [
+        "| antmaze-umaze-v2     ",
+        "| antmaze-large-play-v2",
+    ]
