@@ -236,7 +236,8 @@ umaze our ants are at a goal drawn at random about twenty times as often as D4RL
 goal in the cell explains the 37 rows of umaze-diverse. What was tried, in 24 to 60 episodes each:
 
 - The robot is D4RL's: every compiled field of its `ant.xml` is equal. MuJoCo 2.2.0 gives the counts of 3.3.0. The
-  script that made the data is the same in D4RL's first commit, the order of its resets and goals among the rest.
+  script that made the data is the same in D4RL's first commit but for the flags, the order of its resets and goals with
+  it.
 - Umaze's count, 219,000 there, is 181,000 with the walker's mean action instead of a sample, 201,000 without the noise
   that is added to it, and 333,000 with a direction that is not scaled to 10 metres.
 - D4RL's 8,700 are 6 rows an episode, as if its ants passed the goal once and did not come back. Ours stay about their
@@ -245,17 +246,17 @@ goal in the cell explains the 37 rows of umaze-diverse. What was tried, in 24 to
   9,800.
 - Of our ants that reach their goal in umaze, one in five falls on its back later and stays there. To come to 8,700
   nearly all would have to.
-- Only goals at the cell's edge, by the wall, come near, for few ants get there; so that is where the recipe's lie.
+- In umaze only goals beside the cell's outer wall come near, for few ants get there; so that is where the recipe's lie.
 - Umaze has fewer than ours, large-play fewer, and medium-play, whose file's goal is beside a cell that is walked to,
   has more: as if D4RL's ants strayed farther from their goals. What would make them we do not know.
 
 Whether `diverse` walks to any free cell, as D4RL's paper says, or to the goals of `play`, as its script does (where
 `--multigoal` only renames the file), its counts of medium and large do not decide. By the script `diverse` would have
 the counts of `play` over again, in whose ranges D4RL's 2,000 and 6,200 are or nearly are; by the paper, with an ant
-that stays at its goal as in umaze, 1,500 to 10,000 in medium-diverse and 700 to 9,000 in large-diverse. Umaze-diverse
-decides: its least count is 39,000 by the script and a tenth of that by the paper, so the recipe follows the paper. Few
-of these rows' episodes walk to the file's goal in `diverse`, one or two of 52 in medium and large: those lines' counts
-are rough.
+that stays at its goal as in umaze, 1,500 to 10,000 in medium-diverse and 700 to 9,000 in large-diverse. In
+umaze-diverse the least is 39,000 by the script and a tenth of that by the paper; both are far from 37, but the recipe
+follows the paper. Few of these rows' episodes walk to the cell of the file's goal in `diverse`, one or two of 52 in
+medium and large: those counts are rough.
 """
 
 
