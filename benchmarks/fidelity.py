@@ -228,8 +228,8 @@ D4RL rewards a whole AntMaze file by one goal, which it drew once in the goal's 
 Terminal rows are those within half a metre of it, counted here in a million rows; D4RL's counts follow from how many
 episodes TFDS cuts its files into. Ours are of {rows:,} rows of each set, made by the recipe of D4RL's walker. *At a
 goal drawn* is the median over 1,000 draws of the goal (the least to the most), *at the file's goal* what the recipe
-makes of it: it takes the draw that comes nearest to D4RL's count, and writes it into the file as `metadata/goal` (x, y
-in metres).
+makes of 1,000 others: it takes the one that comes nearest to D4RL's count, and writes it into the file as
+`metadata/goal` (x, y in metres).
 
 Our counts are not D4RL's, and the cause is not found; nor can it be, as far as we see, from what D4RL published. In
 umaze our ants are at a goal drawn at random about twenty times as often as D4RL's, in medium-play less often, and no
@@ -255,8 +255,8 @@ Whether `diverse` walks to any free cell, as D4RL's paper says, or to the goals 
 the counts of `play` over again, in whose ranges D4RL's 2,000 and 6,200 are or nearly are; by the paper, with an ant
 that stays at its goal as in umaze, 1,500 to 10,000 in medium-diverse and 700 to 9,000 in large-diverse. In
 umaze-diverse the least is 39,000 by the script and a tenth of that by the paper; both are far from 37, but the recipe
-follows the paper. Few of these rows' episodes walk to the cell of the file's goal in `diverse`, one or two of 52 in
-medium and large: those counts are rough.
+follows the paper. In `diverse` few episodes walk to the cell of the file's goal, one of 26 in medium and one of 46 in
+large: those counts are rough.
 """
 
 
