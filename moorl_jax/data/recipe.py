@@ -83,6 +83,8 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
         rng = np.random.default_rng((seed, len(parts)))
         goal = _relabel(columns, Maze(task.subject), TERMINALS[task.name], rng)
         notes["metadata/goal"] = " ".join(map(str, goal))
+        terminal = f"{1e6 * columns['terminals'].mean():.0f}"
+        notes["metadata/terminals"] = f"{terminal} of a million, D4RL's {TERMINALS[task.name]}"
     if task.family != "locomotion":
         columns.pop("next_observations", None)  # as in D4RL's files
     extra: dict[str, Any] = {name: columns.pop(name) for name in list(columns) if name.startswith("infos/")}
