@@ -370,7 +370,7 @@ def _report(where: Path | str, dataset: Dataset) -> None:
     if isinstance(rows, Rows):
         timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
         lines["ends"] = f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs"
-        lines["noticed"] = "\n".join(suspicions(rows, task.horizon)) or "nothing odd"
+        lines["noticed"] = "\n".join(suspicions(rows, task)) or "nothing odd"
     else:
         lines["frames"] = f"{rows.frames.nbytes / 1e9:.2f} GB"
         lines["noticed"] = "\n".join(rows.notes) or "nothing odd"

@@ -67,6 +67,19 @@ def policies():
     return Path(POLICIES)
 
 
+@pytest.fixture
+def walker(tmp_path):
+    """A directory with a policy of the shape of D4RL's ant, that stands still."""
+    sizes, arrays = {"fc0": (256, 29), "fc1": (256, 256)}, {}
+    for name, shape in sizes.items():
+        arrays |= {f"{name}.weight": np.zeros(shape, np.float32), f"{name}.bias": np.zeros(shape[0], np.float32)}
+    for name in ("last_fc", "last_fc_log_std"):
+        arrays |= {f"{name}.weight": np.zeros((8, 256), np.float32), f"{name}.bias": np.full(8, -1.0, np.float32)}
+    (tmp_path / "antmaze").mkdir()
+    np.savez(tmp_path / "antmaze/ant_hierarch_pol_actor.npz", **arrays)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def hopper():
     return find("hopper-medium-v2")

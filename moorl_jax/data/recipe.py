@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from moorl_jax.cores import usable_cores
 from moorl_jax.data import cloning, hdf5
@@ -21,9 +22,21 @@ from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
 from moorl_jax.types import Progress
 
 # By family; raised whenever a change here, of plans, policies or environments changes the datasets that are made.
-VERSIONS = {"locomotion": 1, "antmaze": 1, "adroit": 2}
+VERSIONS = {"locomotion": 1, "antmaze": 2, "adroit": 2}
 STREAMS = 8  #: simulators a policy's steps are divided over, at most
 EPISODES_A_STREAM = 10  #: full episodes a stream has room for, at least; each stream cuts one short
+GOALS = 1_000  #: drawn to relabel AntMaze's rows; one of them does
+
+# Of a million rows, how many D4RL's AntMaze sets call terminal, about. TFDS cuts an episode at each terminal and each
+# time-out: these are its `d4rl_antmaze` examples (10,154, 1,036, 10,768, 2,959, 13,517, 7,189) less the time-outs.
+TERMINALS = {
+    "antmaze-umaze-v2": 8_700,
+    "antmaze-umaze-diverse-v2": 37,
+    "antmaze-medium-play-v2": 9_800,
+    "antmaze-medium-diverse-v2": 2_000,
+    "antmaze-large-play-v2": 12_500,
+    "antmaze-large-diverse-v2": 6_200,
+}
 
 Columns = dict[str, np.ndarray]
 
@@ -60,17 +73,21 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
     # Demonstrations lack what a simulator knows; a dataset has the columns that all of its parts have.
     names = [name for name in streams[0] if all(name in stream for stream in streams)]
     columns = {name: np.concatenate([stream[name] for stream in streams]) for name in names}
-    if task.family == "antmaze":
-        _relabel(columns, Maze(task.subject), np.random.default_rng((seed, len(parts))))
-    if task.family != "locomotion":
-        columns.pop("next_observations", None)  # as in D4RL's files
-    extra: dict[str, Any] = {name: columns.pop(name) for name in list(columns) if name.startswith("infos/")}
     notes = {
         "metadata/algorithm": "moorl_jax recipe",
         "metadata/version": str(VERSIONS[task.family]),
         "metadata/seed": str(seed),
         "metadata/policies": "; ".join(f"{_name(source)}:{steps}" for source, steps in parts),
     }
+    if task.family == "antmaze":
+        rng = np.random.default_rng((seed, len(parts)))
+        goal = _relabel(columns, Maze(task.subject), TERMINALS[task.name], rng)
+        notes["metadata/goal"] = " ".join(map(str, goal))
+        terminal = f"{1e6 * columns['terminals'].mean():.0f}"
+        notes["metadata/terminals"] = f"{terminal} of a million, D4RL's {TERMINALS[task.name]}"
+    if task.family != "locomotion":
+        columns.pop("next_observations", None)  # as in D4RL's files
+    extra: dict[str, Any] = {name: columns.pop(name) for name in list(columns) if name.startswith("infos/")}
     hdf5.write(path, Rows(**columns), {**extra, **notes})
 
 
@@ -122,15 +139,26 @@ def _infos(task: Task, simulator: Any, log_density: float) -> dict[str, Any]:
     return {"action_log_probs": log_density} | state
 
 
-def _relabel(columns: Columns, maze: Maze, rng: np.random.Generator) -> None:
-    """Reward and terminate, in place, by one goal drawn as evaluation draws its own, whichever goals were walked to.
+def _relabel(columns: Columns, maze: Maze, wanted: int, rng: np.random.Generator) -> list[float]:
+    """Reward and terminate, in place, by one goal for all rows, whichever were walked to, and return it.
 
+    D4RL drew one as evaluation draws its own, and what is terminal differs tenfold between draws. Here it is, of many
+    such draws that are reached at all, the one that makes nearest to `wanted` rows of a million terminal.
     Episodes go on after it, so terminals come in clusters, as in D4RL's `-v2` files.
     Source: Farama-Foundation/D4RL `scripts/generation/relabel_antmaze_rewards.py`.
     """
-    goal = maze.goal_near(maze.goal, rng)
-    reached = np.linalg.norm(columns["next_observations"][:, :2] - goal, axis=1) <= GOAL_RADIUS
+    places = columns["next_observations"][:, :2]
+    goals, terminal = draw_goals(places, maze, rng)
+    goal = goals[np.argmin(np.where(terminal > 0, np.abs(terminal - wanted), np.inf))]
+    reached = np.linalg.norm(places - goal, axis=1) <= GOAL_RADIUS
     columns["rewards"], columns["terminals"] = reached.astype(np.float32), reached
+    return goal.tolist()
+
+
+def draw_goals(places: np.ndarray, maze: Maze, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw goals, (GOALS, 2), as evaluation does; count for each how many of a million `places`, (N, 2), reach it."""
+    goals = np.array([maze.goal_near(maze.goal, rng) for _ in range(GOALS)])
+    return goals, 1e6 / len(places) * KDTree(places).query_ball_point(goals, GOAL_RADIUS, return_length=True)
 
 
 def _actors(source: Actor | Clone | Demonstrations, task: Task, path: Path, seed: int) -> list[Actor]:
@@ -155,7 +183,7 @@ def _repeated(columns: Columns, steps: int) -> Columns:
 
 
 def _streams(steps: int, task: Task) -> int:
-    return max(1, min(STREAMS, steps // (EPISODES_A_STREAM * task.horizon)))
+    return max(1, min(STREAMS, steps // (EPISODES_A_STREAM * task.recorded_horizon)))
 
 
 def _name(source: Actor | Clone | Demonstrations) -> str:

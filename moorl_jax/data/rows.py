@@ -200,16 +200,17 @@ def trajectory_returns(rows: Rows, task: Task) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum.reduceat(counted, first).astype(np.float64), last + 1 - first
 
 
-def suspicions(rows: Rows, horizon: int) -> list[str]:
+def suspicions(rows: Rows, task: Task) -> list[str]:
     """Return what is odd about the rows but does not forbid training, a sentence each."""
+    horizon, longest = task.horizon, task.recorded_horizon
     found = []
     if rows.timeouts is None:
         found.append("there is no 'timeouts' key: episodes are cut by the clock at the horizon")
     ended = ends(rows, horizon)
     _, lengths = episode_returns(rows, horizon)
-    long = int((lengths > horizon + 1).sum())  # AntMaze's are one step longer
+    long = int((lengths > longest).sum())
     if long:
-        found.append(f"{long} episodes are longer than the horizon of {horizon}: time-outs may not be marked")
+        found.append(f"{long} episodes are longer than the {longest} rows of a whole one: time-outs may not be marked")
     if rows.timeouts is not None and (rows.timeouts & rows.terminals).any():
         both = (rows.timeouts & rows.terminals).sum()
         found.append(f"{both} rows are both terminal and time-out: their terminals are lost, as in D4RL")

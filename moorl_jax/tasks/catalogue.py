@@ -27,11 +27,17 @@ class Task:
     evaluation_episodes: int
     datasets: dict[str, str] = field(default_factory=dict)  #: source -> its name there
     no_recipe: str = ""  #: why its data cannot be made here
+    recorded: int = 0  #: rows after which an episode of its data times out, where that is not at the horizon
 
     @property
     def pixels(self) -> bool:
         """Whether observations are images."""
         return len(self.observation_shape) == 3
+
+    @property
+    def recorded_horizon(self) -> int:
+        """Rows after which an episode of its data times out."""
+        return self.recorded or self.horizon
 
     def score(self, episode_return: float) -> float:
         """Normalize a raw return to D4RL's scale, 0 the reference minimum and 100 the maximum."""
@@ -57,14 +63,15 @@ LOCOMOTION = {
 ROBOTS = ("halfcheetah", "hopper", "walker2d")  #: those of the papers' tables
 LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
 
-# dataset: horizon, D4RL's file in ant_maze_v2/
+# dataset: horizon, rows after which an episode of the data times out, D4RL's file in ant_maze_v2/
+# Its script logs one step more than it was told; for umaze-diverse it was told its default, not the horizon.
 ANTMAZE = {
-    "umaze": (700, "Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse_fixed.hdf5"),
-    "umaze-diverse": (700, "Ant_maze_u-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
-    "medium-play": (1000, "Ant_maze_big-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"),
-    "medium-diverse": (1000, "Ant_maze_big-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
-    "large-play": (1000, "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"),
-    "large-diverse": (1000, "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
+    "umaze": (700, 701, "Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse_fixed.hdf5"),
+    "umaze-diverse": (700, 1001, "Ant_maze_u-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
+    "medium-play": (1000, 1001, "Ant_maze_big-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"),
+    "medium-diverse": (1000, 1001, "Ant_maze_big-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
+    "large-play": (1000, 1001, "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"),
+    "large-diverse": (1000, 1001, "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
 }
 
 # hand task: horizon, observation size, action size, low, high
@@ -119,11 +126,11 @@ def _locomotion(robot: str, level: str) -> Task:
 
 
 def _antmaze(dataset: str) -> Task:
-    horizon, file = ANTMAZE[dataset]
+    horizon, recorded, file = ANTMAZE[dataset]
     maze, _, level = dataset.partition("-")
     datasets = {"d4rl": f"ant_maze_v2/{file}", "recipe": f"antmaze-{dataset}", "embedded": f"antmaze-{dataset}"}
     return Task(f"antmaze-{dataset}-v2", "antmaze", maze, level, "moorl_jax AntMaze", horizon, (29,), 8,
-                0.0, 1.0, SPARSE_GOAL, 100, datasets)  # fmt: skip
+                0.0, 1.0, SPARSE_GOAL, 100, datasets, recorded=recorded)  # fmt: skip
 
 
 def _adroit(hand: str, level: str) -> Task:

@@ -87,10 +87,10 @@ def _with_contacts(environment: gymnasium.Env, task: Task) -> gymnasium.Env:
 def make_recording_environment(task: Task) -> gymnasium.Env:
     """Make the simulator a recipe records the task's data in.
 
-    AntMaze's data was recorded by walking on after the goal, in episodes of one step more than the horizon.
+    AntMaze's data was recorded by walking on after the goal, in episodes longer than the task's own.
     """
     if task.family == "antmaze":
-        return TimeLimit(AntMaze(task.subject, ends_at_goal=False), task.horizon + 1)
+        return TimeLimit(AntMaze(task.subject, ends_at_goal=False), task.recorded_horizon)
     return make_environment(task)
 
 

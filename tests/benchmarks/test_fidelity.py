@@ -1,10 +1,16 @@
 """The lines of the fidelity table, each held to what it is set against."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from benchmarks import fidelity
 from benchmarks.fidelity import KNOWN, ROBOTS, TASKS, known_returns, measure, random_returns, recorded_errors
-from moorl_jax.tasks import find
+from moorl_jax.data import recipe
+from moorl_jax.tasks import expand, find
+from moorl_jax.tasks.antmaze import Maze
 
 # A median step's largest error of an observation's entries, and the reward's, as measured by others on this MuJoCo.
 RECORDED = {"halfcheetah": (0.082, 0.028), "hopper": (0.0062, 0.0022), "walker2d": (0.137, 0.008)}
@@ -52,3 +58,28 @@ def test_a_line_of_the_table():
     assert row["environment"] == "locomotion walker2d"
     assert (row["observation"], row["action"], row["horizon"], row["D4RL's minimum"]) == ("17", "6", "1000", "1.6")
     assert row["known policy"] == "–"
+
+
+def test_the_page(walker, tmp_path, monkeypatch):
+    """A small part of every AntMaze set, of an ant that stands still where it begins."""
+    monkeypatch.setattr(fidelity, "TASKS", ("antmaze-umaze-v2",))
+    monkeypatch.setattr(recipe, "ProcessPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers))  # starts at once
+    page = tmp_path / "page.md"
+    said = CliRunner().invoke(
+        fidelity.app, ["--policies", str(walker), "--episodes", "2", "--rows", "1100", "--out", str(page)]
+    )
+    assert said.exit_code == 0, said.output
+    environments, data = page.read_text(encoding="utf-8").split("\n## ")
+    assert "\n| antmaze umaze " in environments
+    assert "1,100 rows" in data
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in data.splitlines() if line[0:1] == "|"]
+    lines = [dict(zip(table[0], cells, strict=True)) for cells in table[2:]]
+    assert [line["data"] for line in lines] == [task.name for task in expand("antmaze")]
+    for line, task in zip(lines, expand("antmaze"), strict=True):
+        cell = Maze(task.subject).position(Maze(task.subject).goal)
+        assert line["rows an episode"] == ("701" if task.name == "antmaze-umaze-v2" else "1,001")
+        assert line["episodes"] == "2"
+        assert line["D4RL's"] == f"{recipe.TERMINALS[task.name]:,}"
+        goal = np.array(line["the file's goal"].split(", "), float)
+        assert ((goal >= cell) & (goal <= cell + 1.5)).all()
+    assert (lines[0]["at a goal drawn"], lines[0]["at the file's goal"]) == ("0 (0 to 0)", "0")  # it begins far away

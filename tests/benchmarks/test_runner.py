@@ -538,8 +538,8 @@ def test_all_agents_of_images_run_unless_told_otherwise(monkeypatch, tmp_path):
 def test_unknown_agents_are_named_before_anything_runs(hopper):
     with pytest.raises(UnknownNameError, match="did you mean td3_bc"):
         plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY, "offline")
-    with pytest.raises(MoorlError, match="not available yet"):
-        plan(expand("ant-medium-v2"), ["bc"], "auto", None, 1, TINY, "offline")
+    with pytest.raises(MoorlError, match="ant-medium-v2 has no source 'recipe'; it has d4rl"):
+        plan(expand("ant-medium-v2"), ["bc"], "recipe", None, 1, TINY, "offline")
     with pytest.raises(MoorlError, match="bc cannot learn vd4rl-walker_walk-medium, which shows images"):
         plan(expand("vd4rl"), ["bc"], "auto", None, 1, TINY, "offline")
 

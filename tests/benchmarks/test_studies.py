@@ -129,5 +129,5 @@ def test_wrong_words_are_named(words, message, monkeypatch):
 
 
 def test_a_study_that_cannot_run_says_why_before_it_begins():
-    with pytest.raises(MoorlError):
-        STUDIES["hybrid"].cells("ant-medium-v2", BUDGETS["quick"], 1, "auto", None)
+    with pytest.raises(MoorlError, match="ant-medium-v2 has no source 'recipe'"):
+        STUDIES["hybrid"].cells("ant-medium-v2", BUDGETS["quick"], 1, "recipe", None)

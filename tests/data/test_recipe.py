@@ -26,7 +26,7 @@ class TestGenerate:
 
     def test_rows_are_sound(self, made, hopper):
         check(made[0], hopper, "made")
-        assert suspicions(made[0], hopper.horizon) == []
+        assert suspicions(made[0], hopper) == []
 
     def test_actors_come_in_order(self, made, hopper):
         """Uniform actions topple the hopper within some twenty steps; the embedded policy hops for hundreds."""

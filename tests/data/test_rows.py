@@ -9,6 +9,7 @@ from moorl_jax.tasks import find
 
 CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
 HORIZON = 8
+TASK = replace(find("hopper-medium-v2"), horizon=HORIZON)
 
 
 def recorded(timeouts=True):
@@ -96,20 +97,28 @@ class TestTrajectoryReturns:
 
 class TestSuspicions:
     def test_nothing_odd_about_a_recipes_rows(self, hopper_rows):
-        assert suspicions(hopper_rows, 1000) == []
+        assert suspicions(hopper_rows, find("hopper-medium-v2")) == []
+
+    @pytest.mark.parametrize(("rows", "odd"), [(1001, []), (1002, ["1 episodes are longer than the 1001 rows"])])
+    def test_only_episodes_longer_than_the_datas_own_are_noticed(self, rows, odd):
+        """Those of umaze-diverse's data are longer than the task's horizon."""
+        numbers = np.arange(rows, dtype=np.float32)[:, None]
+        flags = np.zeros(rows, bool), numbers[:, 0] == rows - 1
+        found = suspicions(Rows(numbers, numbers, numbers[:, 0], *flags), find("antmaze-umaze-diverse-v2"))
+        assert [sentence.partition(" of a whole one")[0] for sentence in found] == odd
 
     def test_unflagged_edges_and_both_flags_are_noticed(self):
         rows = recorded()
         following = np.vstack([rows.observations[1:], rows.observations[:1]])
         edge = 7 + 8 + 6 + 5 - 1  # the fourth recorded episode ends without a flag
         following[edge] += 1.0
-        found = " ".join(suspicions(replace(rows, next_observations=following), HORIZON))
+        found = " ".join(suspicions(replace(rows, next_observations=following), TASK))
         assert "1 episodes break off without a flag" in found
         assert "1 rows are both terminal and time-out" in found
         assert "the last 2 rows are an unfinished episode" in found
 
     def test_missing_time_outs_are_noticed(self):
-        assert any("no 'timeouts' key" in sentence for sentence in suspicions(recorded(timeouts=False), HORIZON))
+        assert any("no 'timeouts' key" in sentence for sentence in suspicions(recorded(timeouts=False), TASK))
 
 
 class TestFingerprint:

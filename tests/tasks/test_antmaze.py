@@ -86,11 +86,18 @@ def test_reaching_the_goal_pays_one_and_ends_the_episode(ant):
         assert (reward, terminal, timeout) == (float(reached), reached, False)
 
 
-@pytest.mark.parametrize(("name", "horizon"), [("antmaze-umaze-v2", 700), ("antmaze-large-play-v2", 1000)])
-def test_horizons(name, horizon):
-    """Data was recorded in episodes of one step more, which the goal does not end."""
+@pytest.mark.parametrize(
+    ("name", "horizon", "recorded"),
+    [
+        ("antmaze-umaze-v2", 700, 701),
+        ("antmaze-umaze-diverse-v2", 700, 1001),
+        ("antmaze-large-play-v2", 1000, 1001),
+    ],
+)
+def test_horizons(name, horizon, recorded):
+    """Data was recorded in longer episodes, which the goal does not end."""
     task = find(name)
-    for make, length in ((make_environment, horizon), (make_recording_environment, horizon + 1)):
+    for make, length in ((make_environment, horizon), (make_recording_environment, recorded)):
         environment = make(task)
         environment.reset(seed=0, options={"goal": np.zeros(2) if length > horizon else np.full(2, 99.0)})
         for step in range(1, length + 1):

@@ -1,0 +1,109 @@
+"""Learners whose policies are kept on their way, to be rolled out later: D4RL's and V-D4RL's data was made so."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from moorl_jax.agents import SAC
+from moorl_jax.data import Normalizer, Prepared, behaviour
+from moorl_jax.data.plans import RETURNS
+from moorl_jax.engine.trainer import Trainer, length
+from moorl_jax.engine.training import which_seeds
+from moorl_jax.phases import Collect, Pause, Phase, Pretrain
+from moorl_jax.replay import FromBuffer
+from moorl_jax.tasks import Task, make_environment
+from moorl_jax.whole import whole
+
+EPOCH = 1_000  #: env steps, then updates, of rlkit's example of SAC, from whose learners D4RL's locomotion came
+STATE = "learner.npz"  #: beside the policies: the learner, with what it has seen, to go on from
+
+
+def rlkit_sac(env_steps: int) -> tuple[Phase, ...]:
+    """Return the phases of rlkit's example of SAC: a thousand env steps, a thousand updates, in turn.
+
+    The end of an epoch cuts the episode under way; the first thousand env steps are the untrained policy's. Its
+    settings are our SAC's defaults: 256 x 256, batches of 256, Adam at 3e-4, Polyak 5e-3, a learned temperature.
+    Source: rail-berkeley/rlkit `examples/sac.py`, which D4RL names as its learner.
+    """
+    agent = SAC(random_steps=0)
+    epoch = (Pretrain(agent, EPOCH, FromBuffer()), Pause(), Collect(agent, EPOCH))
+    return (Collect(agent, EPOCH), *epoch * (env_steps // EPOCH - 1))
+
+
+def learn(
+    phases: tuple[Phase, ...],
+    task: Task,
+    seed: int,
+    folder: Path,
+    every: int,
+    episodes: int,
+    tell: Callable[[str], None],
+    save_every: int = 0,
+) -> None:
+    """Train online on a task by its state; keep the policy, float16, every so many env steps, and its mean return.
+
+    The untrained one is kept too. With `save_every` a learner that was killed goes on from the last state it saved,
+    that many env steps apart.
+    """
+    prepared = Prepared(None, Normalizer.identity(task.observation_shape), reward_scale=1.0, reward_shift=0.0)
+    trainer = Trainer(phases, task, prepared, which_seeds([seed]))
+    measured: list[dict[Any, Any]] = []
+
+    def keep() -> None:
+        path = folder / f"{trainer.env_steps:07d}.npz"
+        write_actor(path, trainer.policies(), np.float16)
+        returns = measure(path, task, episodes)
+        measured.append({"env_steps": trainer.env_steps, "return": returns.mean(), "deviation": returns.std()})
+        with whole(folder / RETURNS) as partial:
+            pd.DataFrame(measured).to_csv(partial, index=False, float_format="%.1f")
+        tell(f"{trainer.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
+
+    if save_every and (folder / STATE).exists():
+        with np.load(folder / STATE, allow_pickle=False) as saved:
+            trainer.restore(dict(saved))
+        rows = pd.read_csv(folder / RETURNS)
+        measured = rows[rows["env_steps"] <= trainer.env_steps].to_dict("records")
+    else:
+        keep()
+    while not trainer.finished:
+        if trainer.done >= length(trainer.current):
+            trainer.next_phase()
+            continue
+        left = length(trainer.current) - trainer.done
+        acts = not isinstance(trainer.current, Pretrain)
+        trainer.start(min(every - trainer.env_steps % every, left) if acts else left)()
+        if acts and trainer.env_steps % every == 0:
+            keep()
+        if acts and save_every and trainer.env_steps % save_every == 0:
+            state: dict[str, Any] = trainer.save()
+            with whole(folder / STATE) as partial:
+                np.savez(partial, **state)
+    trainer.close()
+
+
+def measure(path: Path, task: Task, episodes: int) -> np.ndarray:
+    """Return the returns, (episodes,), of a policy as a recipe rolls it out."""
+    environment, policy = make_environment(task), behaviour.read_actor(path, "relu", squash=True)
+    rng, returns = np.random.default_rng(0), np.zeros(episodes)
+    for episode in range(episodes):
+        observation, _ = environment.reset(seed=episode)
+        over = False
+        while not over:
+            observation, reward, terminal, timeout, _ = environment.step(policy.act(observation, rng)[0])
+            returns[episode] += float(reward)
+            over = terminal or timeout
+    environment.close()
+    return returns
+
+
+def write_actor(path: Path, actor: dict[str, Any], kind: type, **beside: np.ndarray) -> None:
+    """Write the first seed's actor as `behaviour.read_actor` reads it."""
+    arrays: dict[str, Any] = dict(beside)
+    for layer, leaves in sorted(jax.tree.map(lambda leaf: np.asarray(leaf[0], kind), actor).items()):
+        arrays[f"{layer}.weight"], arrays[f"{layer}.bias"] = leaves["kernel"].T, leaves["bias"]
+    with whole(path) as partial:
+        np.savez_compressed(partial, **arrays)
