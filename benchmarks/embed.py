@@ -1,7 +1,8 @@
 """`python -m benchmarks.embed`: make the small behaviour policies that the package carries.
 
 `hopper` is what `make bench` builds its dataset from: a clone of a recipe's dataset with a fixed spread. `control` are
-the policies that are filmed for V-D4RL's tasks: those that SAC has on its way, learning from the state. `ant` and
+the policies that are filmed for V-D4RL's tasks: those that SAC has on its way, learning from the state; `locomotion`
+are those of D4RL's robots, which the package does not carry yet. `ant` and
 `hands` are what AntMaze's sets and Adroit's experts are rolled out from: networks of our own that learned by DAgger to
 act as the policies do that D4RL rolled out.
 """
@@ -16,17 +17,17 @@ import pandas as pd
 import typer
 
 from benchmarks.distillation import Episode, distill, play, watch
+from benchmarks.learners import first_seeds, learn, rlkit_sac, write_actor, write_table
 from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
-from moorl_jax.data import Normalizer, Prepared, behaviour, load
-from moorl_jax.data.plans import EMBEDDED, RETURNS, Actor, plan
+from moorl_jax.data import behaviour, load
+from moorl_jax.data.plans import EMBEDDED, Actor, plan
 from moorl_jax.engine.devices import require_devices
-from moorl_jax.engine.trainer import Trainer, length
-from moorl_jax.engine.training import train, which_seeds
+from moorl_jax.engine.training import train
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings import settings
 from moorl_jax.tasks import Task, expand, find, make_environment, make_recording_environment
-from moorl_jax.whole import whole
+from moorl_jax.tasks.catalogue import LOCOMOTION
 
 SPREAD = 0.25  #: std of the hopper's action before tanh; enough to vary the episodes, little enough to hop on
 
@@ -55,7 +56,7 @@ def hopper(
         # Raw observations: the policy must act without a normalizer beside it.
         run = train(BC(), task, seeds=[seed], updates=updates, dataset=dataset, report=display.training("bc"))
     log_std = np.full(task.action_size, np.log(SPREAD), np.float32)
-    _write(EMBEDDED / "hopper.npz", _first(run.states.actor.params), np.float32, log_std=log_std)
+    write_actor(EMBEDDED / "hopper.npz", first_seeds(run.states.actor.params), np.float32, log_std=log_std)
 
 
 @app.command()
@@ -70,23 +71,24 @@ def control(
     """Train SAC on a task of dm_control's by its state, and keep the policies it has on its way."""
     require_devices()
     task = find(name)
-    agent = settings("sac", task, 0, env_steps).agent
-    prepared = Prepared(None, Normalizer.identity(task.observation_shape), reward_scale=1.0, reward_shift=0.0)
-    trainer = Trainer(agent.phases(0, env_steps), task, prepared, which_seeds([seed]))
-    folder, measured = EMBEDDED / task.subject, []
-    while not trainer.finished:
-        if trainer.done >= length(trainer.current):
-            trainer.next_phase()
-        trainer.start(min(every - trainer.env_steps % every, length(trainer.current) - trainer.done))()
-        if trainer.env_steps % every == 0:
-            path = folder / f"{trainer.env_steps:06d}.npz"
-            _write(path, _first(trainer.policies()), np.float16)
-            policy = behaviour.read_actor(path, "relu", squash=True)
-            returns = np.array([episode.rewards for episode in play(make_environment(task), policy, episodes)])
-            measured.append({"env_steps": trainer.env_steps, "return": returns.mean(), "deviation": returns.std()})
-            _write_table(folder / RETURNS, measured, "%.1f")
-            terminal().print(f"{trainer.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
-    trainer.close()
+    phases = settings("sac", task, 0, env_steps).agent.phases(0, env_steps)
+    learn(phases, task, seed, EMBEDDED / task.subject, every, episodes, terminal().print)
+
+
+@app.command()
+@guarded
+def locomotion(
+    robot: Annotated[str, typer.Argument(help=f"{', '.join(LOCOMOTION)}.")],
+    env_steps: Annotated[int, typer.Option(min=1_000, help="Env steps of SAC.")] = 1_000_000,
+    every: Annotated[int, typer.Option(min=1_000, help="Env steps between the policies that are kept.")] = 10_000,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes by which a policy is measured, sampled.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the learning.")] = 0,
+    out: Annotated[Path, typer.Option(help="Directory of the policies.")] = Path("runs/learners"),
+) -> None:
+    """Train SAC on a robot as D4RL's learners were, and keep the policies it has on its way; resumes where it was."""
+    require_devices()
+    folder = out / f"{robot}-{seed}"
+    learn(rlkit_sac(env_steps), find(robot), seed, folder, every, episodes, terminal().print, save_every=5 * every)
 
 
 @app.command()
@@ -159,7 +161,7 @@ def _distil(
     }
     outputs = np.ones_like(layers[f"layer{len(hidden)}"]["bias"])
     normalizer = {"in_shift": learned.mean, "in_scale": learned.std, "out_shift": 0.0 * outputs, "out_scale": outputs}
-    _write(student.path, layers, np.float16, **jax.tree.map(np.float32, normalizer))
+    write_actor(student.path, layers, np.float16, **jax.tree.map(np.float32, normalizer))
 
 
 def _actor(task: Task, policies: Path | None, source: str) -> Actor:
@@ -180,7 +182,7 @@ def _compare(tasks: list[Task], policies: Path | None, episodes: int, judge: Cal
             rows.append({"task": task.name, "policy": who, "episodes": episodes, **judged})
             told = ", ".join(f"{name} {value:.2f}" for name, value in judged.items())
             terminal().print(f"{task.name}, {who}: {told}", highlight=False)
-    _write_table(actor.path.with_suffix(".csv"), rows, "%.2f")
+    write_table(actor.path.with_suffix(".csv"), rows, "%.2f")
 
 
 def _reached(played: list[Episode]) -> Row:
@@ -194,27 +196,6 @@ def _returned(played: list[Episode]) -> Row:
     returns = [episode.rewards for episode in played]
     success = np.mean([episode.successes > 0 for episode in played])
     return {"return": np.mean(returns), "deviation": np.std(returns), "success": success}
-
-
-def _first(actor: dict[str, Any]) -> dict[str, Any]:
-    """Return the first seed's layers."""
-    return jax.tree.map(lambda leaf: leaf[0], actor)
-
-
-def _write(path: Path, layers: dict[str, Any], kind: type, **beside: np.ndarray) -> None:
-    """Write an actor as `behaviour.read_actor` reads it."""
-    arrays: dict[str, Any] = dict(beside)
-    for layer, leaves in sorted(jax.tree.map(lambda leaf: np.asarray(leaf, kind), layers).items()):
-        arrays[f"{layer}.weight"], arrays[f"{layer}.bias"] = leaves["kernel"].T, leaves["bias"]
-    with whole(path) as partial:
-        np.savez_compressed(partial, **arrays)
-    terminal().print(f"written: {path.name}, {path.stat().st_size / 1000:.0f} kB", highlight=False)
-
-
-def _write_table(path: Path, rows: list[Row], precision: str) -> None:
-    """Write what was measured of policies beside them."""
-    with whole(path) as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False, float_format=precision)
 
 
 if __name__ == "__main__":

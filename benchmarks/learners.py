@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from benchmarks.distillation import play
 from moorl_jax.agents import SAC
 from moorl_jax.data import Normalizer, Prepared, behaviour
 from moorl_jax.data.plans import RETURNS
@@ -54,12 +55,12 @@ def learn(
     measured: list[dict[Any, Any]] = []
 
     def keep() -> None:
-        path = folder / f"{trainer.env_steps:07d}.npz"
-        write_actor(path, trainer.policies(), np.float16)
-        returns = measure(path, task, episodes)
+        path = folder / f"{trainer.env_steps:06d}.npz"
+        write_actor(path, first_seeds(trainer.policies()), np.float16)
+        policy = behaviour.read_actor(path, "relu", squash=True)
+        returns = np.array([episode.rewards for episode in play(make_environment(task), policy, episodes)])
         measured.append({"env_steps": trainer.env_steps, "return": returns.mean(), "deviation": returns.std()})
-        with whole(folder / RETURNS) as partial:
-            pd.DataFrame(measured).to_csv(partial, index=False, float_format="%.1f")
+        write_table(folder / RETURNS, measured, "%.1f")
         tell(f"{trainer.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
 
     if save_every and (folder / STATE).exists():
@@ -85,25 +86,21 @@ def learn(
     trainer.close()
 
 
-def measure(path: Path, task: Task, episodes: int) -> np.ndarray:
-    """Return the returns, (episodes,), of a policy as a recipe rolls it out."""
-    environment, policy = make_environment(task), behaviour.read_actor(path, "relu", squash=True)
-    rng, returns = np.random.default_rng(0), np.zeros(episodes)
-    for episode in range(episodes):
-        observation, _ = environment.reset(seed=episode)
-        over = False
-        while not over:
-            observation, reward, terminal, timeout, _ = environment.step(policy.act(observation, rng)[0])
-            returns[episode] += float(reward)
-            over = terminal or timeout
-    environment.close()
-    return returns
-
-
-def write_actor(path: Path, actor: dict[str, Any], kind: type, **beside: np.ndarray) -> None:
-    """Write the first seed's actor as `behaviour.read_actor` reads it."""
+def write_actor(path: Path, layers: dict[str, Any], kind: type, **beside: np.ndarray) -> None:
+    """Write an actor as `behaviour.read_actor` reads it."""
     arrays: dict[str, Any] = dict(beside)
-    for layer, leaves in sorted(jax.tree.map(lambda leaf: np.asarray(leaf[0], kind), actor).items()):
+    for layer, leaves in sorted(jax.tree.map(lambda leaf: np.asarray(leaf, kind), layers).items()):
         arrays[f"{layer}.weight"], arrays[f"{layer}.bias"] = leaves["kernel"].T, leaves["bias"]
     with whole(path) as partial:
         np.savez_compressed(partial, **arrays)
+
+
+def first_seeds(actor: dict[str, Any]) -> dict[str, Any]:
+    """Return the first seed's layers."""
+    return jax.tree.map(lambda leaf: leaf[0], actor)
+
+
+def write_table(path: Path, rows: list[dict[Any, Any]], precision: str) -> None:
+    """Write what was measured of policies beside them."""
+    with whole(path) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False, float_format=precision)

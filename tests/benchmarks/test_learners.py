@@ -27,27 +27,27 @@ def go(folder, **options):
 def test_policies_are_kept_on_the_way_and_measured(tmp_path):
     said = go(tmp_path)
     policies, returns = kept(tmp_path)
-    assert list(policies) == [f"{steps:07d}.npz" for steps in (0, 20, 40, 60, 80)]
+    assert list(policies) == [f"{steps:06d}.npz" for steps in (0, 20, 40, 60, 80)]
     assert list(returns["env_steps"]) == [0, 20, 40, 60, 80]
     assert said[-1].startswith("80 env steps: ")
     first, *_, last = policies.values()
     assert last["layer0.weight"].dtype == np.float16
-    np.testing.assert_array_equal(first["layer0.weight"], policies["0000020.npz"]["layer0.weight"])  # not trained yet
+    np.testing.assert_array_equal(first["layer0.weight"], policies["000020.npz"]["layer0.weight"])  # not trained yet
     assert np.any(first["layer0.weight"] != last["layer0.weight"])
     assert not (tmp_path / STATE).exists()
 
 
 def test_a_learner_that_was_killed_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     go(tmp_path / "straight")
-    measure, left = learners.measure, iter(range(3))
+    play, left = learners.play, iter(range(3))
 
-    def measured(*args):
+    def played(*args):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return measure(*args)
+        return play(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(learners, "measure", measured)
+        patch.setattr(learners, "play", played)
         with pytest.raises(KeyboardInterrupt):
             go(tmp_path / "killed", save_every=40)
     said = go(tmp_path / "killed", save_every=40)
