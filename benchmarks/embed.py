@@ -2,7 +2,7 @@
 
 `hopper` is what `make bench` builds its dataset from: a clone of a recipe's dataset with a fixed spread. `control` are
 the policies that are filmed for V-D4RL's tasks: those that SAC has on its way, learning from the state; `locomotion`
-are those of D4RL's robots, which the package does not carry yet. `ant` and
+are those of D4RL's robots, of which `pick` takes what the package carries. `ant` and
 `hands` are what AntMaze's sets and Adroit's experts are rolled out from: networks of our own that learned by DAgger to
 act as the policies do that D4RL rolled out.
 """
@@ -17,18 +17,21 @@ import pandas as pd
 import typer
 
 from benchmarks.distillation import Episode, distill, play, watch
-from benchmarks.learners import first_seeds, learn, rlkit_sac, write_actor, write_table
+from benchmarks.learners import first_seeds, learn, pick, rlkit_sac, write_actor, write_table
 from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data import behaviour, load
 from moorl_jax.data.plans import EMBEDDED, Actor, plan
 from moorl_jax.engine.devices import require_devices
 from moorl_jax.engine.training import train
+from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings import settings
 from moorl_jax.tasks import Task, expand, find, make_environment, make_recording_environment
 from moorl_jax.tasks.catalogue import LOCOMOTION
 
+# Mean returns of D4RL's medium sets (-v2), as a public script of Decision Transformer's lists them.
+MEDIUM = {"halfcheetah": 4770.3, "hopper": 1422.1, "walker2d": 2852.1}
 SPREAD = 0.25  #: std of the hopper's action before tanh; enough to vary the episodes, little enough to hop on
 
 Row = dict[str, Any]
@@ -89,6 +92,21 @@ def locomotion(
     require_devices()
     folder = out / f"{robot}-{seed}"
     learn(rlkit_sac(env_steps), find(robot), seed, folder, every, episodes, terminal().print, save_every=5 * every)
+
+
+@app.command("pick")
+@guarded
+def pick_policies(
+    robot: Annotated[str, typer.Argument(help=f"{', '.join(MEDIUM)}.")],
+    folder: Annotated[Path, typer.Argument(help="Directory that `locomotion` wrote.")],
+    before: Annotated[int, typer.Option(min=1, help="How many policies before medium's.")] = 12,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes by which each is measured.")] = 20,
+) -> None:
+    """Carry in the package what a learner was up to D4RL's medium level."""
+    if robot not in MEDIUM:
+        raise UnknownNameError("robot", robot, MEDIUM)
+    table = pick(folder, EMBEDDED / robot, find(robot), MEDIUM[robot], before, episodes)
+    terminal().print(table.round(1).to_string(index=False), highlight=False)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Learners whose policies are kept on their way, to be rolled out later: D4RL's and V-D4RL's data was made so."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,7 @@ def learn(
     def keep() -> None:
         path = folder / f"{trainer.env_steps:06d}.npz"
         write_actor(path, first_seeds(trainer.policies()), np.float16)
-        policy = behaviour.read_actor(path, "relu", squash=True)
-        returns = np.array([episode.rewards for episode in play(make_environment(task), policy, episodes)])
+        returns = _returns(path, task, episodes)
         measured.append({"env_steps": trainer.env_steps, "return": returns.mean(), "deviation": returns.std()})
         write_table(folder / RETURNS, measured, "%.1f")
         tell(f"{trainer.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
@@ -84,6 +84,34 @@ def learn(
             with whole(folder / STATE) as partial:
                 np.savez(partial, **state)
     trainer.close()
+
+
+def pick(folder: Path, into: Path, task: Task, medium: float, before: int, episodes: int) -> pd.DataFrame:
+    """Copy the policies of a learner up to the one whose mean return comes nearest to `medium`, and their returns.
+
+    Of those before it, `before` at even distances and the untrained one. Returns the table that is written.
+    """
+    kept = pd.read_csv(folder / RETURNS)
+    nearest = int(np.argmin(np.abs(kept["return"] - medium)))
+    chosen = np.unique(np.linspace(0, nearest, min(before, nearest) + 1).round().astype(int))
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir(parents=True)
+    rows = []
+    for number in chosen:
+        env_steps = int(kept["env_steps"].iloc[number])
+        path = into / f"{env_steps:06d}.npz"
+        shutil.copyfile(folder / path.name, path)
+        earned = _returns(path, task, episodes)
+        level = "medium" if number == nearest else ""
+        rows.append({"env_steps": env_steps, "return": earned.mean(), "deviation": earned.std(), "level": level})
+    write_table(into / RETURNS, rows, "%.1f")
+    return pd.DataFrame(rows)
+
+
+def _returns(path: Path, task: Task, episodes: int) -> np.ndarray:
+    """Return the returns, (episodes,), of a policy as a recipe rolls it out."""
+    policy = behaviour.read_actor(path, "relu", squash=True)
+    return np.array([episode.rewards for episode in play(make_environment(task), policy, episodes)])
 
 
 def write_actor(path: Path, layers: dict[str, Any], kind: type, **beside: np.ndarray) -> None:

@@ -83,7 +83,7 @@ def test_data_make(call, monkeypatch):
     [
         (["data", "check", "hoper-medium-v2"], "did you mean hopper-medium-v2"),
         (
-            ["data", "check", "hopper-medium-v2"],
+            ["data", "check", "hopper-medium-v2", "--source", "d4rl"],
             "no data of source 'd4rl' here, `moorl-jax data fetch` or `make` gets it; "
             "here is embedded, name it with --source",
         ),

@@ -5,6 +5,7 @@ this package that learned from them. Its locomotion levels are SAC policies of i
 ones here come nearest in normalized return.
 """
 
+import csv
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ _FILMED_STEPS = 10_000  #: a tenth of V-D4RL's
 _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
 
 EMBEDDED = Path(__file__).parent / "embedded"  #: policies that the package carries; `benchmarks.embed` made them
-RETURNS = "returns.csv"  #: beside the filmed ones: the env steps each had learned for, and its mean return
+RETURNS = "returns.csv"  #: beside a learner's: the env steps each had learned for, its mean return, its level if any
 EMBEDDED_STEPS = 100_000
 
 
@@ -134,12 +135,12 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
     `embedded` needs nothing but this package; `recipe` reads the directory `policies`. Raises NotAvailableError
     where there is no such recipe, or no directory was given.
     """
+    if source == "embedded" and not task.pixels:
+        return _embedded(task)
     if task.level == "random":
         return [(Actor("uniform"), _FILMED_STEPS if task.pixels else _STEPS)]
     if task.pixels:
         return _filmed(task, policies, source)
-    if source == "embedded":
-        return _embedded(task)
     policies = _required(task, policies)
     if task.family == "antmaze":
         return [(_inside(policies, _WALKER), _STEPS)]
@@ -149,13 +150,39 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
 
 
 def _embedded(task: Task) -> list[Part]:
-    """Plan AntMaze's sets and the hands' experts as `recipe` does, but of policies of our own; and a small hopper's."""
+    """Plan AntMaze's sets and the hands' experts as `recipe` does, but of policies of our own, and a small hopper's.
+
+    A robot's are one learner's, as D4RL's were: `random` is its untrained policy, `medium` and `expert` those that were
+    picked, and a replay is what it had seen until then: each policy stands for the env steps it is nearest to.
+    """
     if task.family == "antmaze":
         return [(dataclasses.replace(_WALKER, path=EMBEDDED / "antmaze/ant.npz"), _STEPS)]
     if task.family == "adroit":
         hand = Actor("actor", EMBEDDED / f"adroit/{task.subject}.npz", "relu", squash=False)
         return [(hand, _HAND_EPISODES * task.horizon)]
-    return [(Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), EMBEDDED_STEPS)]
+    if task.subject == "hopper":
+        return [(Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), EMBEDDED_STEPS)]
+    kept = _kept(task.subject)
+    untrained, _ = kept[0]
+    picked = {row["level"]: number for number, (_, row) in enumerate(kept)}
+    if task.level == "random":
+        return [(untrained, _STEPS)]
+    if task.level.endswith("replay"):
+        seen = kept[: 1 + picked["medium" if task.level == "medium-replay" else "expert"]]
+        learned = np.array([int(row["env_steps"]) for _, row in seen])
+        bounds = np.array([0, *(learned[1:] + learned[:-1]) / 2, learned[-1]]) / learned[-1]
+        total = _REPLAY_STEPS[task.subject] if task.level == "medium-replay" else _STEPS
+        steps = np.diff(np.round(bounds * total).astype(int))
+        return [(actor, int(count)) for (actor, _), count in zip(seen, steps, strict=True)]
+    return [(kept[picked[level]][0], _STEPS) for level in task.level.split("-")]
+
+
+def _kept(subject: str) -> list[tuple[Actor, dict[str, str]]]:
+    """Return the policies that a learner had on its way, each with its line of RETURNS."""
+    folder = EMBEDDED / subject
+    with (folder / RETURNS).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [(Actor("actor", folder / f"{int(row['env_steps']):06d}.npz", "relu", squash=True), row) for row in rows]
 
 
 def shares(total: int, parts: int) -> list[int]:
@@ -182,10 +209,8 @@ def _filmed(task: Task, policies: Path | None, source: str) -> list[Part]:
     As there, `medium` is about half as good as the best, and a medium replay is what the learner saw until then; here
     the policies up to it, each for an equal share of the steps.
     """
-    folder = EMBEDDED / task.subject
-    rows = [line.split(",") for line in (folder / RETURNS).read_text(encoding="utf-8").splitlines()[1:]]
-    returns = [float(row[1]) for row in rows]
-    learned = [Actor("actor", folder / f"{int(row[0]):06d}.npz", "relu", squash=True) for row in rows]
+    kept = _kept(task.subject)
+    learned, returns = [actor for actor, _ in kept], [float(row["return"]) for _, row in kept]
     best = int(np.argmax(returns))
     half = int(np.argmin(np.abs(np.array(returns) - returns[best] / 2)))
     if task.level == "medium_replay":

@@ -51,7 +51,7 @@ def trained(agent, data, updates=1500):
     return jax.tree.map(lambda leaf: leaf[0], trainer.states())
 
 
-QUICK = ("td3_bc", "iql", "cql", "pex", "sac", "opt")  #: the others are of these, but for what their own tests hold
+QUICK = ("td3_bc", "iql", "cql", "sac", "opt")  #: the others are of these, but for what their own tests hold
 
 
 @pytest.fixture(

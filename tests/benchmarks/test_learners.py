@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import learners
-from benchmarks.learners import EPOCH, RETURNS, STATE, learn, rlkit_sac
+from benchmarks.learners import EPOCH, RETURNS, STATE, learn, pick, rlkit_sac
 from moorl_jax.agents import SAC
 from moorl_jax.phases import Collect, Pause, Pretrain
 from moorl_jax.replay import FromBuffer
@@ -63,3 +63,17 @@ def test_rlkits_rhythm():
     phases = rlkit_sac(3_000)
     assert [type(phase) for phase in phases] == [Collect, Pretrain, Pause, Collect, Pretrain, Pause, Collect]
     assert {getattr(phase, "env_steps", None) or getattr(phase, "updates", EPOCH) for phase in phases} == {EPOCH}
+
+
+def test_policies_are_picked_up_to_medium(tmp_path):
+    folder, into = tmp_path / "learner", tmp_path / "package"
+    go(folder)
+    curve = pd.DataFrame({"env_steps": [0, 20, 40, 60, 80], "return": [1.0, 2.0, 30.0, 95.0, 120.0]})
+    curve.to_csv(folder / RETURNS, index=False)
+    into.mkdir()
+    (into / "999999.npz").touch()
+    table = pick(folder, into, find("hopper"), medium=100.0, before=2, episodes=1)
+    assert sorted(path.name for path in into.iterdir()) == ["000000.npz", "000040.npz", "000060.npz", RETURNS]
+    assert list(table["level"]) == ["", "", "medium"]
+    assert (table["return"] > 3.0).all()  # measured anew: an untrained hopper falls after some ten steps of reward 1
+    pd.testing.assert_frame_equal(pd.read_csv(into / RETURNS, keep_default_na=False), table, rtol=1e-2)

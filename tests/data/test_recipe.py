@@ -72,6 +72,28 @@ class TestPlan:
         with pytest.raises(DatasetError, match=r"log_Hopper-v1_4\.h5: no such training log"):
             plans.plan(find("hopper-medium-replay-v2"), tmp_path)
 
+    def test_a_replay_is_what_one_learner_saw(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(plans, "EMBEDDED", tmp_path)
+        (tmp_path / "halfcheetah").mkdir()
+        table = "env_steps,return,deviation,level\n1000,-300,1,\n10000,5,1,\n30000,900,1,\n40000,2000,1,medium\n"
+        (tmp_path / "halfcheetah" / plans.RETURNS).write_text(table, encoding="utf-8")
+
+        def planned(level):
+            parts = plans.plan(find(f"halfcheetah-{level}-v2"), None, "embedded")
+            return {int(actor.path.stem): steps for actor, steps in parts}
+
+        assert planned("random") == {1_000: 1_000_000}
+        assert planned("medium") == {40_000: 1_000_000}
+        # From its beginning to 5,500 env steps, to 20,000, to 35,000 and to 40,000, stretched to D4RL's 202,000 rows.
+        assert planned("medium-replay") == {1_000: 27_775, 10_000: 73_225, 30_000: 75_750, 40_000: 25_250}
+
+    def test_our_learners_medium_is_at_d4rls_level(self):
+        """To 15 %: D4RL's mean return is 4,770."""
+        task = find("halfcheetah-medium-v2")
+        ((medium, _),) = plans.plan(task, None, "embedded")
+        returns = recipe.roll_out(task, medium, 2 * task.horizon, (0,))["rewards"].reshape(2, -1).sum(axis=1)
+        assert returns == pytest.approx(4_770.0, rel=0.15)
+
     def test_numbers_of_steps_are_d4rls(self, policies):
         steps = {
             "random": 1_000_000,

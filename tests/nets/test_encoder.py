@@ -6,7 +6,7 @@ import pytest
 from moorl_jax.nets.encoder import Encoder, encode_by_products
 
 
-@pytest.mark.parametrize("strides", [(2, 1, 1, 1), (2, 2), (1, 3)])
+@pytest.mark.parametrize("strides", [(2, 1, 1, 1), pytest.param((2, 2), marks=pytest.mark.slow), (1, 3)])
 def test_products_are_convolutions(strides):
     """Features and their gradients, of batches of any shape and of images that strides do not divide."""
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 22, 25, 9), dtype=np.uint8)

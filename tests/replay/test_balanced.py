@@ -206,7 +206,9 @@ def taken(source, rows):
     return jax.tree.map(lambda leaf: leaf[rows], source)
 
 
-@pytest.mark.parametrize("updated", [False, True], ids=["Off2OnRL", "OPT"])
+@pytest.mark.parametrize(
+    "updated", [pytest.param(False, id="Off2OnRL", marks=pytest.mark.slow), pytest.param(True, id="OPT")]
+)
 def test_against_plain_numpy(updated, rng):
     """Rows and priorities of several draws, with a row stored in between, by loops and a running sum."""
     count, capacity, size, dense = 40, 8, 16, 12

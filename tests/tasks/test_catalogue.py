@@ -5,6 +5,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from moorl_jax.data import plans
 from moorl_jax.errors import NotAvailableError, UnknownNameError
 from moorl_jax.tasks import SUITES, TASKS, expand, find, make_environment
 
@@ -73,7 +74,11 @@ def test_embedded_sets_are_those_whose_policies_the_package_carries():
     embedded = {name for name, task in TASKS.items() if "embedded" in task.datasets}
     experts = {f"{hand}-expert-v1" for hand in ("pen", "door", "hammer", "relocate")}
     filmed = {name for name, task in TASKS.items() if task.pixels}
-    assert embedded == {"hopper-medium-v2", *SUITES["antmaze"], *experts, *filmed}
+    learned = {f"halfcheetah-{level}-v2" for level in ("random", "medium", "medium-replay")}
+    assert embedded == {"hopper-medium-v2", *learned, *SUITES["antmaze"], *experts, *filmed}
+    for name in embedded:
+        for actor, _ in plans.plan(find(name), None, "embedded"):
+            assert actor.kind == "uniform" or actor.path.is_file()
 
 
 @pytest.mark.parametrize(
