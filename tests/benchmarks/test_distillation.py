@@ -47,6 +47,7 @@ class TestDistill:
         for learned, wanted in zip(student.distribution(unseen), teacher.distribution(unseen), strict=True):
             assert np.abs(learned - wanted).mean() < 0.1 * np.std(wanted)
 
+    @pytest.mark.slow
     def test_a_fixed_spread_is_learned_too(self, teacher, rng):
         fixed = Gaussian(teacher.weights, "tanh", False, np.array([-2.0, -1.0, 0.0, 0.5]))
         student, _ = self.taught(fixed)

@@ -252,7 +252,9 @@ class TestEmbedded:
         assert (ours.kind, steps) == (theirs.kind, wanted)
         assert ours.path.is_relative_to(plans.EMBEDDED)
 
-    @pytest.mark.parametrize("name", ANTS)
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.slow if "medium" in name else ()) for name in ANTS]
+    )
     def test_ants_reach_their_goals(self, name, make):
         """An ant that walks at random reaches none: goals lie cells away from most starts."""
         task = find(name)
