@@ -100,9 +100,8 @@ AGENTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["drq_bc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("moorl", "cql", "rlpd"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["drq_bc", "moorl", "cql", "rlpd"])
 def test_offline_then_online(name, dataset):
     agent = AGENTS[name]
     run = train(
