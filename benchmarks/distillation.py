@@ -7,7 +7,7 @@ in the first round, the student in all others.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.episodes import play
 from moorl_jax.data.behaviour import Behaviour, Gaussian
 from moorl_jax.data.navigator import Navigator
 from moorl_jax.nets.mlp import MLP, init_mlp, mlp
@@ -24,30 +25,6 @@ from moorl_jax.types import Array, Params
 
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3  #: at the start of a round, whence it falls to 0 along a cosine
-
-
-@dataclass(frozen=True)
-class Episode:
-    """What came of one."""
-
-    rewards: float  #: their sum
-    steps: int
-    successes: int  #: steps that the environment calls a success, where it does
-
-
-def play(environment: gymnasium.Env, policy: Behaviour, episodes: int, seed: int = 0) -> Iterator[Episode]:
-    """Play episodes as a recipe rolls them out, one after another; the environment is closed after the last."""
-    rng = np.random.default_rng(seed)
-    for episode in range(episodes):
-        observation, _ = environment.reset(seed=seed + episode, options=policy.begin(rng))
-        rewards, steps, successes, over = 0.0, 0, 0, False
-        while not over:
-            observation, reward, terminal, timeout, info = environment.step(policy.act(observation, rng)[0])
-            rewards, steps = rewards + float(reward), steps + 1
-            successes += bool(info.get("success", False))
-            over = terminal or timeout
-        yield Episode(rewards, steps, successes)
-    environment.close()
 
 
 @dataclass(frozen=True)
@@ -73,7 +50,9 @@ def watch(environment: gymnasium.Env, policy: Behaviour, network: Gaussian, epis
     watched = _Watched(network, [])
     if isinstance(policy, Navigator):
         policy.walker = watched
-    list(play(environment, policy if isinstance(policy, Navigator) else watched, episodes, seed))
+    else:
+        policy = watched
+    list(play(environment, policy, episodes, seed))
     return np.array(watched.seen)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import typer
 
-from benchmarks.distillation import Episode, distill, play, watch
+from benchmarks.distillation import distill, watch
+from benchmarks.episodes import Episode, play
 from benchmarks.learners import first_seeds, learn, pick, rlkit_sac, write_actor, write_table
 from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
@@ -59,7 +60,9 @@ def hopper(
         # Raw observations: the policy must act without a normalizer beside it.
         run = train(BC(), task, seeds=[seed], updates=updates, dataset=dataset, report=display.training("bc"))
     log_std = np.full(task.action_size, np.log(SPREAD), np.float32)
-    write_actor(EMBEDDED / "hopper.npz", first_seeds(run.states.actor.params), np.float32, log_std=log_std)
+    path = EMBEDDED / "hopper.npz"
+    write_actor(path, first_seeds(run.states.actor.params), np.float32, log_std=log_std)
+    terminal().print(f"written: {path.name}, {path.stat().st_size / 1000:.0f} kB", highlight=False)
 
 
 @app.command()

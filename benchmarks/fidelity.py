@@ -18,6 +18,7 @@ import pandas as pd
 import typer
 from rich.progress import track
 
+from benchmarks.episodes import play
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data import hdf5, plans, recipe
 from moorl_jax.data.behaviour import Behaviour, Gaussian, Uniform
@@ -148,17 +149,7 @@ def _at_its_mean(policy: Gaussian) -> Gaussian:
 
 
 def _returns(task: Task, policy: Behaviour, episodes: int, seed: int) -> Returns:
-    environment, rng = make_environment(task), np.random.default_rng(seed)
-    totals = np.zeros(episodes)
-    for episode in range(episodes):
-        observation, _ = environment.reset(seed=int(rng.integers(2**31)), options=policy.begin(rng))
-        ended = False
-        while not ended:
-            action, _ = policy.act(observation, rng)
-            observation, reward, terminal, timeout, _ = environment.step(action.astype(np.float32))
-            totals[episode] += float(reward)
-            ended = terminal or timeout
-    environment.close()
+    totals = np.array([episode.rewards for episode in play(make_environment(task), policy, episodes, seed)])
     return Returns(float(totals.mean()), float(totals.std(ddof=1) / np.sqrt(episodes)))
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from benchmarks.distillation import play
+from benchmarks.episodes import play
 from moorl_jax.agents import SAC
 from moorl_jax.data import Normalizer, Prepared, behaviour
 from moorl_jax.data.plans import RETURNS
@@ -94,17 +94,15 @@ def pick(folder: Path, into: Path, task: Task, medium: float, before: int, episo
     kept = pd.read_csv(folder / RETURNS)
     nearest = int(np.argmin(np.abs(kept["return"] - medium)))
     chosen = np.unique(np.linspace(0, nearest, min(before, nearest) + 1).round().astype(int))
-    shutil.rmtree(into, ignore_errors=True)
-    into.mkdir(parents=True)
     rows = []
-    for number in chosen:
-        env_steps = int(kept["env_steps"].iloc[number])
-        path = into / f"{env_steps:06d}.npz"
-        shutil.copyfile(folder / path.name, path)
-        earned = _returns(path, task, episodes)
-        level = "medium" if number == nearest else ""
-        rows.append({"env_steps": env_steps, "return": earned.mean(), "deviation": earned.std(), "level": level})
-    write_table(into / RETURNS, rows, "%.1f")
+    with whole(into) as partial:
+        partial.mkdir()
+        for number in chosen:
+            env_steps = int(kept["env_steps"].iloc[number])
+            path = Path(shutil.copy(folder / f"{env_steps:06d}.npz", partial))
+            earned = _returns(path, task, episodes)
+            rows.append({"env_steps": env_steps, "return": earned.mean(), "deviation": earned.std()})
+        write_table(partial / RETURNS, rows, "%.1f")
     return pd.DataFrame(rows)
 
 

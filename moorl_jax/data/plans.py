@@ -1,8 +1,8 @@
 """Which policies and demonstrations make which dataset, and how much of each.
 
 D4RL's own policies were published for AntMaze and for Adroit's experts: `recipe` rolls them out, `embedded` those of
-this package that learned from them. Its locomotion levels are SAC policies of its authors' that never were; the public
-ones here come nearest in normalized return.
+this package that learned from them. Its locomotion levels are SAC policies of its authors' that never were: `recipe`
+has the public ones that come nearest in normalized return, `embedded` those of a SAC of our own, as far as it came.
 """
 
 import csv
@@ -125,7 +125,7 @@ _FILMED_STEPS = 10_000  #: a tenth of V-D4RL's
 _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
 
 EMBEDDED = Path(__file__).parent / "embedded"  #: policies that the package carries; `benchmarks.embed` made them
-RETURNS = "returns.csv"  #: beside a learner's: the env steps each had learned for, its mean return, its level if any
+RETURNS = "returns.csv"  #: beside a learner's: the env steps each had learned for, and its mean return
 EMBEDDED_STEPS = 100_000
 
 
@@ -152,8 +152,8 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
 def _embedded(task: Task) -> list[Part]:
     """Plan AntMaze's sets and the hands' experts as `recipe` does, but of policies of our own, and a small hopper's.
 
-    A robot's are one learner's, as D4RL's were: `random` is its untrained policy, `medium` and `expert` those that were
-    picked, and a replay is what it had seen until then: each policy stands for the env steps it is nearest to.
+    A robot's are one learner's, as D4RL's were: `random` is its untrained policy, `medium` the one nearest to D4RL's
+    level, and the replay what it had seen until then: each policy stands for the env steps it is nearest to.
     """
     if task.family == "antmaze":
         return [(dataclasses.replace(_WALKER, path=EMBEDDED / "antmaze/ant.npz"), _STEPS)]
@@ -163,18 +163,13 @@ def _embedded(task: Task) -> list[Part]:
     if task.subject == "hopper":
         return [(Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), EMBEDDED_STEPS)]
     kept = _kept(task.subject)
-    untrained, _ = kept[0]
-    picked = {row["level"]: number for number, (_, row) in enumerate(kept)}
-    if task.level == "random":
-        return [(untrained, _STEPS)]
-    if task.level.endswith("replay"):
-        seen = kept[: 1 + picked["medium" if task.level == "medium-replay" else "expert"]]
-        learned = np.array([int(row["env_steps"]) for _, row in seen])
-        bounds = np.array([0, *(learned[1:] + learned[:-1]) / 2, learned[-1]]) / learned[-1]
-        total = _REPLAY_STEPS[task.subject] if task.level == "medium-replay" else _STEPS
-        steps = np.diff(np.round(bounds * total).astype(int))
-        return [(actor, int(count)) for (actor, _), count in zip(seen, steps, strict=True)]
-    return [(kept[picked[level]][0], _STEPS) for level in task.level.split("-")]
+    actors = [actor for actor, _ in kept]
+    if task.level != "medium-replay":
+        return [(actors[0 if task.level == "random" else -1], _STEPS)]
+    learned = np.array([int(row["env_steps"]) for _, row in kept])
+    bounds = np.array([0, *(learned[1:] + learned[:-1]) / 2, learned[-1]]) / learned[-1]
+    steps = np.diff(np.round(bounds * _REPLAY_STEPS[task.subject]).astype(int))
+    return [(actor, int(count)) for actor, count in zip(actors, steps, strict=True)]
 
 
 def _kept(subject: str) -> list[tuple[Actor, dict[str, str]]]:

@@ -77,11 +77,9 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
 def _with_contacts(environment: gymnasium.Env, task: Task) -> gymnasium.Env:
     """Append the contact forces that D4RL's ant observes, all of them 0: its MuJoCo had left them out of account."""
     whole = spaces.Box(-np.inf, np.inf, task.observation_shape, np.float64)
-
-    def observe(observation: np.ndarray) -> np.ndarray:
-        return np.concatenate([observation, np.zeros(whole.shape[0] - len(observation))])
-
-    return TransformObservation(environment, observe, whole)
+    (seen,) = environment.observation_space.shape or ()
+    contacts = np.zeros(task.observation_shape[0] - seen)
+    return TransformObservation(environment, lambda observation: np.concatenate([observation, contacts]), whole)
 
 
 def make_recording_environment(task: Task) -> gymnasium.Env:

@@ -7,7 +7,8 @@ from gymnasium.wrappers import TimeLimit
 from typer.testing import CliRunner
 
 from benchmarks import embed
-from benchmarks.distillation import distill, play, watch
+from benchmarks.distillation import distill, watch
+from benchmarks.episodes import play
 from moorl_jax.data import plans
 from moorl_jax.data.behaviour import Gaussian, read_actor
 from moorl_jax.data.navigator import Navigator

@@ -75,7 +75,7 @@ class TestPlan:
     def test_a_replay_is_what_one_learner_saw(self, tmp_path, monkeypatch):
         monkeypatch.setattr(plans, "EMBEDDED", tmp_path)
         (tmp_path / "halfcheetah").mkdir()
-        table = "env_steps,return,deviation,level\n1000,-300,1,\n10000,5,1,\n30000,900,1,\n40000,2000,1,medium\n"
+        table = "env_steps,return,deviation\n1000,-300,1\n10000,5,1\n30000,900,1\n40000,2000,1\n"
         (tmp_path / "halfcheetah" / plans.RETURNS).write_text(table, encoding="utf-8")
 
         def planned(level):
