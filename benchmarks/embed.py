@@ -21,12 +21,13 @@ from benchmarks.episodes import Episode, play
 from benchmarks.learners import first_seeds, learn, pick, rlkit_sac, write_actor, write_table
 from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
-from moorl_jax.data import behaviour, load
+from moorl_jax.data import Preparation, behaviour, load
 from moorl_jax.data.plans import EMBEDDED, Actor, plan
 from moorl_jax.engine.devices import require_devices
 from moorl_jax.engine.training import train
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import Display, terminal
+from moorl_jax.replay import Mixed
 from moorl_jax.settings import settings
 from moorl_jax.tasks import Task, expand, find, make_environment, make_recording_environment
 from moorl_jax.tasks.catalogue import LOCOMOTION
@@ -89,12 +90,26 @@ def locomotion(
     every: Annotated[int, typer.Option(min=1_000, help="Env steps between the policies that are kept.")] = 10_000,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes by which a policy is measured, sampled.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the learning.")] = 0,
+    shown: Annotated[
+        bool, typer.Option("--shown", help="Draw half of each batch from the recipe's expert set.")
+    ] = False,
+    policies: PoliciesOption = None,
     out: Annotated[Path, typer.Option(help="Directory of the policies.")] = Path("runs/learners"),
 ) -> None:
-    """Train SAC on a robot as D4RL's learners were, and keep the policies it has on its way; resumes where it was."""
+    """Train SAC on a robot as D4RL's learners were, and keep the policies it has on its way; resumes where it was.
+
+    Alone it takes a million env steps to become an expert; `--shown` what an expert does (of the recipe's, which needs
+    `--policies`), a tenth of them.
+    """
     require_devices()
-    folder = out / f"{robot}-{seed}"
-    learn(rlkit_sac(env_steps), find(robot), seed, folder, every, episodes, terminal().print, save_every=5 * every)
+    phases, demonstrations = rlkit_sac(env_steps), None
+    if shown:
+        task = find(f"{robot}-expert-v2")
+        with Display(terminal()) as display:
+            dataset = load(task, "recipe", policies, display.data(task.name), display.say)
+        phases, demonstrations = rlkit_sac(env_steps, Mixed(0.5)), Preparation().apply(dataset).transitions
+    folder = out / f"{robot}-{seed}{'-shown' if shown else ''}"
+    learn(phases, find(robot), seed, folder, every, episodes, terminal().print, 5 * every, demonstrations)
 
 
 @app.command("pick")

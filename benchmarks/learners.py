@@ -15,16 +15,18 @@ from moorl_jax.data import Normalizer, Prepared, behaviour
 from moorl_jax.data.plans import RETURNS
 from moorl_jax.engine.trainer import Trainer, length
 from moorl_jax.engine.training import which_seeds
+from moorl_jax.footage import Footage
 from moorl_jax.phases import Collect, Pause, Phase, Pretrain
-from moorl_jax.replay import FromBuffer
+from moorl_jax.replay import FromBuffer, Sampling
 from moorl_jax.tasks import Task, make_environment
+from moorl_jax.types import Transitions
 from moorl_jax.whole import whole
 
 EPOCH = 1_000  #: env steps, then updates, of rlkit's example of SAC, from whose learners D4RL's locomotion came
 STATE = "learner.npz"  #: beside the policies: the learner, with what it has seen, to go on from
 
 
-def rlkit_sac(env_steps: int) -> tuple[Phase, ...]:
+def rlkit_sac(env_steps: int, sampling: Sampling = FromBuffer()) -> tuple[Phase, ...]:  # noqa: B008
     """Return the phases of rlkit's example of SAC: a thousand env steps, a thousand updates, in turn.
 
     The end of an epoch cuts the episode under way; the first thousand env steps are the untrained policy's. Its
@@ -32,7 +34,7 @@ def rlkit_sac(env_steps: int) -> tuple[Phase, ...]:
     Source: rail-berkeley/rlkit `examples/sac.py`, which D4RL names as its learner.
     """
     agent = SAC(random_steps=0)
-    epoch = (Pretrain(agent, EPOCH, FromBuffer()), Pause(), Collect(agent, EPOCH))
+    epoch = (Pretrain(agent, EPOCH, sampling), Pause(), Collect(agent, EPOCH))
     return (Collect(agent, EPOCH), *epoch * (env_steps // EPOCH - 1))
 
 
@@ -45,13 +47,14 @@ def learn(
     episodes: int,
     tell: Callable[[str], None],
     save_every: int = 0,
+    demonstrations: Transitions | Footage | None = None,
 ) -> None:
     """Train online on a task by its state; keep the policy, float16, every so many env steps, and its mean return.
 
     The untrained one is kept too. With `save_every` a learner that was killed goes on from the last state it saved,
-    that many env steps apart.
+    that many env steps apart. `demonstrations` are the dataset of phases that draw from one.
     """
-    prepared = Prepared(None, Normalizer.identity(task.observation_shape), reward_scale=1.0, reward_shift=0.0)
+    prepared = Prepared(demonstrations, Normalizer.identity(task.observation_shape), reward_scale=1.0, reward_shift=0.0)
     trainer = Trainer(phases, task, prepared, which_seeds([seed]))
     measured: list[dict[Any, Any]] = []
 
