@@ -62,8 +62,9 @@ regress: $(READY)  ## has learning become worse? train a small pinned set, compa
 speed: $(READY)  ## measure how fast the agents train here, write results/speed: AGENTS=
 	@$(BIN)/python -m benchmarks.speed $(if $(AGENTS),--agents '$(AGENTS)')
 
-fidelity: $(READY)  ## hold every environment against D4RL's, write docs/fidelity.md: POLICIES=
+fidelity: $(READY)  ## hold every environment against D4RL's, every robot's data too, write docs/fidelity.md and docs/levels.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity
+	@$(BIN)/python -m benchmarks.levels
 
 test: $(READY)  ## lint, check types, run the fast tests
 	$(BIN)/ruff check .

@@ -147,7 +147,7 @@ def _rows(cell: Cell, known: int | None, policies: Path | None) -> float:
         return 0
     if known:
         return known
-    if cell.source not in ("recipe", "embedded"):
+    if cell.source not in plans.MADE_HERE:
         return np.nan
     try:
         return sum(steps for _, steps in plans.plan(cell.task, policies, cell.source)) or np.nan

@@ -18,6 +18,8 @@ from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS, own_fault
 from moorl_jax.agents.overrides import override
 from moorl_jax.data import Dataset, Rows, d4rl, sources
+from moorl_jax.data.plans import MADE_HERE
+from moorl_jax.data.procedures import procedure
 from moorl_jax.data.rows import suspicions
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance, results
@@ -113,14 +115,11 @@ def tasks(
 @guarded
 def list_data() -> None:
     """Print the datasets on this machine, and where they lie."""
-    table = Table("task", "source", "where")
+    table = Table("task", "source", "made from", "where")
     for task in TASKS.values():
         for source in task.datasets:
             if source in sources.SOURCES and sources.at_hand(task, source):
-                minari = source == "minari"
-                table.add_row(
-                    task.name, source, task.datasets[source] if minari else str(sources.file_of(task, source))
-                )
+                table.add_row(task.name, source, procedure(task, source), sources.location(task, source))
     if table.row_count:
         console.print(table)
     else:
@@ -141,8 +140,8 @@ def make_data(
     chosen = find(task)
     which_seeds([seed])
     require_devices()  # of some recipes a policy is trained
-    if source not in ("recipe", "embedded"):
-        raise UnknownNameError("recipe", source, ["recipe", "embedded"])
+    if source not in MADE_HERE:
+        raise UnknownNameError("recipe", source, MADE_HERE)
     sources.choose(chosen, source)
     with Display(console) as display:
         sources.make(chosen, source, policies, seed, display.data(chosen.name), display.say)
@@ -317,12 +316,17 @@ def _describe(task: Task) -> None:
         "score 0 and 100": f"returns {task.low:.10g} and {task.high:.10g}",
         "rewards": task.rewards,
         "evaluation": f"{task.evaluation_episodes} episodes a seed",
-        **{f"data: {_marked(task, source)}": where for source, where in task.datasets.items()},
+        **{f"data: {_marked(task, source)}": _origin(task, source) for source in task.datasets},
         **({"data: recipe": f"none: {task.no_recipe}"} if task.no_recipe else {}),
         "suites": ", ".join(name for name, members in SUITES.items() if task.name in members),
     }.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def _origin(task: Task, source: str) -> str:
+    """Say of what a source's data is made, and of published data its name there."""
+    return procedure(task, source) + ("" if source in MADE_HERE else f": {task.datasets[source]}")
 
 
 def _marked(task: Task, source: str) -> str:

@@ -11,7 +11,8 @@ from benchmarks import plots
 from benchmarks.budgets import Budget
 from benchmarks.cells import Cell, sourced
 from benchmarks.runner import Outcome, finished
-from benchmarks.tables import MADE_HERE, figure, in_numbers, over_seeds
+from benchmarks.tables import figure, in_numbers, over_seeds
+from moorl_jax.data.plans import MADE_HERE
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.engine.training import which_seeds
@@ -124,7 +125,7 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
     updates, env_steps = cell.spend
     sources = sorted({outcome.cell.source for outcome in outcomes} - {NO_SOURCE})
     data = f"{', '.join(sources)} data" if sources else "no data"
-    regenerated = " (regenerated, not D4RL's)" if MADE_HERE & set(sources) else ""
+    regenerated = " (regenerated, not D4RL's)" if set(MADE_HERE) & set(sources) else ""
     return (
         f"{study.question} Normalized scores, {over_seeds(cell)}, "
         f"{cell.episodes} episodes each; {data}{regenerated}; {updates:,} offline updates where the "

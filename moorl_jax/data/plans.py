@@ -124,6 +124,8 @@ _FILMED_STEPS = 10_000  #: a tenth of V-D4RL's
 
 _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
 
+MADE_HERE = ("recipe", "embedded")  #: sources whose data is not the original, for it is made by these plans
+
 EMBEDDED = Path(__file__).parent / "embedded"  #: policies that the package carries; `benchmarks.embed` made them
 RETURNS = "returns.csv"  #: beside a learner's: the env steps each had learned for, and its mean return
 EMBEDDED_STEPS = 100_000

@@ -155,7 +155,7 @@ def load(
                 f"{task.name}: there are no files in {vd4rl.folder_of(task)}; get vd4rl/{task.datasets[source]} from "
                 f"{vd4rl.MIRROR} and put its files there, or name V-D4RL's directory in VD4RL_DATASET_DIR, {_OR_MADE}"
             )
-        parts = plans.plan(task, policies, source) if source in ("recipe", "embedded") else []
+        parts = plans.plan(task, policies, source) if source in plans.MADE_HERE else []
         with publishing.alone(_place(task, source), tell):
             if not _ready(task, source):
                 if source == "minari":
@@ -220,7 +220,7 @@ def _ready(task: Task, source: str) -> bool:
 def _outdated(task: Task, source: str) -> bool:
     """Tell whether the file was made by an earlier version of its recipe; raise DatasetError if it does not say."""
     path = file_of(task, source)
-    if source not in ("recipe", "embedded"):
+    if source not in plans.MADE_HERE:
         return False
     if task.pixels:
         return filming.outdated(path)

@@ -98,15 +98,17 @@ def test_a_curve_ends_where_a_seed_diverged(outcomes, tmp_path, monkeypatch):
 
 def test_the_caption_says_what_the_figures_are(outcomes):
     caption = tables.caption(outcomes)
-    for words in ("4,000 updates", "2 seeds", "population standard deviation", "it is not D4RL's", "CORL README"):
+    for words in ("4,000 updates", "2 seeds", "population standard deviation", "not the original data", "CORL README"):
         assert words in caption
 
 
 def test_the_caption_calls_only_regenerated_data_so(outcomes):
     cell = dataclasses.replace(outcomes[0].cell, source="d4rl")
     mixed = [dataclasses.replace(outcomes[0], cell=cell), *outcomes[1:]]
-    assert "Recipe data was regenerated" in tables.caption(mixed)
-    assert "regenerated" not in tables.caption(mixed[:1])
+    told = "not the original data: hopper-medium-v2, walker2d-medium-v2 from a public policy near D4RL's medium level"
+    assert told in tables.caption(outcomes)
+    assert "Made here" in tables.caption(mixed)
+    assert "Made here" not in tables.caption(mixed[:1])
 
 
 def test_one_seed_has_no_spread():
