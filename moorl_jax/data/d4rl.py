@@ -25,9 +25,14 @@ LIMIT = 1_000_000_000  #: bytes after which one is given up whose size is not kn
 KNOWN = Path(__file__).with_name("d4rl_files.csv")
 
 
+def directory() -> Path:
+    """Return where D4RL's files lie: D4RL's own cache directory, or D4RL_DATASET_DIR."""
+    return kept_in("D4RL_DATASET_DIR", ".d4rl", "datasets")
+
+
 def file_of(task: Task) -> Path:
-    """Return where D4RL's file of the task lies or would lie: D4RL's own cache directory."""
-    return kept_in("D4RL_DATASET_DIR", ".d4rl", "datasets") / Path(task.datasets["d4rl"]).name
+    """Return where D4RL's file of the task lies or would lie."""
+    return directory() / Path(task.datasets["d4rl"]).name
 
 
 def is_theirs(task: Task) -> bool:

@@ -113,9 +113,20 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
 
 
 def said_of(chosen: Iterable[tuple[Task, str]]) -> str:
-    """Return what to say of tasks and the sources that `auto` chose for them; nothing where they are the published."""
-    made = dict.fromkeys(task.name for task, source in chosen if "d4rl" in task.datasets and source == "embedded")
-    return f"D4RL's server does not answer; data is made here by policies of our own: {', '.join(made)}" if made else ""
+    """Return what to say of tasks and the sources that `auto` chose for them, nothing where all are the published.
+
+    Where D4RL's server does not answer: which data is made here, and which cannot be had, with what to do.
+    """
+    of_d4rl = [(task, source) for task, source in chosen if "d4rl" in task.datasets]
+    made = dict.fromkeys(task.name for task, source in of_d4rl if source == "embedded")
+    absent = (task for task, source in of_d4rl if source == "d4rl" and not at_hand(task, source))
+    lacking = dict.fromkeys(task.name for task in absent if not d4rl.answers())
+    lines = []
+    if made:
+        lines.append(f"D4RL's server does not answer; data is made here by policies of our own: {', '.join(made)}")
+    if lacking:
+        lines.append(f"No data here: {', '.join(lacking)}; put D4RL's files into {d4rl.directory()}, {_OR_MADE}")
+    return "\n".join(lines)
 
 
 def make(
