@@ -14,6 +14,8 @@ class CalQL(CQL):
     the buffer then.
     """
 
+    source = "nakamotoo/Cal-QL `scripts/*.sh`, what they share; no locomotion: weight as CQL's"
+
     orthogonal: bool = static(True)
     max_target_backup: bool = static(True)
     actor_learning_rate: NotNegative = 1e-4

@@ -32,6 +32,8 @@ class Agent(struct.PyTreeNode):
     Before a training each field must hold what its annotation says; `moorl_jax.config` has bounds for them.
     """
 
+    source = ""  #: where the defaults come from, a paper or files of a repository; no field
+
     batch_size: Count = static(256)  #: transitions an update is given
 
     def init(self, key: Array, example: Transitions) -> State:

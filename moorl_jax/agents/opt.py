@@ -43,6 +43,8 @@ class OPT(Agent):
     probability that (s, a) is online experience, where as much was seen of either.
     """
 
+    source = "arXiv 2507.08387 appendix H, MuJoCo's medium sets"
+
     #: Fields of the backbone's state of which there are two.
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic")
 
@@ -195,6 +197,8 @@ class OPTIQL(OPT):
     A generation is a pair of critics and a state value. Pre-training's loss is the sum of IQL's two. The actor is
     weighted by the mixed advantage, (1 - kappa) A_old + kappa A_new.
     """
+
+    source = "as OPT over TD3+BC: ours"
 
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic", "value")
 

@@ -27,6 +27,8 @@ class PEX(IQL):
     as `update` says.
     """
 
+    source = "Haichao-Zhang/PEX, the defaults of its code"
+
     collect_steps: Steps = static(5000)  #: env steps before the first online update
     temperature: NotNegative = 10.0  #: inverse temperature of the advantage weights (beta)
     choice_temperature: NotNegative = 10.0  #: inverse temperature of the choice between the two proposals

@@ -30,6 +30,8 @@ class SACState(struct.PyTreeNode):
 class SAC(SquashedGaussian):
     """SAC with a tuned temperature and twin critics; `target_members` of `members` are drawn for each target."""
 
+    source = "arXiv 1812.05905 table 1, as Stable-Baselines3 and CleanRL have it"
+
     hidden: Widths = static((256, 256))
     members: Count = static(2)  #: critics in the ensemble
     target_members: Count = static(2)  #: of which the target takes the smallest
@@ -181,6 +183,8 @@ class SAC(SquashedGaussian):
 
 class RLPD(SAC):
     """RLPD with the defaults of ikostrikov/rlpd: SAC on half offline data, many updates, ten normalized critics."""
+
+    source = "ikostrikov/rlpd `configs/rlpd_config.py`, `README.md`'s locomotion command"
 
     members: Count = static(10)
     layer_norm: bool = static(True)

@@ -47,6 +47,8 @@ class Subroutine(Agent):
     over when a pause is.
     """
 
+    source = "ours: arXiv 2512.00383 leaves it open to us"
+
     learner: Agent = SAC()
     offline: Agent = IQL()
     tunes: bool = static(False)  #: whether learning goes on online after the last pause

@@ -29,10 +29,12 @@ class TD3BCState(struct.PyTreeNode):
 
 
 class TD3BC(Agent):
-    """TD3+BC with the defaults of the authors' code (sfujim/TD3_BC).
+    """TD3+BC with the defaults of its authors' code.
 
     `policy_noise` and `noise_clip` are in units of `max_action`'s own scale, that is already multiplied by it.
     """
+
+    source = "sfujim/TD3_BC `main.py`, `TD3_BC.py`; online TD3, as OPT's paper compares with"
 
     hidden: Widths = static((256, 256))
     layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics

@@ -1,12 +1,22 @@
-"""How each agent is set for each family of tasks, one page a family, every value with its source."""
+"""How each agent is set for each task.
 
+The defaults in an agent's class are its authors' for D4RL locomotion. `everywhere` says what their code does to any
+data, a page for each family what the family changes, or one dataset of it, and `proportions` what a budget changes.
+Every value stands once, with its source.
+"""
+
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from moorl_jax.agents import AGENTS, Agent, Subroutine, find_agent
 from moorl_jax.data.preparation import Preparation
 from moorl_jax.errors import MoorlError
-from moorl_jax.settings import antmaze, locomotion, manipulation, pixels
-from moorl_jax.settings.subroutine import subroutine
+from moorl_jax.settings import antmaze, everywhere, locomotion, manipulation, pixels, proportions
+from moorl_jax.settings.changes import Change
 from moorl_jax.tasks import Task
 
 
@@ -16,6 +26,31 @@ class Settings:
 
     agent: Agent
     preparation: Preparation
+
+    def value(self, name: str) -> Any:
+        """Return a value by a change's name."""
+        return attrgetter(_path(name))(self)
+
+    def changed(self, change: Change) -> "Settings":
+        """Return the settings after a change."""
+
+        def within(part: Any, path: str) -> Any:
+            first, _, rest = path.partition(".")
+            value = within(getattr(part, first), rest) if rest else change.value
+            return dataclasses.replace(part, **{first: value})
+
+        return within(self, _path(change.name))
+
+
+def _path(name: str) -> str:
+    return name if name.startswith("preparation.") else f"agent.{name}"
+
+
+class Origin(NamedTuple):
+    """Where a value comes from."""
+
+    page: ModuleType
+    source: str  #: a paper, or files of a repository; "ours" where no author says
 
 
 FAMILIES = {
@@ -27,32 +62,61 @@ FAMILIES = {
     "control": locomotion,
     "vd4rl": pixels,
 }
-"""The page of each family: a module with a function for every agent that it is for, of its name.
+"""The page of each family: a module with a function for every agent of which the family changes anything."""
 
-Subroutines are made of those of their parts.
-"""
+FROM_IMAGES = ("drq", "drq_bc", "pixel_bc", "pixel_cql", "pixel_rlpd", "pixel_moorl")
+"""The agents that learn from images; all others need the state."""
 
 
 def suits(agent: str, task: Task) -> bool:
-    """Tell whether the named agent can learn what the task shows, images or not; a user's own is let try."""
-    if agent not in AGENTS:
-        return True
-    return not task.pixels if issubclass(AGENTS[agent], Subroutine) else hasattr(FAMILIES[task.family], agent)
+    """Tell whether the named agent can learn what the task shows, images or not; a user's own may try."""
+    return agent not in AGENTS or (agent in FROM_IMAGES) == task.pixels
 
 
 def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
-    """Return the settings of the named agent for the task's family, within a budget of offline updates and env steps.
+    """Return the settings of the named agent for the task, within a budget of offline updates and env steps.
 
     A user's own agent (`file.py:Class`) gets its defaults and the data as it is. Raises MoorlError for an agent that
     learns from images where there are none, or the other way round.
     """
-    if agent not in AGENTS:
-        return Settings(find_agent(agent)(), Preparation())
-    kind, page = AGENTS[agent], FAMILIES[task.family]
+    chosen, _ = assemble(agent, task, updates, env_steps)
+    return chosen
+
+
+def assemble(agent: str, task: Task, updates: int, env_steps: int) -> tuple[Settings, dict[str, Origin]]:
+    """Return `settings`, and by name where each value comes from that is not the default of its class."""
+    chosen, origins = Settings(find_agent(agent)(), Preparation()), {}
     if not suits(agent, task):
         those = ", ".join(name for name in AGENTS if suits(name, task))
         shows = "shows images" if task.pixels else "shows no images"
         raise MoorlError(f"{agent} cannot learn {task.name}, which {shows}; its agents are {those}")
-    if issubclass(kind, Subroutine):
-        return Settings(subroutine(kind, page, task, updates, env_steps), Preparation())
-    return Settings(*getattr(page, agent)(task, updates, env_steps))
+    if agent in AGENTS:
+        for page, change in changes(agent, task):
+            chosen, origins[change.name] = chosen.changed(change), Origin(page, change.source)
+        for change in proportions.within_budget(chosen.agent, updates, env_steps):
+            if chosen.value(change.name) != change.value:
+                chosen, origins[change.name] = chosen.changed(change), Origin(proportions, change.source)
+    return chosen, origins
+
+
+def changes(agent: str, task: Task) -> Iterator[tuple[ModuleType, Change]]:
+    """Yield what pages change of an agent's defaults, each with its page, in the order in which they apply.
+
+    A part that is an agent itself is set as that agent. Data is prepared as for OPT's backbone. A subroutine takes its
+    data as it is, for what observations would be normalized by is not known before they are seen; where rewards would
+    be scaled to the span of a dataset's returns, it scales the history's at each pause.
+    """
+    subroutine = issubclass(AGENTS[agent], Subroutine)
+    for part, inner in vars(AGENTS[agent]()).items():
+        if isinstance(inner, Agent):
+            name = next(name for name, known in AGENTS.items() if known is type(inner))
+            for page, change in changes(name, task):
+                if not change.name.startswith("preparation."):
+                    yield page, change._replace(name=f"{part}.{change.name}")
+                elif not subroutine:
+                    yield page, change
+                elif (part, change.name) == ("offline", "preparation.normalize_returns"):
+                    yield page, change._replace(name="normalize_returns")
+    for page in (everywhere, FAMILIES[task.family]):
+        if hasattr(page, agent):
+            yield from ((page, change) for change in getattr(page, agent)(task))
