@@ -5,7 +5,7 @@ import inspect
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +26,11 @@ from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import require_devices, use_all_cores
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.trainer import needs_data
-from moorl_jax.engine.training import evaluate, train, which_seeds
+from moorl_jax.engine.training import evaluate, make_plan, train, which_seeds
 from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, of_the_machine
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
+from moorl_jax.settings.origins import Setting, explain
 from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
 
 app = typer.Typer(
@@ -230,6 +231,10 @@ def train_command(
             "--resume-anyway", help="Go on from checkpoints of other code or packages; the result's provenance says so."
         ),
     ] = False,
+    print_config: Annotated[
+        bool,
+        typer.Option("--print-config", help="Print every value in force and where it comes from, and train nothing."),
+    ] = False,
 ) -> None:
     """Train one agent on one task and write a result directory.
 
@@ -243,6 +248,23 @@ def train_command(
     setting = families.settings(agent, chosen, updates, env_steps)
     trained = override(setting.agent, overrides or [])
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
+    if print_config:
+        plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
+        needed = needs_data(recipe(trained, updates, env_steps))
+        data = sources.choose(chosen, source, policies) if needed else results.NO_SOURCE
+        planned = [
+            Setting("updates", updates, "--updates", ""),
+            Setting("env steps", env_steps, "--env-steps", ""),
+            _option("evaluate every", plan.evaluate_every, evaluate_every, "a twentieth of the updates"),
+            _option(
+                "evaluate every steps", plan.evaluate_every_steps, evaluate_every_steps, "a twentieth of the env steps"
+            ),
+            _option("episodes", plan.episodes, episodes, "the task's own"),
+            Setting("seeds", ", ".join(map(str, chosen_seeds)), "--seeds", ""),
+            Setting("source of data", data, "--source", ""),
+        ]
+        _print_settings(explain(agent, chosen, updates, env_steps, overrides or []), planned)
+        return
     dataset = None
     with Display(console) as display, held(directory):
         if results.exists(directory) and not overwrite:
@@ -340,6 +362,22 @@ def _seeds(text: str) -> int | list[int]:
         return [int(part) for part in text.split(",") if part.strip()] if "," in text else int(text)
     except ValueError:
         raise MoorlError(f"--seeds takes a number or numbers separated by commas, not '{text}'") from None
+
+
+def _option(name: str, value: int, given: int | None, otherwise: str) -> Setting:
+    """Return a value of the plan that an option of its name may give."""
+    if given is None:
+        return Setting(name, value, "default", otherwise)
+    return Setting(name, value, f"--{name.replace(' ', '-')}", "")
+
+
+def _print_settings(*parts: Iterable[Setting]) -> None:
+    table = Table("name", "value", "where", "source")
+    for part in parts:
+        for setting in part:
+            table.add_row(*map(str, setting))
+        table.add_section()
+    console.print(table)
 
 
 def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:

@@ -22,7 +22,7 @@ class BCState(struct.PyTreeNode):
 class BC(Agent):
     """A deterministic tanh policy fitted by mean squared error, the BC baseline of TD3+BC's paper."""
 
-    source = "corl-team/CORL `algorithms/offline/any_percent_bc.py`, with all of the data"
+    source = "corl-team/CORL algorithms/offline/any_percent_bc.py, with all of the data"
 
     hidden: Widths = static((256, 256))
     learning_rate: NotNegative = 3e-4

@@ -14,7 +14,7 @@ class CalQL(CQL):
     the buffer then.
     """
 
-    source = "nakamotoo/Cal-QL `scripts/*.sh`, what they share; no locomotion: weight as CQL's"
+    source = "nakamotoo/Cal-QL scripts/*.sh, what they share; no locomotion: weight as CQL's"
 
     orthogonal: bool = static(True)
     max_target_backup: bool = static(True)

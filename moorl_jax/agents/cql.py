@@ -42,7 +42,7 @@ class CQL(SquashedGaussian):
     noise for each loss it differentiates, one draw serves all losses: one forward pass instead of four.
     """
 
-    source = "young-geng/JaxCQL `conservative_sac.py`, `conservative_sac_main.py`"
+    source = "young-geng/JaxCQL conservative_sac.py, conservative_sac_main.py"
 
     hidden: Widths = static((256, 256))
     critic_hidden: Widths | None = static(None)  #: the critics' own, where they differ

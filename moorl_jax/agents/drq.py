@@ -48,7 +48,7 @@ class DrQ(Agent):
     `n_step` returns: rewards are their sums, next observations n steps ahead.
     """
 
-    source = "conglu1997/v-d4rl `drqbc/`; one update an env step, not half: ours"
+    source = "conglu1997/v-d4rl drqbc/; one update an env step, not half: ours"
 
     strides: Widths = static((2, 1, 1, 1))  #: of the convolutions, 32 channels each
     feature_size: Count = static(50)
@@ -221,7 +221,7 @@ class DrQ(Agent):
 class DrQBC(DrQ):
     """DrQ+BC: DrQ-v2 offline, its actor held to the data as TD3+BC's is. Online it goes on with the same losses."""
 
-    source = "conglu1997/v-d4rl `drqbc/`, `cfgs/task/offline_dmc.yaml`, `README.md`'s command"
+    source = "conglu1997/v-d4rl drqbc/, cfgs/task/offline_dmc.yaml, README.md's command"
 
     cloning: bool = static(True)
     noise_updates: Positive = 125_000.0

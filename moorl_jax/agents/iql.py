@@ -31,7 +31,7 @@ class IQLState(struct.PyTreeNode):
 class IQL(Agent):
     """IQL with the defaults of the authors' MuJoCo configuration."""
 
-    source = "ikostrikov/implicit_q_learning `configs/mujoco_config.py`, `learner.py`, `actor.py`"
+    source = "ikostrikov/implicit_q_learning configs/mujoco_config.py, learner.py, actor.py"
 
     hidden: Widths = static((256, 256))
     dropout: PartShare = static(0.0)  #: of the actor's hidden units, in its loss

@@ -32,7 +32,7 @@ class MOORL(SAC):
     their defaults are ours; the study `moorl-meta` compares them with others.
     """
 
-    source = "SAC's; what the paper leaves open is ours, the study `moorl-meta` compares"
+    source = "SAC's; what the paper leaves open is ours, the study moorl-meta compares"
 
     utd: Turns = static(4)
     meta_rate: Annotated[float, Bounds(above=0.0, at_most=1.0)] = 0.5  #: eta_meta

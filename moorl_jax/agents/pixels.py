@@ -96,7 +96,7 @@ class PixelSAC(FromImages, SAC):
 class PixelRLPD(PixelSAC, RLPD):
     """RLPD from images with the defaults that ikostrikov/rlpd has for them; pixels lie in [-0.5, 0.5], as in DrQ-v2."""
 
-    source = "ikostrikov/rlpd `configs/`, `train_finetuning_pixels.py`; orthogonal as DrQ-v2: ours"
+    source = "ikostrikov/rlpd configs/, train_finetuning_pixels.py; orthogonal as DrQ-v2: ours"
 
     utd: Turns = static(1)
     initial_temperature: Positive = 0.1
@@ -112,7 +112,7 @@ class PixelMOORL(MOORL, PixelSAC):
     The meta policy acts: the one adapted in the latest epoch would see by another encoder than its own.
     """
 
-    source = "MOORL's; the encoder conglu1997/v-d4rl `drqbc/drqv2.py`: ours"
+    source = "MOORL's; the encoder conglu1997/v-d4rl drqbc/drqv2.py: ours"
 
     def policy(self, state: State) -> Params:
         """Return the policies that are judged and that act, each with the meta critics' encoder."""
@@ -128,7 +128,7 @@ class PixelMOORL(MOORL, PixelSAC):
 class PixelCQL(FromImages, CQL):
     """CQL from images. Targets see by the encoder that is trained, as DrQ-v2's do."""
 
-    source = "CQL's; the encoder conglu1997/v-d4rl `drqbc/drqv2.py`"
+    source = "CQL's; the encoder conglu1997/v-d4rl drqbc/drqv2.py"
 
     def critic_gradients(
         self,
@@ -158,7 +158,7 @@ class PixelCQL(FromImages, CQL):
 class PixelBC(BC):
     """BC from images, which trains encoder, trunk and policy by its loss."""
 
-    source = "conglu1997/v-d4rl `drqbc/bcagent.py`; without noise on the action: ours"
+    source = "conglu1997/v-d4rl drqbc/bcagent.py; without noise on the action: ours"
 
     channels: Widths = static((32, 32, 32, 32))
     strides: Widths = static((2, 1, 1, 1))

@@ -30,7 +30,7 @@ class SACState(struct.PyTreeNode):
 class SAC(SquashedGaussian):
     """SAC with a tuned temperature and twin critics; `target_members` of `members` are drawn for each target."""
 
-    source = "arXiv 1812.05905 table 1, as Stable-Baselines3 and CleanRL have it"
+    source = "arXiv 1812.05905 table 1; Stable-Baselines3, CleanRL"
 
     hidden: Widths = static((256, 256))
     members: Count = static(2)  #: critics in the ensemble
@@ -184,7 +184,7 @@ class SAC(SquashedGaussian):
 class RLPD(SAC):
     """RLPD with the defaults of ikostrikov/rlpd: SAC on half offline data, many updates, ten normalized critics."""
 
-    source = "ikostrikov/rlpd `configs/rlpd_config.py`, `README.md`'s locomotion command"
+    source = "ikostrikov/rlpd configs/rlpd_config.py, README.md's locomotion command"
 
     members: Count = static(10)
     layer_norm: bool = static(True)

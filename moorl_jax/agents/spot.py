@@ -82,7 +82,7 @@ class SPOTState(TD3BCState):
 class SPOT(TD3BC):
     """SPOT with the defaults of thuml/SPOT; of TD3+BC it shares all but the actor's loss."""
 
-    source = "thuml/SPOT `train_vae.py`, `SPOT.py`; online as on AntMaze, the authors' only fine-tuning"
+    source = "thuml/SPOT train_vae.py, SPOT.py; online as on AntMaze: ours"
 
     vae_hidden: Widths = static(VAE_HIDDEN)
     vae_updates: Steps = static(100_000)  #: of the density model, before the first critic update

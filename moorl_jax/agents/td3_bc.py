@@ -34,7 +34,7 @@ class TD3BC(Agent):
     `policy_noise` and `noise_clip` are in units of `max_action`'s own scale, that is already multiplied by it.
     """
 
-    source = "sfujim/TD3_BC `main.py`, `TD3_BC.py`; online TD3, as OPT's paper compares with"
+    source = "sfujim/TD3_BC main.py, TD3_BC.py; online TD3, as in OPT's paper"
 
     hidden: Widths = static((256, 256))
     layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics

@@ -130,20 +130,11 @@ def train(
     require_devices()
     task = find(task) if isinstance(task, str) else task
     seeds = which_seeds(seeds)
-    if updates == env_steps == 0:
-        raise MoorlError("there must be updates or env steps: both are 0")
+    plan = make_plan(task, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
     if isinstance(agent, str):
         chosen = families.settings(agent, task, updates, env_steps)
         agent, preparation = chosen.agent, preparation or chosen.preparation
     preparation = preparation or Preparation()
-    plan = Plan(
-        updates,
-        env_steps,
-        evaluate_every or max(1, updates // EVALUATIONS),
-        evaluate_every_steps or max(1, env_steps // EVALUATIONS),
-        episodes or task.evaluation_episodes,
-    )
-    require_bounds(plan)
     require_bounds(agent)
     phases = recipe(agent, updates, env_steps)
     if needs_data(phases):
@@ -193,6 +184,27 @@ def train(
         course.close()
     normalizer, resumed = prepared.normalizer, course.resumed_anyway
     return Run(agent, task, dataset, preparation, normalizer, seeds, plan, curves, states, seconds, resumed)
+
+
+def make_plan(
+    task: Task,
+    updates: int,
+    env_steps: int,
+    evaluate_every: int | None = None,
+    evaluate_every_steps: int | None = None,
+    episodes: int | None = None,
+) -> Plan:
+    """Return a plan; what is not given is a twentieth of the updates, or env steps, and the task's own episodes.
+
+    Raises MoorlError where there is nothing to do, or a number is out of its bounds.
+    """
+    if updates == env_steps == 0:
+        raise MoorlError("there must be updates or env steps: both are 0")
+    every = evaluate_every or max(1, updates // EVALUATIONS)
+    every_steps = evaluate_every_steps or max(1, env_steps // EVALUATIONS)
+    plan = Plan(updates, env_steps, every, every_steps, episodes or task.evaluation_episodes)
+    require_bounds(plan)
+    return plan
 
 
 def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

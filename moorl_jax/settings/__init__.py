@@ -6,9 +6,12 @@ Every value stands once, with its source.
 """
 
 import dataclasses
+import inspect
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -34,12 +37,12 @@ class Settings:
     def changed(self, change: Change) -> "Settings":
         """Return the settings after a change."""
 
-        def within(part: Any, path: str) -> Any:
+        def replaced(part: Any, path: str) -> Any:
             first, _, rest = path.partition(".")
-            value = within(getattr(part, first), rest) if rest else change.value
+            value = replaced(getattr(part, first), rest) if rest else change.value
             return dataclasses.replace(part, **{first: value})
 
-        return within(self, _path(change.name))
+        return replaced(self, _path(change.name))
 
 
 def _path(name: str) -> str:
@@ -49,8 +52,15 @@ def _path(name: str) -> str:
 class Origin(NamedTuple):
     """Where a value comes from."""
 
-    page: ModuleType
-    source: str  #: a paper, or files of a repository; "ours" where no author says
+    where: str  #: the file that it stands in, below `moorl_jax/`, or the option that gave it
+    source: str  #: a paper, or files of a repository; "ours" where no author says, empty where there is none to name
+
+    @classmethod
+    def of(cls, place: ModuleType | type, source: str) -> "Origin":
+        """Return the origin of what stands in a module, or in a class, which may be a user's own."""
+        file, package = Path(inspect.getfile(place)), Path(__file__).parents[1]
+        below = file.is_relative_to(package)
+        return cls(str(file.relative_to(package)) if below else os.path.relpath(file), source)
 
 
 FAMILIES = {
@@ -92,10 +102,10 @@ def assemble(agent: str, task: Task, updates: int, env_steps: int) -> tuple[Sett
         raise MoorlError(f"{agent} cannot learn {task.name}, which {shows}; its agents are {those}")
     if agent in AGENTS:
         for page, change in changes(agent, task):
-            chosen, origins[change.name] = chosen.changed(change), Origin(page, change.source)
+            chosen, origins[change.name] = chosen.changed(change), Origin.of(page, change.source)
         for change in proportions.within_budget(chosen.agent, updates, env_steps):
             if chosen.value(change.name) != change.value:
-                chosen, origins[change.name] = chosen.changed(change), Origin(proportions, change.source)
+                chosen, origins[change.name] = chosen.changed(change), Origin.of(proportions, change.source)
     return chosen, origins
 
 

@@ -9,7 +9,7 @@ from moorl_jax.tasks import Task
 
 def td3_bc(_: Task) -> Changes:
     """Return TD3+BC's; its authors ran no AntMaze."""
-    return prepares("corl-team/CORL `configs/offline/td3_bc/antmaze/`", reward_shift=-1.0)
+    return prepares("corl-team/CORL configs/offline/td3_bc/antmaze/", reward_shift=-1.0)
 
 
 SUPPORT_WEIGHTS = {  # maze and level: thuml/SPOT `configs/offline/antmaze-*.yml`
@@ -24,8 +24,8 @@ SUPPORT_WEIGHTS = {  # maze and level: thuml/SPOT `configs/offline/antmaze-*.yml
 
 def spot(task: Task) -> Changes:
     """Return SPOT's; online, large mazes have a longer horizon."""
-    source = "thuml/SPOT `configs/offline/antmaze-*.yml`"
-    large = sets("thuml/SPOT `configs/online_finetune/`", online_discount=0.995)
+    source = "thuml/SPOT configs/offline/antmaze-*.yml"
+    large = sets("thuml/SPOT configs/online_finetune/", online_discount=0.995)
     return (
         sets(source, final_ranges=(1e-3, 3e-3), actor_learning_rate=1e-4)
         + sets(source, support_weight=SUPPORT_WEIGHTS[task.subject, task.level])
@@ -36,20 +36,20 @@ def spot(task: Task) -> Changes:
 
 def iql(_: Task) -> Changes:
     """Return IQL's."""
-    return sets(
-        "ikostrikov/implicit_q_learning `configs/antmaze_config.py`", expectile=0.9, temperature=10.0
-    ) + prepares("ikostrikov/implicit_q_learning `train_offline.py`", reward_shift=-1.0)
+    return sets("ikostrikov/implicit_q_learning configs/antmaze_config.py", expectile=0.9, temperature=10.0) + prepares(
+        "ikostrikov/implicit_q_learning train_offline.py", reward_shift=-1.0
+    )
 
 
 def pex(_: Task) -> Changes:
     """Return PEX's."""
-    source = "Haichao-Zhang/PEX `README.md`"
+    source = "Haichao-Zhang/PEX README.md"
     return sets(source, expectile=0.9) + prepares(source, reward_shift=-1.0)
 
 
 def cql(_: Task) -> Changes:
     """Return CQL's."""
-    source = "corl-team/CORL `configs/offline/cql/antmaze/`"
+    source = "corl-team/CORL configs/offline/cql/antmaze/"
     return sets(
         source,
         hidden=(256,) * 3,
@@ -65,7 +65,7 @@ def cql(_: Task) -> Changes:
 
 def cal_ql(_: Task) -> Changes:
     """Return Cal-QL's."""
-    source = "nakamotoo/Cal-QL `scripts/run_antmaze.sh`"
+    source = "nakamotoo/Cal-QL scripts/run_antmaze.sh"
     return sets(source, critic_hidden=(256,) * 4, lagrange=True, target_gap=0.8, failure_reward=-5.0) + prepares(
         source, reward_scale=10.0, reward_shift=-5.0
     )
@@ -78,7 +78,7 @@ def sac(_: Task) -> Changes:
 
 def rlpd(_: Task) -> Changes:
     """Return RLPD's."""
-    source = "ikostrikov/rlpd `README.md`, AntMaze's command"
+    source = "ikostrikov/rlpd README.md, AntMaze's command"
     return sets(source, hidden=(256,) * 3, target_members=1, backup_entropy=False) + prepares(source, reward_shift=-1.0)
 
 

@@ -8,27 +8,27 @@ INSIDE = 1 - 1e-5  #: to which IQL's and RLPD's code clips actions
 
 def bc(_: Task) -> Changes:
     """Return BC's: observations are normalized."""
-    return prepares("corl-team/CORL `algorithms/offline/any_percent_bc.py`", normalize_observations=True)
+    return prepares("corl-team/CORL algorithms/offline/any_percent_bc.py", normalize_observations=True)
 
 
 def td3_bc(_: Task) -> Changes:
     """Return TD3+BC's: observations are normalized; CORL, which ran AntMaze and Adroit too, does so there."""
-    return prepares("sfujim/TD3_BC `utils.py`; corl-team/CORL `configs/offline/td3_bc/`", normalize_observations=True)
+    return prepares("sfujim/TD3_BC utils.py; corl-team/CORL configs/offline/td3_bc/", normalize_observations=True)
 
 
 def iql(_: Task) -> Changes:
     """Return IQL's: actions are clipped."""
-    return prepares("ikostrikov/implicit_q_learning `dataset_utils.py`", action_limit=INSIDE)
+    return prepares("ikostrikov/implicit_q_learning dataset_utils.py", action_limit=INSIDE)
 
 
 def cql(_: Task) -> Changes:
     """Return CQL's: actions are clipped."""
-    return prepares("young-geng/JaxCQL `conservative_sac_main.py`", action_limit=0.999)
+    return prepares("young-geng/JaxCQL conservative_sac_main.py", action_limit=0.999)
 
 
 def cal_ql(_: Task) -> Changes:
     """Return Cal-QL's: actions are clipped."""
-    return prepares("nakamotoo/Cal-QL `scripts/*.sh`", action_limit=0.99999)
+    return prepares("nakamotoo/Cal-QL scripts/*.sh", action_limit=0.99999)
 
 
 def rlpd(_: Task) -> Changes:

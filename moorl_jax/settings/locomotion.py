@@ -20,18 +20,18 @@ def spot(task: Task) -> Changes:
     of_others = task.subject not in SUPPORT_WEIGHTS
     weights = SUPPORT_WEIGHTS.get(task.subject, SUPPORT_WEIGHT)
     return (
-        sets("thuml/SPOT `SPOT.py`", dropout=0.1)
+        sets("thuml/SPOT main.py", dropout=0.1)
         + sets(
-            "ours: the median of thuml/SPOT's" if of_others else "thuml/SPOT `configs/offline/*.yml`",
+            "ours: the median of thuml/SPOT's" if of_others else "thuml/SPOT configs/offline/*.yml",
             support_weight=weights[task.level == "medium-expert"],
         )
-        + prepares("thuml/SPOT `configs/offline/*.yml`", normalize_observations=True)
+        + prepares("thuml/SPOT main.py", normalize_observations=True)
     )
 
 
 def iql(_: Task) -> Changes:
     """Return IQL's: rewards are scaled."""
-    return prepares("ikostrikov/implicit_q_learning `train_offline.py`", normalize_returns=True)
+    return prepares("ikostrikov/implicit_q_learning train_offline.py", normalize_returns=True)
 
 
 def pex(_: Task) -> Changes:
@@ -44,15 +44,15 @@ def pex(_: Task) -> Changes:
     return sets(source, temperature=3.0) + prepares(source, normalize_returns=True)
 
 
-KAPPA_STARTS = {"random": 1.0, "medium-replay": 0.1}  #: level: kappa's start, where it is not the default
-APPENDIX = "arXiv 2507.08387 appendix H, table 15"
+KAPPA = {  # by level, where it is not as for medium, the default
+    "random": {"kappa_start": 1.0, "kappa_end": 1.0},
+    "medium-replay": {"kappa_start": 0.1},
+}
 
 
 def _kappa(task: Task) -> Changes:
-    """Return kappa's schedule, which the three forms of OPT share: by the level, other levels as medium."""
-    starts = {level: sets(APPENDIX, kappa_start=start) for level, start in KAPPA_STARTS.items()}
-    ends = {"random": sets(APPENDIX, kappa_end=1.0)}
-    return starts.get(task.level, ()) + ends.get(task.level, ())
+    """Return kappa's schedule, which the three forms of OPT share."""
+    return sets("arXiv 2507.08387 appendix H, table 15", **KAPPA.get(task.level, {}))
 
 
 def opt(task: Task) -> Changes:

@@ -13,7 +13,7 @@ from moorl_jax.tasks.catalogue import STAGES
 def spot(_: Task) -> Changes:
     """Return SPOT's; its authors ran neither family."""
     return sets(
-        "corl-team/CORL `configs/finetune/spot/`",
+        "corl-team/CORL configs/finetune/spot/",
         final_ranges=(1e-3, 3e-3),
         actor_learning_rate=1e-4,
         support_weight=1.0,
@@ -24,7 +24,7 @@ def spot(_: Task) -> Changes:
 def iql(_: Task) -> Changes:
     """Return IQL's."""
     return sets(
-        "ikostrikov/implicit_q_learning `configs/kitchen_config.py`, `README.md`'s Adroit", temperature=0.5, dropout=0.1
+        "ikostrikov/implicit_q_learning configs/kitchen_config.py, README.md's Adroit", temperature=0.5, dropout=0.1
     )
 
 
@@ -40,7 +40,7 @@ def cql(task: Task) -> Changes:
     if task.family == "kitchen":
         source = "zhouzypaul/wsrl"
         return sets(source, hidden=(512,) * 3, importance_sampling=False) + prepares(source, reward_shift=-4.0)
-    source = "corl-team/CORL `configs/offline/cql/`"
+    source = "corl-team/CORL configs/offline/cql/"
     changes = sets(source, hidden=(256,) * 3, orthogonal=True, actor_learning_rate=1e-4, penalty_weight=1.0)
     return changes + prepares(source, normalize_observations=True)
 
@@ -55,16 +55,16 @@ def cal_ql(task: Task) -> Changes:
     if task.family == "sawyer":
         return ()
     if task.family == "kitchen":
-        source = "nakamotoo/Cal-QL `scripts/run_kitchen.sh`"
+        source = "nakamotoo/Cal-QL scripts/run_kitchen.sh"
         changes = sets(source, hidden=(512,) * 3, importance_sampling=False, offline_share=0.25)
         return changes + (sets(source, endless=True) if task.rewards == STAGES else ())
-    source = "nakamotoo/Cal-QL `scripts/run_adroit.sh`, for binary rewards"
+    source = "nakamotoo/Cal-QL scripts/run_adroit.sh, for binary rewards"
     return sets(source, hidden=(512,) * 2, critic_hidden=(512,) * 3, penalty_weight=1.0)
 
 
 def rlpd(_: Task) -> Changes:
     """Return RLPD's, which its authors ran on Adroit with binary rewards."""
-    return sets("ikostrikov/rlpd `README.md`, Adroit's command", hidden=(256,) * 3, backup_entropy=False)
+    return sets("ikostrikov/rlpd README.md, Adroit's command", hidden=(256,) * 3, backup_entropy=False)
 
 
 def _opt(source: str) -> Changes:

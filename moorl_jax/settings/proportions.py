@@ -45,7 +45,7 @@ def within_budget(agent: Agent, updates: int, env_steps: int) -> Changes:
 
 def _annealed(updates: int) -> Changes:
     """Return over how many updates the cosine of IQL's actor rate falls: all offline ones."""
-    return sets("ikostrikov/implicit_q_learning `learner.py`", actor_decay_updates=float(max(updates, 1)))
+    return sets("ikostrikov/implicit_q_learning learner.py", actor_decay_updates=float(max(updates, 1)))
 
 
 def _first(name: str, agent: Any, env_steps: int) -> Changes:

@@ -1,25 +1,38 @@
 import pytest
 
-from moorl_jax.agents import AGENTS, Subroutine
+from moorl_jax.agents import AGENTS
 from moorl_jax.config import require_bounds
 from moorl_jax.data import Preparation
 from moorl_jax.errors import MoorlError
-from moorl_jax.settings import FAMILIES, settings, suits
-from moorl_jax.tasks import find
+from moorl_jax.settings import FAMILIES, FROM_IMAGES, Settings, changes, everywhere, settings, suits
+from moorl_jax.tasks import TASKS, find
 from moorl_jax.types import ReturnsToGo
 
 HOPPER = find("hopper-medium-v2")
+OF_STATES = tuple(agent for agent in AGENTS if agent not in FROM_IMAGES)
+PAGES = {page.__name__: page for page in (everywhere, *FAMILIES.values())}
 
 
-OF_IMAGES = ("drq", "drq_bc", "pixel_bc", "pixel_cql", "pixel_rlpd", "pixel_moorl")
-OF_STATES = tuple(agent for agent in AGENTS if agent not in OF_IMAGES)
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_a_page_speaks_of_agents_that_there_are(page):
+    own = [name for name, value in vars(page).items() if getattr(value, "__module__", "") == page.__name__]
+    assert {name for name in own if not name.startswith("_")} <= set(AGENTS)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_page_sets_every_agent_that_it_is_for(family):
-    alone = [name for name in OF_STATES if not issubclass(AGENTS[name], Subroutine)]
-    for agent in OF_IMAGES if family == "vd4rl" else alone:
-        assert callable(getattr(FAMILIES[family], agent))
+def test_no_page_repeats_a_value():
+    """Each of its values is another than the one in force before, for some dataset, and has a source."""
+    news = {}
+    for agent in AGENTS:
+        for task in TASKS.values():
+            if not suits(agent, task):
+                continue
+            chosen = Settings(AGENTS[agent](), Preparation())
+            for page, change in changes(agent, task):
+                said = (page.__name__, agent, change.name)
+                news[said] = news.get(said, False) or chosen.value(change.name) != change.value
+                assert change.source, said
+                chosen = chosen.changed(change)
+    assert [said for said, is_news in news.items() if not is_news] == []
 
 
 @pytest.mark.parametrize(
@@ -39,7 +52,7 @@ def test_drqs_noise_falls_as_in_the_paper():
     assert settings("drq", find("vd4rl-cheetah_run-medium"), 0, 5_500).agent.noise_updates == 2_500
 
 
-@pytest.mark.parametrize("agent", OF_IMAGES)
+@pytest.mark.parametrize("agent", FROM_IMAGES)
 def test_every_agent_of_images_is_set(agent):
     env_steps = 0 if agent == "pixel_bc" else 1200
     assert settings(agent, find("vd4rl-walker_walk-expert-64px"), 1000, env_steps).agent.phases(1000, env_steps)
