@@ -103,6 +103,22 @@ def test_data_make(call, monkeypatch):
         ),
         (["train", "--agent", "bc", "--task", "hopper-medium-v2", "--env-steps", "9"], "BC does not learn online"),
         (["train", "--agent", "sac", "--task", "hopper-medium-v2"], "SAC learns online"),
+        (["train", "--print-config", "--agent", "iqll", "--task", "hopper-medium-v2"], "did you mean iql"),
+        (["train", "--print-config", "--agent", "iql", "--task", "hoper-medium-v2"], "did you mean hopper-medium-v2"),
+        (["train", "--print-config", "--agent", "drq", "--task", "hopper-medium-v2"], "its agents are bc"),
+        (["train", "--print-config", "--agent", "sac", "--task", "hopper-medium-v2"], "SAC learns online"),
+        (
+            ["train", "--print-config", "--agent", "iql", "--task", "hopper-medium-v2", "--set", "expectil=0.7"],
+            "unknown field of IQL 'expectil': did you mean expectile",
+        ),
+        (
+            ["train", "--print-config", "--agent", "iql", "--task", "hopper-medium-v2", "--updates", "0"],
+            "there must be updates or env steps",
+        ),
+        (
+            ["train", "--print-config", "--agent", "iql", "--task", "hopper-medium-v2", "--source", "recipee"],
+            "did you mean recipe",
+        ),
         (["data", "make", "hopper-medium-v2", "--policies", "nowhere"], "nowhere: no such directory of policies"),
         (["eval", "nowhere"], "not a finished result: config.json is missing"),
     ],
@@ -176,6 +192,66 @@ def test_train_then_eval(call, embedded, tmp_path):
     evaluated = call("eval", out, "--episodes", "2")
     assert evaluated.exit_code == 0, evaluated.output
     assert "2 episodes" in evaluated.output
+
+
+@pytest.mark.parametrize(
+    ("agent", "task", "options", "rows"),
+    [
+        (
+            "iql",
+            "antmaze-umaze-v2",
+            (),
+            [
+                "expectile 0.9 settings/antmaze.py ikostrikov/implicit_q_learning configs/antmaze_config.py",
+                "preparation.reward_shift -1.0 settings/antmaze.py",
+                "updates 100000 --updates",
+                "evaluate every 5000 default a twentieth of the updates",
+                "episodes 100 default the task's own",
+                "seeds 0, 1, 2, 3 --seeds",
+                "source of data embedded --source",
+            ],
+        ),
+        (
+            "opt_spot",
+            "hopper-medium-v2",
+            ("--env-steps", 1200, "--set", "backbone.tau=0.01", "--seeds", "7,", "--episodes", 3, "--source", "d4rl"),
+            [
+                "backbone.tau 0.01 --set",
+                "collect_steps 100 settings/proportions.py",
+                "env steps 1200 --env-steps",
+                "evaluate every steps 60 default a twentieth of the env steps",
+                "episodes 3 --episodes",
+                "seeds 7 --seeds",
+                "source of data d4rl --source",
+            ],
+        ),
+        (
+            "sac",
+            "hopper",
+            ("--updates", 0, "--env-steps", 600, "--evaluate-every-steps", 200),
+            [
+                "random_steps 60 settings/proportions.py",
+                "evaluate every steps 200 --evaluate-every-steps",
+                "source of data none",
+            ],
+        ),
+        ("tune_pex", "hopper", ("--env-steps", 6000), ["offline.temperature 3.0 settings/locomotion.py ours: as"]),
+        ("drq", "vd4rl-cheetah_run-medium", ("--env-steps", 600), ["learning_rate 0.0001 settings/pixels.py"]),
+    ],
+)
+def test_print_config_shows_each_value_and_trains_nothing(call, monkeypatch, tmp_path, agent, task, options, rows):
+    def never(*_, **__):
+        raise AssertionError
+
+    for module, name in ((cli, "train"), (cli, "held"), (sources, "load"), (sources, "make")):
+        monkeypatch.setattr(module, name, never)
+    monkeypatch.chdir(tmp_path)
+    shown = call("train", "--print-config", "--agent", agent, "--task", task, *options)
+    assert shown.exit_code == 0, shown.output
+    lines = [" ".join(line.replace("│", " ").split()) for line in shown.output.splitlines()]
+    for row in rows:
+        assert any(line.startswith(row) for line in lines), row
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_diverged_is_said_to_have(call, embedded, tmp_path):

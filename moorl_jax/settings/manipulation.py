@@ -10,10 +10,15 @@ from moorl_jax.tasks import Task
 from moorl_jax.tasks.catalogue import STAGES
 
 
-def spot(_: Task) -> Changes:
+def _as_adroit(source: str, task: Task) -> str:
+    """Return the source of what its authors ran on Adroit; the other families are set likewise."""
+    return source if task.family == "adroit" else f"ours: as Adroit, {source}"
+
+
+def spot(task: Task) -> Changes:
     """Return SPOT's; its authors ran neither family."""
     return sets(
-        "corl-team/CORL configs/finetune/spot/",
+        _as_adroit("corl-team/CORL configs/finetune/spot/", task),
         final_ranges=(1e-3, 3e-3),
         actor_learning_rate=1e-4,
         support_weight=1.0,
@@ -21,11 +26,11 @@ def spot(_: Task) -> Changes:
     )
 
 
-def iql(_: Task) -> Changes:
+def iql(task: Task) -> Changes:
     """Return IQL's."""
-    return sets(
-        "ikostrikov/implicit_q_learning configs/kitchen_config.py, README.md's Adroit", temperature=0.5, dropout=0.1
-    )
+    kitchen = "ikostrikov/implicit_q_learning configs/kitchen_config.py"
+    adroit = _as_adroit("ikostrikov/implicit_q_learning README.md", task)
+    return sets(kitchen if task.family == "kitchen" else adroit, temperature=0.5, dropout=0.1)
 
 
 def pex(_: Task) -> Changes:
@@ -62,9 +67,10 @@ def cal_ql(task: Task) -> Changes:
     return sets(source, hidden=(512,) * 2, critic_hidden=(512,) * 3, penalty_weight=1.0)
 
 
-def rlpd(_: Task) -> Changes:
+def rlpd(task: Task) -> Changes:
     """Return RLPD's, which its authors ran on Adroit with binary rewards."""
-    return sets("ikostrikov/rlpd README.md, Adroit's command", hidden=(256,) * 3, backup_entropy=False)
+    source = _as_adroit("ikostrikov/rlpd README.md, Adroit's command", task)
+    return sets(source, hidden=(256,) * 3, backup_entropy=False)
 
 
 def _opt(source: str) -> Changes:
@@ -78,9 +84,9 @@ def opt(_: Task) -> Changes:
     return _opt(source) + within("backbone", sets(source, layer_norm=True))
 
 
-def opt_spot(_: Task) -> Changes:
+def opt_spot(task: Task) -> Changes:
     """Return those of OPT over SPOT: normalized layers."""
-    source = "arXiv 2507.08387 appendix H, Adroit"
+    source = _as_adroit("arXiv 2507.08387 appendix H", task)
     return _opt(source) + within("backbone", sets(source, layer_norm=True))
 
 

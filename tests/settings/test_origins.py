@@ -52,6 +52,7 @@ def test_every_value_in_force_is_there_with_its_source(agent, task):
         ("opt", "hopper-random-v2", Setting("backbone", "TD3BC", "agents/opt.py", "arXiv 2507.08387")),
         ("opt", "hopper-random-v2", Setting("backbone.alpha", 2.5, "agents/td3_bc.py", "sfujim/TD3_BC")),
         ("opt_spot", "hopper-medium-v2", Setting("backbone.q_epsilon", 1e-10, "agents/opt.py", "arXiv 2507.08387")),
+        ("rlpd", "sawyer-push", Setting("hidden", (256,) * 3, "settings/manipulation.py", "ours: as Adroit")),
         ("tune_iql", "pen-human-v1", Setting("offline.temperature", 0.5, "settings/manipulation.py", IQL)),
         ("tune_iql", "hopper", Setting("normalize_returns", True, "settings/locomotion.py", IQL)),
     ],
