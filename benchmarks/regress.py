@@ -218,8 +218,8 @@ def _shown(found: pd.DataFrame) -> Table:
             row["training"],
             row["figure"],
             f"{row['baseline']:.3g} ± {row['baseline std']:.2g}",
-            row["seeds"].told(f"{row['now']:.3g} ± {row['now std']:.2g}"),
-            row["seeds"].told(f"{row['now'] - row['baseline']:+.3g}"),
+            row["seeds"].or_diverged(f"{row['now']:.3g} ± {row['now std']:.2g}"),
+            row["seeds"].or_diverged(f"{row['now'] - row['baseline']:+.3g}"),
             f"{row['p']:.2g}",
             "worse" if row["alarm"] and row["figure"] == "score" else "moved" if row["alarm"] else "",
         )

@@ -171,7 +171,7 @@ def _improvements(shared: dict[str, pd.DataFrame]) -> Grid:
 def _aggregated(name: str, table: pd.DataFrame, column: str) -> Entry:
     """Return an aggregate of an agent's runs, or how many diverged if any did."""
     over, found = OverSeeds.of(table[column]), aggregate(name, scores(table, column))
-    shown = over.told(f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]")
+    shown = over.or_diverged(f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]")
     return Entry(shown, MISSING if over.diverged else found.value)
 
 
