@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: sweep tasks and agents, write and show the score table. `make bench` calls it."""
+"""`python -m benchmarks`: train agents on tasks, print and write the score table. `make bench` calls it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -53,17 +53,17 @@ def bench(
     agents: Annotated[
         str,
         typer.Option(
-            help=f"Agents, by name ({', '.join(AGENTS)}), as file.py:Class, or all; by default the protocol's."
+            help=f"Agents, by name ({', '.join(AGENTS)}), as file.py:Class, or all. Default: those of the protocol."
         ),
     ] = "",
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
-    budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds per cell. Default: the budget's.")] = None,
+    budget: Annotated[str, typer.Option(help=f"How long to train: {', '.join(BUDGETS)}.")] = "quick",
     updates: UpdatesOption = None,
     env_steps: EnvStepsOption = None,
     protocol: Annotated[
         str,
         typer.Option(
-            help=f"{', '.join(PROTOCOLS)}; by default subroutine for tasks without datasets, else offline, "
+            help=f"{', '.join(PROTOCOLS)}; Default: subroutine for tasks without datasets; else offline, or "
             "offline-to-online for agents that cannot learn offline alone."
         ),
     ] = "",
@@ -77,11 +77,11 @@ def bench(
     resume_anyway: ResumeAnywayOption = False,
     name: Annotated[
         str | None,
-        typer.Option(help="Directory of table and picture below --results; by task and budget by default."),
+        typer.Option(help="Name of the directory of table and picture. Default: task and budget."),
     ] = None,
     results: Annotated[Path, typer.Option(help="Directory of cells, tables and pictures.")] = Path("results"),
 ) -> None:
-    """Train agents on tasks and print their normalized scores. Finished cells are kept, unfinished ones run."""
+    """Train agents on tasks and print their normalized scores. Finished cells are reused, the rest are trained."""
     whole = find_budget(budget, updates, env_steps).name
     tasks = expand(task)
     if protocol and protocol not in PROTOCOLS:
@@ -95,13 +95,13 @@ def bench(
         of_all = protocol or ("" if each.datasets else "subroutine")
         named = agents or (IMAGE_AGENTS if each.pixels else DEFAULT_AGENTS)[of_all]
         chosen = able(each, spend, of_all) if agents == "all" else [agent.strip() for agent in named.split(",")]
-        if len(tasks) > 1:  # some of them may be images
+        if len(tasks) > 1:  # a suite may mix tasks with images and without
             chosen = [agent for agent in chosen if suits(agent, each)]
         for agent in dict.fromkeys(chosen):
             how = of_all or by_default(each, agent, spend)
             cells += plan((each,), [agent], source, policies, seeds or spend.seeds, spend, how)
     if not cells:
-        raise MoorlError(f"none of these agents can learn any of these tasks: {agents}")
+        raise MoorlError(f"none of these agents can be trained on any of these tasks: {agents}")
     console = terminal()
     if source == "auto" and (said := said_of((cell.task, cell.source) for cell in cells)):
         console.print(said, highlight=False)

@@ -1,4 +1,4 @@
-"""How much a sweep spends, by name, and what it spends it on."""
+"""Named budgets: how many updates and env steps each protocol gets, and how often it is evaluated."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ PROTOCOLS = ("offline", "offline-to-online", "online", "subroutine")
 
 @dataclass(frozen=True)
 class Budget:
-    """What a cell may cost, per seed."""
+    """What one cell spends, per seed."""
 
     name: str
     updates: int  #: critic gradient steps of the protocol `offline`
@@ -21,12 +21,12 @@ class Budget:
     updates_each: int  #: of each offline training in `subroutine`
     env_steps: int  #: of the online phase of `offline-to-online`
     env_steps_alone: int  #: of the protocols `online` and `subroutine`
-    seeds: int  #: unless the caller says otherwise
-    evaluations: int  #: evenly spaced over each part, offline and online, the last one at its end
-    episodes: int  #: per evaluation at most, where a task asks for more
+    seeds: int  #: the default number of seeds
+    evaluations: int  #: evenly spaced over each phase, the last one at its end
+    episodes: int  #: at most, per evaluation; a task may ask for fewer
 
     def spend(self, protocol: str) -> tuple[int, int]:
-        """Return offline updates and env steps of a protocol; agents without an offline phase pass over the first."""
+        """Return the offline updates and env steps of a protocol. Agents without an offline phase skip the updates."""
         return {
             "offline": (self.updates, 0),
             "offline-to-online": (self.updates_before, self.env_steps),
@@ -35,8 +35,8 @@ class Budget:
         }[protocol]
 
 
-# The papers train offline for a million updates and learn online for 250k (RLPD), 300k (OPT) or a million env steps.
-# `short` before and online is what two seeds of RLPD or Cal-QL, the costliest, take 25 minutes for on two CPU cores.
+# The papers train offline for 1M updates, then online for 250k (RLPD), 300k (OPT) or 1M env steps. In `short`, two
+# seeds of RLPD or Cal-QL, the slowest agents, take 25 minutes offline to online on two CPU cores.
 BUDGETS = {
     "quick": Budget("quick", 4_000, 2_000, 100, 1_000, 1_000, seeds=2, evaluations=8, episodes=10),
     "short": Budget("short", 100_000, 8_000, 8_000, 3_000, 100_000, seeds=3, evaluations=20, episodes=20),
@@ -44,8 +44,8 @@ BUDGETS = {
         "paper", 1_000_000, 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100
     ),
 }
-# On a CPU an update from images of 84 pixels takes two to six seconds, drawing a frame 30 to 80 ms, hence
-# `quick`, half of which is evaluation still; `short` is for a GPU. V-D4RL's authors make 550,000 updates.
+# On a CPU an update on 84-pixel images takes two to six seconds and rendering a frame 30 to 80 ms, so `quick` is tiny,
+# and half of it is still evaluation. `short` is meant for a GPU. V-D4RL's authors make 550,000 updates.
 BUDGETS_OF_IMAGES = BUDGETS | {
     "quick": Budget("quick", 5, 5, 5, 5, 5, seeds=2, evaluations=1, episodes=1),
     "short": Budget("short", 20_000, 5_000, 5_000, 5_000, 10_000, seeds=3, evaluations=10, episodes=3),
@@ -57,9 +57,9 @@ EnvStepsOption = Annotated[int | None, typer.Option(min=0, help="Env steps in pl
 
 
 def find_budget(name: str, updates: int | None = None, env_steps: int | None = None, of_images: bool = False) -> Budget:
-    """Return the budget of that name, with numbers of one's own, which become part of the name.
+    """Return the named budget. `updates` and `env_steps` replace its numbers and become part of its name.
 
-    Tasks seen as images have budgets of their own. Raises UnknownNameError, with a suggestion, for an unknown name.
+    Image tasks have their own budgets. Raises UnknownNameError, with a suggestion.
     """
     if name not in BUDGETS:
         raise UnknownNameError("budget", name, BUDGETS)

@@ -1,4 +1,4 @@
-"""Cells: what a sweep is made of, and what decides that two are the same."""
+"""Cells: the units of a sweep, and what makes two of them the same."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ from moorl_jax.tasks import Task
 
 @dataclass(frozen=True)
 class Cell:
-    """One task, one agent, one source, all seeds: the unit of running, resuming and results."""
+    """One task, one agent, one data source, all seeds: what is trained, resumed and saved as one result."""
 
     task: Task
     agent: str
@@ -35,8 +35,8 @@ class Cell:
     seeds: tuple[int, ...]
     budget: Budget
     protocol: str
-    overrides: tuple[str, ...] = ()  #: NAME=VALUE changes of the agent's settings
-    variant: str = ""  #: what those changes are called in tables and pictures
+    overrides: tuple[str, ...] = ()  #: changes of the agent's settings, each NAME=VALUE
+    variant: str = ""  #: the name of those changes in tables and pictures
 
     @property
     def label(self) -> str:
@@ -61,18 +61,18 @@ class Cell:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """What the agent goes through."""
+        """The agent's phases."""
         return recipe(self.settings.agent, *self.spend)
 
     @property
     def settings(self) -> Settings:
-        """The agent's config and its data's preparation."""
+        """The agent's config and how its data is prepared."""
         chosen = settings(self.agent, self.task, *self.spend)
         return dataclasses.replace(chosen, agent=override(chosen.agent, self.overrides))
 
     @property
     def written(self) -> dict[str, Any]:
-        """The settings as a result holds them."""
+        """The settings, as they are written into a result."""
         fields = {
             "agent_config": provenance.agent_fields(self.settings.agent),
             "preparation": dataclasses.asdict(self.settings.preparation),
@@ -81,16 +81,16 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Where the result lies below the cells' directory: readable, and unique to all that decides the result.
+        """The result's path below the cells' directory: readable, and unique for everything that determines the result.
 
-        Settings count where they are not the defaults, so that a new setting with a default renames no cell; whether a
-        cell's defaults are still today's is seen when it is found (`_finished`).
+        Only settings that differ from the defaults are part of it, so a new setting with a default renames no cell.
+        Whether the defaults have changed since is checked when the result is read (`_finished`).
         """
         written = self.written
         file, own, _ = self.agent.rpartition(":")
         identity = {
             "agent": self.agent,
-            "code": hashlib.sha256(Path(file).read_bytes()).hexdigest() if own else None,  # a user's, still changing
+            "code": hashlib.sha256(Path(file).read_bytes()).hexdigest() if own else None,  # may still change
             "agent_config": _chosen(self.settings.agent, written["agent_config"]),
             "preparation": _chosen(self.settings.preparation, written["preparation"]),
             "seeds": self.seeds,
@@ -105,7 +105,7 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """The command that runs this cell again."""
+        """The command that trains this cell again."""
         (updates, env_steps), (every, every_steps) = self.spend, self.intervals
         seeds = ",".join(map(str, self.seeds)) + "," * (len(self.seeds) == 1)
         words = ["moorl-jax", "train", "--agent", self.agent, "--task", self.task.name]
@@ -128,7 +128,7 @@ def plan(
     budget: Budget,
     protocol: str,
 ) -> list[Cell]:
-    """Return the sweep's cells, task by task; raise MoorlError before anything runs if one cannot be."""
+    """Return the sweep's cells, task by task. Raises MoorlError if one of them cannot be trained."""
     cells = [
         Cell(task, agent, results.NO_SOURCE, which_seeds(seeds), budget, protocol) for task in tasks for agent in agents
     ]
@@ -136,9 +136,9 @@ def plan(
 
 
 def able(task: Task, budget: Budget, protocol: str) -> list[str]:
-    """Return all agents that can follow the protocol on the task, subroutines where it is theirs.
+    """Return all agents that can follow the protocol on the task.
 
-    Without a protocol, those that can follow the one that is theirs by default.
+    Without a protocol: all agents that can follow their own default protocol.
     """
     found = []
     for agent, kind in AGENTS.items():
@@ -150,13 +150,13 @@ def able(task: Task, budget: Budget, protocol: str) -> list[str]:
 
 
 def by_default(task: Task, agent: str, budget: Budget) -> str:
-    """Return the protocol of an agent that is told none: offline, or offline-to-online if it cannot learn offline."""
+    """Return an agent's default protocol: offline, or offline-to-online if it cannot learn offline."""
     cells = {how: Cell(task, agent, results.NO_SOURCE, (0,), budget, how) for how in ("offline", "offline-to-online")}
     return next((how for how, cell in cells.items() if _follows(cell)), "offline")
 
 
 def _follows(cell: Cell) -> bool:
-    """Tell whether the agent can follow the protocol on the task."""
+    """Return whether the agent can follow the protocol on the task."""
     try:
         _ = cell.phases
     except MoorlError:
@@ -165,16 +165,16 @@ def _follows(cell: Cell) -> bool:
 
 
 def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:
-    """Return the cell with the source of its data, where it needs any; raise MoorlError if it cannot be run."""
+    """Return the cell with its data source filled in. Raises MoorlError if the cell cannot be trained."""
     require_bounds(Plan(*cell.spend, *cell.intervals, cell.episodes))
     if needs_data(cell.phases):
         cell = dataclasses.replace(cell, source=choose(cell.task, source, policies))
-    _ = cell.name  # an agent that is unknown or cannot be saved is named now, not after hours of others
+    _ = cell.name  # fail now for an unknown agent or one that cannot be saved, not after hours of training others
     return cell
 
 
 def _chosen(part: Agent | Sampling | Preparation, written: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a part of the settings, as `written`, is not its class's default; of parts within likewise."""
+    """Return those of the settings, as in `written`, that differ from the class defaults, nested parts included."""
     chosen = dict(written)
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)

@@ -1,4 +1,4 @@
-"""Finished results, wherever they lie, as one table of runs."""
+"""Finished results, collected from any directories into one table of runs."""
 
 import sys
 from pathlib import Path
@@ -10,19 +10,19 @@ from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError, one_line
 
-BUDGET = ["protocol", "updates", "env_steps"]  #: what runs that are compared have in common
+BUDGET = ["protocol", "updates", "env_steps"]  #: columns that must be equal for runs to be compared
 
 
 def find_results(places: list[Path]) -> list[Result]:
-    """Return the finished results in directories and all below them, in the order of their names.
+    """Return the finished results in the directories and below them, sorted by name.
 
-    What is unfinished is passed over; what cannot be read is left out, and a line says so. Raises MoorlError for a
-    directory that is not there.
+    Unfinished results are skipped. Results that cannot be read are left out with a warning. Raises MoorlError if a
+    directory does not exist.
     """
     found: dict[Path, Result] = {}
     for place in places:
         if not place.is_dir():
-            raise MoorlError(f"{place}: there is no such directory of results")
+            raise MoorlError(f"{place}: no such directory")
         for directory in results.below(place):
             try:
                 found[directory] = results.read(directory)
@@ -32,11 +32,11 @@ def find_results(places: list[Path]) -> list[Result]:
 
 
 def runs(found: list[Result]) -> pd.DataFrame:
-    """Return a row per run, that is per seed of each result.
+    """Return one row per run: one seed of one result.
 
-    `agent` carries in brackets what of its settings was `changed` by hand; `learned_offline` tells whether it spent its
-    `updates`, over which some pass. `before`, `last` and `best` are normalized scores: at the end of the offline phase,
-    at the last evaluation, NaN where that is what a run ended in, and the best one, which such a run has none of.
+    `agent` has the settings `changed` by hand in brackets. `learned_offline` is whether the agent made its `updates`,
+    which agents without an offline phase skip. `before`, `last` and `best` are normalized scores: at the end of the
+    offline phase, at the last evaluation, and the best one. `last` and `best` of a diverged run are NaN.
     """
     rows = []
     for number, result in enumerate(found):
@@ -69,7 +69,7 @@ def runs(found: list[Result]) -> pd.DataFrame:
 
 
 def one_each(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of one result for each task, agent, source and budget: of those with most seeds the newest."""
+    """Return the runs of one result per task, agent, source and budget: with most seeds, then the newest."""
     seeds = table.groupby("result")["seed"].transform("size")
     order = table.assign(seeds=seeds).sort_values(["seeds", "finished"])
     chosen = order.groupby(["task", "agent", "source", *BUDGET])["result"].last()
@@ -77,12 +77,12 @@ def one_each(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def label(result: Result) -> str:
-    """Return the agent's name, with the settings that were changed by hand, as any picture and file can hold it."""
+    """Return the agent's name with the settings changed by hand, safe for pictures and file names."""
     changes = ", ".join(result.config["overrides"])
     name = result.config["agent"] + (f" ({changes})" if changes else "")
     return name.encode(errors="replace").decode()
 
 
 def scores(table: pd.DataFrame, column: str = "last") -> list[np.ndarray]:
-    """Return a column of an agent's runs as an array a task."""
+    """Return one column of an agent's runs, as an array per task."""
     return [group.to_numpy() for _, group in table.groupby("task", sort=True)[column]]

@@ -64,7 +64,7 @@ def distill(
     rounds: int,
     updates: int,
     seed: int = 0,
-    tell: Callable[[str], None] = print,
+    say: Callable[[str], None] = print,
 ) -> Gaussian:
     """Return a student of ReLU layers, whose mean and log std both depend on the observation.
 
@@ -82,7 +82,7 @@ def distill(
         shown = ((inputs - mean) / std).astype(np.float32)
         layers, error = _learn(layers, shown, wanted.astype(np.float32), key, updates=updates)
         student = _acting(layers, teacher.squash, mean, std)
-        tell(f"round {number} of {rounds}: {len(inputs):,} inputs, squared error {error:.3f}")
+        say(f"round {number} of {rounds}: {len(inputs):,} inputs, squared error {error:.3f}")
         if number < rounds:
             inputs = np.concatenate([inputs, show(student, number)])
     return student

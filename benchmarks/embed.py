@@ -1,10 +1,8 @@
-"""`python -m benchmarks.embed`: make the small behaviour policies that the package carries.
+"""`python -m benchmarks.embed`: make the behaviour policies that the package carries.
 
-`hopper` is what `make bench` builds its dataset from: a clone of a recipe's dataset with a fixed spread. `control` are
-the policies that are filmed for V-D4RL's tasks: those that SAC has on its way, learning from the state; `locomotion`
-are those of D4RL's robots, of which `pick` takes what the package carries. `ant` and
-`hands` are what AntMaze's sets and Adroit's experts are rolled out from: networks of our own that learned by DAgger to
-act as the policies do that D4RL rolled out.
+`hopper` clones the policy behind the data of `make bench`. `locomotion` trains SAC on D4RL's robots, and `pick` takes
+the policies that the package carries. `control` trains SAC on the state of dm_control's tasks, for V-D4RL's films.
+`ant` and `hands` distil, by DAgger, the policies that D4RL rolled out in AntMaze and for Adroit's experts.
 """
 
 from collections.abc import Callable
@@ -42,7 +40,7 @@ app = typer.Typer(add_completion=False)
 
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds of DAgger.")]
 Updates = Annotated[int, typer.Option(min=1, help="Updates of the student in a round.")]
-Measured = Annotated[int, typer.Option(min=1, help="Episodes a task by which teacher and student are measured.")]
+Measured = Annotated[int, typer.Option(min=1, help="Episodes per task to measure teacher and student.")]
 Seed = Annotated[int, typer.Option(help="Seed of the episodes and of the learning.")]
 
 
@@ -71,11 +69,11 @@ def hopper(
 def control(
     name: Annotated[str, typer.Argument(metavar="TASK", help="walker-walk, cheetah-run or humanoid-walk.")],
     env_steps: Annotated[int, typer.Option(min=1, help="Env steps of SAC.")] = 100_000,
-    every: Annotated[int, typer.Option(min=1, help="Env steps between the policies that are kept.")] = 20_000,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes by which a policy is measured, sampled.")] = 10,
+    every: Annotated[int, typer.Option(min=1, help="Env steps between kept policies.")] = 20_000,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to measure a policy, actions sampled.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the learning.")] = 0,
 ) -> None:
-    """Train SAC on a task of dm_control's by its state, and keep the policies it has on its way."""
+    """Train SAC on the state of a dm_control task, and keep its policies along the way."""
     require_devices()
     task = find(name)
     phases = settings("sac", task, 0, env_steps).agent.phases(0, env_steps)
@@ -87,8 +85,8 @@ def control(
 def locomotion(
     robot: Annotated[str, typer.Argument(help=f"{', '.join(LOCOMOTION)}.")],
     env_steps: Annotated[int, typer.Option(min=1_000, help="Env steps of SAC.")] = 1_000_000,
-    every: Annotated[int, typer.Option(min=1_000, help="Env steps between the policies that are kept.")] = 10_000,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes by which a policy is measured, sampled.")] = 5,
+    every: Annotated[int, typer.Option(min=1_000, help="Env steps between kept policies.")] = 10_000,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to measure a policy, actions sampled.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the learning.")] = 0,
     shown: Annotated[
         bool, typer.Option("--shown", help="Draw half of each batch from the recipe's expert set.")
@@ -96,10 +94,10 @@ def locomotion(
     policies: PoliciesOption = None,
     out: Annotated[Path, typer.Option(help="Directory of the policies.")] = Path("runs/learners"),
 ) -> None:
-    """Train SAC on a robot as D4RL's learners were, and keep the policies it has on its way; resumes where it was.
+    """Train SAC on a robot as D4RL's learners were trained, and keep its policies along the way. Resumes.
 
-    Alone it takes a million env steps to become an expert; `--shown` what an expert does (of the recipe's, which needs
-    `--policies`), a tenth of them.
+    It takes about a million env steps to become an expert; with `--shown`, which also learns from an expert's data (the
+    recipe's, from `--policies`), about a tenth of that.
     """
     require_devices()
     phases, demonstrations = rlkit_sac(env_steps), None
@@ -117,10 +115,10 @@ def locomotion(
 def pick_policies(
     robot: Annotated[str, typer.Argument(help=f"{', '.join(MEDIUM)}.")],
     folder: Annotated[Path, typer.Argument(help="Directory that `locomotion` wrote.")],
-    before: Annotated[int, typer.Option(min=1, help="How many policies before medium's.")] = 12,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes by which each is measured.")] = 20,
+    before: Annotated[int, typer.Option(min=1, help="How many policies before the medium one.")] = 12,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to measure each policy.")] = 20,
 ) -> None:
-    """Carry in the package what a learner was up to D4RL's medium level."""
+    """Copy a learner's policies, up to D4RL's medium level, into the package."""
     if robot not in MEDIUM:
         raise UnknownNameError("robot", robot, MEDIUM)
     table = pick(folder, EMBEDDED / robot, find(robot), MEDIUM[robot], before, episodes)
@@ -137,13 +135,13 @@ def ant(
     measured: Measured = 30,
     seed: Seed = 0,
 ) -> None:
-    """Distil the walker behind D4RL's AntMaze data, on its ways between any two cells of its mazes."""
+    """Distil the walker behind D4RL's AntMaze data, walking between random cells of the mazes."""
     require_devices()
     anywhere = [find(f"antmaze-{maze}-diverse-v2") for maze in ("umaze", "medium", "large")]
-    judged = [find(name) for name in ("antmaze-umaze-v2", "antmaze-medium-play-v2", "antmaze-large-play-v2")]
+    evaluated = [find(name) for name in ("antmaze-umaze-v2", "antmaze-medium-play-v2", "antmaze-large-play-v2")]
     with Display(terminal()) as display:
         _distil(anywhere, policies, display, (256, 256), rounds, episodes, updates, seed)
-        _compare(judged, policies, measured, _reached)
+        _compare(evaluated, policies, measured, _reached)
 
 
 @app.command()
@@ -175,7 +173,7 @@ def _distil(
     updates: int,
     seed: int,
 ) -> None:
-    """Let a network learn to act as the policy of the tasks' recipe does, and write it where `embedded` reads it."""
+    """Distil the policy of the tasks' recipe into a network, and write it where the source `embedded` reads it."""
     teacher, student = _actor(tasks[0], policies, "recipe"), _actor(tasks[0], None, "embedded")
     progress, watched = display.data(student.path.stem), 0
 
@@ -191,7 +189,7 @@ def _distil(
         return np.concatenate(shown)
 
     network = behaviour.read_actor(teacher.path, teacher.activation, teacher.squash)
-    learned = distill(network, show, hidden=hidden, rounds=rounds, updates=updates, seed=seed, tell=display.say)
+    learned = distill(network, show, hidden=hidden, rounds=rounds, updates=updates, seed=seed, say=display.say)
     layers = {
         f"layer{number}": {"kernel": kernel, "bias": bias} for number, (kernel, bias) in enumerate(learned.weights)
     }
@@ -207,17 +205,19 @@ def _actor(task: Task, policies: Path | None, source: str) -> Actor:
     return actor
 
 
-def _compare(tasks: list[Task], policies: Path | None, episodes: int, judge: Callable[[list[Episode]], Row]) -> None:
-    """Write what comes of the teacher's and of the student's episodes, which begin with the same seeds."""
+def _compare(
+    tasks: list[Task], policies: Path | None, episodes: int, summarize: Callable[[list[Episode]], Row]
+) -> None:
+    """Write how the teacher's and the student's episodes, of the same seeds, turned out."""
     rows: list[Row] = []
     for task in tasks:
         for who, source in (("teacher", "recipe"), ("student", "embedded")):
             actor = _actor(task, policies, source)
             played = list(play(make_environment(task), actor.read(task), episodes))
-            judged = judge(played)
-            rows.append({"task": task.name, "policy": who, "episodes": episodes, **judged})
-            told = ", ".join(f"{name} {value:.2f}" for name, value in judged.items())
-            terminal().print(f"{task.name}, {who}: {told}", highlight=False)
+            summary = summarize(played)
+            rows.append({"task": task.name, "policy": who, "episodes": episodes, **summary})
+            numbers = ", ".join(f"{name} {value:.2f}" for name, value in summary.items())
+            terminal().print(f"{task.name}, {who}: {numbers}", highlight=False)
     write_table(actor.path.with_suffix(".csv"), rows, "%.2f")
 
 

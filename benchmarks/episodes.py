@@ -1,4 +1,4 @@
-"""Episodes of a behaviour policy, played one after another to see what it is worth."""
+"""Play a behaviour policy's episodes and measure them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from moorl_jax.data.behaviour import Behaviour
 
 @dataclass(frozen=True)
 class Episode:
-    """What came of one."""
+    """The outcome of one episode."""
 
     rewards: float  #: their sum
     steps: int

@@ -1,6 +1,6 @@
 """`python -m benchmarks.fidelity`: hold every environment against D4RL's, write the tables. `make fidelity` calls it.
 
-Three yardsticks, where each is to be had: the return of uniformly random actions against D4RL's reference minimum,
+Three yardsticks, where they exist: the return of uniformly random actions against D4RL's reference minimum,
 which is such a return; the return of a known policy against what its publisher or others measured; and one simulator
 step from states that were recorded in the `-v2` environments against the state recorded next. AntMaze's data has a
 fourth: how often it is at the goal.

@@ -1,4 +1,4 @@
-"""What a sweep would cost: time from the speeds of finished cells, memory and disk from the size of its data."""
+"""Estimate what a sweep costs: time from the speed of finished cells, memory and disk from the size of its data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 
 NUMBERS_BESIDE = 2  #: a transition's reward and terminal
-CHECKPOINTS = 2  #: kept at a time while a cell trains
+CHECKPOINTS = 2  #: checkpoints kept while a cell trains
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What one seed costs on one device of this kind, evaluations and compilation included; NaN where unknown."""
+    """The cost of one seed on one device of this kind, with evaluations and compilation. NaN where unknown."""
 
     update: float  #: seconds an offline update
     env_step: float  #: seconds an env step, updates included
@@ -31,21 +31,21 @@ class Speed:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a cell would cost; NaN where nothing measured tells."""
+    """The estimated cost of a cell. NaN where nothing was measured."""
 
     cell: Cell
     finished: bool
     device_hours: float  #: of all seeds together
-    hours: float  #: of wall-clock, its seeds side by side on its devices
-    memory: float  #: bytes of the data on all devices of its process, experience to come included
-    data: float  #: bytes of the data's file, which other cells of the task share
-    checkpoints: float  #: bytes of experience in its checkpoints while it runs; networks take some megabytes
+    hours: float  #: wall-clock, with seeds spread over the devices
+    memory: float  #: bytes of data on all devices of the process, the online buffer included
+    data: float  #: bytes of the dataset file, shared by all cells of the task
+    checkpoints: float  #: bytes of the online buffer in its checkpoints; networks take a few megabytes more
 
 
 def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: str, devices: int) -> list[Forecast]:
-    """Return what each cell would cost on so many devices of a kind (`cpu cpu`), by results finished on such ones."""
+    """Return each cell's cost on `devices` devices of a kind (such as `cpu cpu`), by results measured on that kind."""
     before = find_results([directory]) if directory.is_dir() else []
-    # What was run with settings changed by hand may be far slower or faster.
+    # Settings changed by hand may make a run far slower or faster.
     plain = [result for result in before if not result.config["overrides"]]
     measured = [result for result in plain if kind in result.provenance["devices"]]
     known = {(r.config["task"], r.config["source"]): r.provenance.get("transitions") for r in before}
@@ -56,7 +56,7 @@ def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: st
         seconds = sum(count * cost for count, cost in ((updates, speed.update), (env_steps, speed.env_step)) if count)
         rows = _rows(cell, known.get((cell.task.name, cell.source)), policies)
         row, seeds = _row_bytes(cell), len(cell.seeds)
-        # The seeds on a device share its copy of the data; images' seeds all share one device of a CPU.
+        # Seeds on one device share one copy of the data. Seeds of image tasks all share one CPU device.
         used = 1 if cell.task.pixels and kind.startswith("cpu") else min(seeds, devices)
         forecasts.append(
             Forecast(
@@ -73,7 +73,7 @@ def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: st
 
 
 def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: int, console: Console) -> None:
-    """Print what would run and what it would cost here."""
+    """Print which cells would be trained, and what that costs on this machine."""
     device = jax.local_devices()[0]
     devices = usable_cores() if device.platform == "cpu" else jax.local_device_count()
     kind, each_has = f"{device.platform} {device.device_kind}", max(1, devices // parallel)
@@ -92,7 +92,7 @@ def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: in
     unsized = sorted({each.cell.task.name for each in waiting if np.isnan(each.memory)})
     time = "no time known"
     if known:
-        # So many cells at a time; the last to end may be the longest.
+        # The last cell to end may be the longest.
         hours = max(sum(each.hours for each in known) / parallel, max(each.hours for each in known))
         time = (
             f"about {sum(each.device_hours for each in known):.1f} device hours, {hours:.1f} hours {parallel} at a time"
@@ -109,15 +109,15 @@ def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: in
     )
     if unknown:
         console.print(
-            f"Without an estimate: {', '.join(unknown)}, of which no finished cell below {directory} tells the speed.",
+            f"Without an estimate: {', '.join(unknown)}, no finished cell below {directory} has their speed.",
             highlight=False,
         )
     if unsized:
-        console.print(f"Without a size, and not counted: {', '.join(unsized)}.", highlight=False)
+        console.print(f"Size unknown, not counted: {', '.join(unsized)}.", highlight=False)
 
 
 def _speed(cell: Cell, measured: list[Result]) -> Speed:
-    """Return the median speed of the agent's finished cells, of the task's family where there are any."""
+    """Return the median speed of the agent's finished cells, in the same family if there are any."""
     same = [result for result in measured if result.config["agent"] == cell.agent]
     family = [result for result in same if result.task.family == cell.task.family]
     speeds = [_measured(result) for result in family or same]
@@ -129,11 +129,11 @@ def _speed(cell: Cell, measured: list[Result]) -> Speed:
 
 
 def _measured(result: Result) -> Speed:
-    """Read off a result what an update and an env step of one seed took of one device."""
+    """Return how long an update and an env step of one seed took on one device, from a result."""
     curves, plan = result.curves, result.plan
     seeds, devices = len(result.config["seeds"]), len(result.provenance["devices"])
     offline = curves.loc[curves["env_steps"] == 0, "seconds"]
-    before = float(offline.max()) if len(offline) else 0.0  # agents without an offline phase pass over its updates
+    before = float(offline.max()) if len(offline) else 0.0  # agents without an offline phase skip its updates
     each = min(seeds, devices) / seeds
     return Speed(
         before / plan.updates * each if plan.updates else np.nan,
@@ -142,7 +142,7 @@ def _measured(result: Result) -> Speed:
 
 
 def _rows(cell: Cell, known: int | None, policies: Path | None) -> float:
-    """Return how many transitions the cell's data has: as a finished cell says, or as its recipe plans."""
+    """Return how many transitions the cell's dataset has: from a finished cell, or from its recipe."""
     if cell.source == NO_SOURCE:
         return 0
     if known:
@@ -156,7 +156,7 @@ def _rows(cell: Cell, known: int | None, policies: Path | None) -> float:
 
 
 def _row_bytes(cell: Cell) -> int:
-    """Return the bytes of a transition; of images the one frame that it adds."""
+    """Return the bytes of one transition; for images, of the one frame it adds."""
     if cell.task.pixels:
         size = cell.task.observation_shape[0]
         return 3 * size * size

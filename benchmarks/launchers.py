@@ -1,4 +1,4 @@
-"""Where a sweep's cells run besides in turn: side by side in processes of their own, or on a Ray cluster."""
+"""Run a sweep's cells in parallel: in processes on this machine, or on a Ray cluster."""
 
 import os
 import queue
@@ -25,23 +25,25 @@ from moorl_jax.progress import Display
 
 LAUNCHERS = ("local", "ray")
 HERE = Path(__file__).parents[1]
-# What a user has set for the driver holds for a cluster's workers too: where data lies, how JAX computes.
+# Environment variables that a cluster's workers take over: where data lies, how JAX computes.
 FORWARDED = ("D4RL_", "JAX_", "MINARI_", "MOORL_", "MUJOCO_", "VD4RL_")
-# Several processes share an accelerator, of which each would otherwise take three quarters at once.
+# Processes share an accelerator; by default the first one would reserve three quarters of its memory.
 SHARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
-ParallelOption = Annotated[int, typer.Option(min=1, help="Cells at a time, each in a process of its own.")]
-LauncherOption = Annotated[str, typer.Option(help="local, or ray: an existing Ray cluster with one file system.")]
-GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs that a cell asks Ray for; a fraction shares one.")]
+ParallelOption = Annotated[int, typer.Option(min=1, help="How many cells to train at a time, each in its own process.")]
+LauncherOption = Annotated[
+    str, typer.Option(help="local, or ray: a running Ray cluster whose nodes share a file system.")
+]
+GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs per cell on Ray; a fraction shares one.")]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would run, with its time, memory and disk on this machine.")
+    bool, typer.Option("--dry-run", help="Print what would be trained, with time, memory and disk; train nothing.")
 ]
-FinishedOption = Annotated[
-    bool, typer.Option("--finished", help="Train nothing: show what has finished, here or in the clone's results.")
-]
+FinishedOption = Annotated[bool, typer.Option("--finished", help="Train nothing; show the finished results.")]
 ResumeAnywayOption = Annotated[
     bool,
-    typer.Option("--resume-anyway", help="Go on from checkpoints of other code or packages; the results say so."),
+    typer.Option(
+        "--resume-anyway", help="Resume from checkpoints of other code or package versions; the results record it."
+    ),
 ]
 
 
@@ -56,7 +58,7 @@ def outcomes_of(
     as_finished: bool,
     resume_anyway: bool,
 ) -> list[Outcome]:
-    """Return what became of the cells: run where the launcher takes them, or what has finished as it is."""
+    """Return the outcome of each cell: trained by the launcher, or with `as_finished` only read."""
     if as_finished:
         outcomes = collect(cells, directory)
         for outcome in outcomes:
@@ -72,14 +74,14 @@ def check_choice(name: str, parallel: int, gpus: float) -> None:
     if name not in LAUNCHERS:
         raise UnknownNameError("launcher", name, LAUNCHERS)
     if name == "ray" and parallel > 1:
-        raise MoorlError("how many cells run at a time is up to the Ray cluster: leave out --parallel")
+        raise MoorlError("the Ray cluster decides how many cells run at a time: leave out --parallel")
     if name != "ray" and gpus:
-        raise MoorlError("GPUs are asked for with --launcher ray; processes on this machine share all that it has")
+        raise MoorlError("--gpus needs --launcher ray; processes on this machine share its GPUs")
 
 
 @contextmanager
 def launching(name: str, parallel: int, gpus: float, display: Display) -> Iterator[Launcher]:
-    """Open the launcher of that name for `parallel` cells at a time; jobs that still run when it closes are stopped.
+    """Open the named launcher for `parallel` cells at a time. Jobs still running when it closes are stopped.
 
     Raises as `check_choice` does, or NotAvailableError where there is no cluster.
     """
@@ -95,9 +97,9 @@ def launching(name: str, parallel: int, gpus: float, display: Display) -> Iterat
 
 
 class InProcesses:
-    """Runs so many jobs at a time, each in a new process with its share of the cores.
+    """Runs several jobs at a time, each in a new process with its share of the cores.
 
-    A process that is lost, killed for memory say, loses its cell alone.
+    If a process dies, say for lack of memory, only its cell fails.
     """
 
     def __init__(self, count: int, display: Display):
@@ -130,7 +132,7 @@ class InProcesses:
         try:
             process.start()
             self._running.add(process)
-            theirs.close()  # so that the pipe ends when the process does
+            theirs.close()  # the pipe must close when the process ends
             while fault is None:
                 kind, news = ours.recv()
                 if kind == "report":
@@ -139,11 +141,11 @@ class InProcesses:
                     self._display.warn(news)
                 else:
                     fault = news
-        except (EOFError, OSError) as error:  # it ended, perhaps within a message; or there was no room for it
+        except (EOFError, OSError) as error:  # it ended, perhaps in the middle of a message, or could not be started
             if process.pid is None:
-                return f"no process could be started for it: {error}"
+                return f"could not start a process: {error}"
             process.join()
-            fault = f"its process was lost, exit status {process.exitcode}"
+            fault = f"its process died, exit status {process.exitcode}"
         finally:
             self._running.discard(process)
             self._shares.put(share)
@@ -152,9 +154,9 @@ class InProcesses:
 
 
 class OnRay:
-    """Runs all jobs as tasks of an existing Ray cluster, whose nodes share this one's file system.
+    """Runs jobs as tasks of a running Ray cluster whose nodes share this machine's file system.
 
-    A worker that is lost loses its cell alone.
+    If a worker dies, only its cell fails.
     """
 
     def __init__(self, gpus: float, display: Display):
@@ -166,18 +168,18 @@ class OnRay:
             raise NotAvailableError(f"this needs Ray, the extra 'ray': pip install -e '.[ray]' ({error})") from error
         self._ray, self._display = ray, display
         try:
-            told = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
-            environment = {"env_vars": told | {"PYTHONPATH": str(HERE), "XLA_FLAGS": _one_core()} | SHARING}
+            forwarded = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
+            environment = {"env_vars": forwarded | {"PYTHONPATH": str(HERE), "XLA_FLAGS": _one_core()} | SHARING}
             ray.init(address="auto", runtime_env=environment, log_to_driver=False, configure_logging=False)
         except ConnectionError as error:
             raise NotAvailableError("no Ray cluster is running here; `ray start --head` starts one") from error
         self._work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_work_on_ray)
-        # On the driver's own node: with another one all cells' news would be lost, and so would they.
+        # The queue lives on the driver's node: on another node, its loss would end every cell.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._news = Queue(actor_options={"scheduling_strategy": here})
         self._reports: dict[str, Any] = {}
         self._ended: set[str] = set()
-        self._talking = threading.Lock()  # news may come after its job has ended
+        self._talking = threading.Lock()  # messages may arrive after their job has ended
         threading.Thread(target=self._listen, daemon=True).start()
 
     def __enter__(self) -> "OnRay":
@@ -196,7 +198,7 @@ class OnRay:
                 if job.label in self._reports:
                     self._display.clear(job.label)
             error = working.exception()
-            done.set_result(f"its worker was lost: {error}" if error else working.result())
+            done.set_result(f"its worker died: {error}" if error else working.result())
 
         working.add_done_callback(ended)
         return done
@@ -219,7 +221,7 @@ class OnRay:
 
 
 def _one_core() -> str:
-    """Return XLA's flags for a job that has been given one core of a node; without them each would use all of them."""
+    """Return XLA's flags for a job with one core of a node; without them it would use all cores."""
     return f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
 
 
@@ -229,20 +231,20 @@ def _work(job: Job, cores: set[int], news: Connection) -> None:
         os.sched_setaffinity(0, cores)
     use_all_cores()
     os.environ |= SHARING
-    news.send(("ended", _tried(job, lambda kind, told: news.send((kind, told)))))
+    news.send(("ended", _run(job, lambda kind, message: news.send((kind, message)))))
 
 
 def _work_on_ray(job: Job, here: Path, news: Any) -> str:
-    """Run a job in this process, from the directory of the sweep's own."""
+    """Run a job in this process, in the sweep's working directory."""
     os.chdir(here)
-    return _tried(job, lambda kind, told: news.put((job.label, kind, told)))
+    return _run(job, lambda kind, message: news.put((job.label, kind, message)))
 
 
-def _tried(job: Job, tell: Any) -> str:
+def _run(job: Job, send: Any) -> str:
     """Read a job's data and run it; return what went wrong, or nothing."""
     cell = job.cell
 
     def data() -> Dataset | None:
         return None if cell.source == NO_SOURCE else load(cell.task, cell.source, job.policies)
 
-    return attempt(job, data, lambda report: tell("report", report), lambda warning: tell("warning", warning))
+    return attempt(job, data, lambda report: send("report", report), lambda warning: send("warning", warning))

@@ -1,4 +1,4 @@
-"""Learners whose policies are kept on their way, to be rolled out later: D4RL's and V-D4RL's data was made so."""
+"""Train SAC and keep its policies along the way, to be rolled out later, as D4RL's and V-D4RL's data was made."""
 
 import shutil
 from collections.abc import Callable
@@ -22,14 +22,14 @@ from moorl_jax.tasks import Task, make_environment
 from moorl_jax.types import Transitions
 from moorl_jax.whole import whole
 
-EPOCH = 1_000  #: env steps, then updates, of rlkit's example of SAC, from whose learners D4RL's locomotion came
-STATE = "learner.npz"  #: beside the policies: the learner, with what it has seen, to go on from
+EPOCH = 1_000  #: env steps, then updates, in rlkit's SAC example, the learner behind D4RL's locomotion sets
+STATE = "learner.npz"  #: the learner's checkpoint beside the policies, with its buffer
 
 
 def rlkit_sac(env_steps: int, sampling: Sampling = FromBuffer()) -> tuple[Phase, ...]:  # noqa: B008
-    """Return the phases of rlkit's example of SAC: a thousand env steps, a thousand updates, in turn.
+    """Return the phases of rlkit's example of SAC: a thousand env steps and a thousand updates in turn.
 
-    The end of an epoch cuts the episode under way; the first thousand env steps are the untrained policy's. Its
+    The end of an epoch cuts the current episode; the first thousand env steps are the untrained policy's. Its
     settings are our SAC's defaults: 256 x 256, batches of 256, Adam at 3e-4, Polyak 5e-3, a learned temperature.
     Source: rail-berkeley/rlkit `examples/sac.py`, which D4RL names as its learner.
     """
@@ -45,14 +45,14 @@ def learn(
     folder: Path,
     every: int,
     episodes: int,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
     save_every: int = 0,
     demonstrations: Transitions | Footage | None = None,
 ) -> None:
-    """Train online on a task by its state; keep the policy, float16, every so many env steps, and its mean return.
+    """Train online on a task by its state; keep the policy, as float16, and its mean return every `every` env steps.
 
-    The untrained one is kept too. With `save_every` a learner that was killed goes on from the last state it saved,
-    that many env steps apart. `demonstrations` are the dataset of phases that draw from one.
+    The untrained policy is kept too. With `save_every` the learner saves a checkpoint every so many env steps and
+    resumes from it. `demonstrations` is the dataset for phases that sample from one.
     """
     prepared = Prepared(demonstrations, Normalizer.identity(task.observation_shape), reward_scale=1.0, reward_shift=0.0)
     trainer = Trainer(phases, task, prepared, which_seeds([seed]))
@@ -64,7 +64,7 @@ def learn(
         returns = _returns(path, task, episodes)
         measured.append({"env_steps": trainer.env_steps, "return": returns.mean(), "deviation": returns.std()})
         write_table(folder / RETURNS, measured, "%.1f")
-        tell(f"{trainer.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
+        say(f"{trainer.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
 
     if save_every and (folder / STATE).exists():
         with np.load(folder / STATE, allow_pickle=False) as saved:
@@ -90,9 +90,9 @@ def learn(
 
 
 def pick(folder: Path, into: Path, task: Task, medium: float, before: int, episodes: int) -> pd.DataFrame:
-    """Copy the policies of a learner up to the one whose mean return comes nearest to `medium`, and their returns.
+    """Copy a learner's policies up to the one whose mean return is nearest to `medium`, with their returns.
 
-    Of those before it, `before` at even distances and the untrained one. Returns the table that is written.
+    These are the untrained one, that one, and up to `before` at even distances before it. Returns the written table.
     """
     kept = pd.read_csv(folder / RETURNS)
     nearest = int(np.argmin(np.abs(kept["return"] - medium)))
@@ -110,7 +110,7 @@ def pick(folder: Path, into: Path, task: Task, medium: float, before: int, episo
 
 
 def _returns(path: Path, task: Task, episodes: int) -> np.ndarray:
-    """Return the returns, (episodes,), of a policy as a recipe rolls it out."""
+    """Return a policy's returns, (episodes,), sampled as a recipe rolls it out."""
     policy = behaviour.read_actor(path, "relu", squash=True)
     return np.array([episode.rewards for episode in play(make_environment(task), policy, episodes)])
 
@@ -130,6 +130,6 @@ def first_seeds(actor: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_table(path: Path, rows: list[dict[Any, Any]], precision: str) -> None:
-    """Write what was measured of policies beside them."""
+    """Write a table of measurements beside the policies."""
     with whole(path) as partial:
         pd.DataFrame(rows).to_csv(partial, index=False, float_format=precision)

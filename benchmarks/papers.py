@@ -1,4 +1,4 @@
-"""`python -m benchmarks.papers PAPER`: a paper's table, its figures beside ours. `make tables` calls it."""
+"""`python -m benchmarks.papers PAPER`: a paper's tables, our scores beside the published. `make tables` calls it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ from moorl_jax.whole import whole
 
 Made = tuple[list[tuple[str, pd.DataFrame]], pd.DataFrame, str]  #: sections, numbers, legend
 
-ALPHA = 0.05  #: of the test that tells ours from theirs
-#: what LaTeX would not print as it stands
+ALPHA = 0.05  #: significance level of the test between ours and theirs
+#: characters that LaTeX needs escaped
 LATEX = {"±": r"$\pm$", "≈": r"$\approx$", "<": "$<$", ">": "$>$", "–": "--"} | {s: rf"\{s}" for s in "_%&#$"}
 
 
@@ -35,7 +35,7 @@ class Section:
 
     title: str
     table: str  #: its name in published_scores.csv
-    phase: str  #: offline or online, at whose end the scores were taken
+    phase: str  #: offline or online: the phase at whose end the scores are taken
     protocol: str  #: of ours
     tasks: tuple[str, ...]
     agents: tuple[str, ...]
@@ -43,7 +43,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Paper:
-    """What a paper's tables hold, and what has to be known to read them."""
+    """A paper's tables, and the note that explains them."""
 
     note: str
     sections: tuple[Section, ...]
@@ -75,7 +75,7 @@ PAPERS = {
         ),
     ),
     "opt": Paper(
-        "OPT (Shin et al. 2025, arXiv 2507.08387), what others quote of its tables: no deviations, and not all rows. "
+        "OPT (Shin et al. 2025, arXiv 2507.08387), as quoted by others: without deviations, and not all rows. "
         "TD3 and OPT learned offline by TD3+BC, SPOT and OPT over it by SPOT.",
         (
             Section(
@@ -97,27 +97,27 @@ PAPERS = {
         ),
     ),
     "moorl": Paper(
-        "MOORL (Chaudhary et al. 2025, arXiv 2506.09574) has tables of 28 tasks that we could not read: neither which "
-        "tasks they are nor a figure of them is known to us, so all in the tables is ours, but for RLPD's published in "
-        "another paper. The choice of the 28 is ours too.",
+        "MOORL (Chaudhary et al. 2025, arXiv 2506.09574) has tables of 28 tasks that we could not read: we know "
+        "neither the tasks nor the scores. So all scores here are ours, but RLPD's, published in another paper, and "
+        "the choice of the 28 tasks is ours.",
         (
             Section("States", "moorl", "online", "offline-to-online", SUITES["moorl-28"][:19], _HYBRID),
             Section("Images", "moorl", "online", "offline-to-online", SUITES["moorl-28"][19:], _HYBRID_OF_IMAGES),
         ),
     ),
     "vd4rl": Paper(
-        "V-D4RL (Lu et al. 2022, arXiv 2206.04779), as reprinted in ReBRAC's paper: returns / 10. Its CQL lies over "
-        "DrQ-v2, ours over SAC.",
+        "V-D4RL (Lu et al. 2022, arXiv 2206.04779), as reprinted in ReBRAC's paper: returns / 10. Its CQL is "
+        "built on DrQ-v2, ours on SAC.",
         (Section("Offline", "vd4rl", "offline", "offline", SUITES["vd4rl-all"], _VD4RL),),
     ),
 }
 
 
 def frame(section: Section, ours: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per task and agent: our figure, theirs, and the p value of Welch's test between them.
+    """Return a row per task and agent: our score, theirs, and the p value of Welch's test between them.
 
-    Ours is of the runs with the largest budget, on the original data before any other. The test, of two means with
-    their deviations, needs two seeds on either side.
+    Ours is from the runs with the largest budget, on the original data if there are any. The test needs two seeds on
+    either side.
     """
     theirs = published_table(section.table, section.phase)
     scored = "before" if section.phase == "offline" else "last"
@@ -127,7 +127,7 @@ def frame(section: Section, ours: pd.DataFrame) -> pd.DataFrame:
             row: dict[str, Any] = {"task": task, "agent": agent}
             found = _largest(ours, task, agent, section.protocol)
             if section.phase == "offline" and len(found):
-                found = found[found["learned_offline"]]  # what passes over that phase has no score there
+                found = found[found["learned_offline"]]  # agents without that phase have no score there
             over = OverSeeds.of(found[scored] if len(found) else [])
             row |= {"mean": over.mean, "std": over.std, "seeds": over.seeds, "diverged": over.diverged}
             row |= {"source": "", "updates": 0, "env_steps": 0}
@@ -144,9 +144,9 @@ def frame(section: Section, ours: pd.DataFrame) -> pd.DataFrame:
 
 
 def text(numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> pd.DataFrame:
-    """Return the section as a person reads it, a row a task: ours, a sign between them, theirs.
+    """Return the section as text, a row per task: ours, a sign, theirs.
 
-    `marks` gives each kind of run of ours, by source, seeds, updates and env steps, its letter.
+    `marks` has a letter for each kind of our runs, by source, seeds, updates and env steps.
     """
     rows: dict[str, dict[str, str]] = {}
     for number in numbers.to_dict("records"):
@@ -160,7 +160,7 @@ def text(numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> pd.DataFra
 
 
 def legend(paper: Paper, numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str]) -> str:
-    """Say what the figures are, and by what each was made."""
+    """Return the text that explains the scores and how each was made."""
     kinds = [
         f"{mark}: {'no' if source == NO_SOURCE else source} data, {seeds} seed{'s' * (seeds > 1)}"
         + "".join(f", {count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count)
@@ -169,20 +169,20 @@ def legend(paper: Paper, numbers: pd.DataFrame, marks: dict[tuple[Any, ...], str
     published = list(dict.fromkeys(numbers.loc[numbers["published in"] != "", "published in"]))
     lines = [
         f"{paper.note} Normalized scores at the last evaluation, mean ± population standard deviation over seeds: "
-        "ours, then the published figure, which is of the original data and those authors' settings. "
+        "ours, then the published one, on the original data with those authors' settings. "
         f"< and >: ours is lower or higher (Welch's t test, two-sided, {ALPHA:.0%}, not corrected for the number of "
-        "tests); ≈: not told apart; /: not tested, for want of seeds or of a deviation. Diverged 1/3: one of three "
-        "seeds did, and there is no mean.",
-        f"Ours: {'; '.join(kinds)}." if kinds else "Ours: none has been run.",
-        "Recipe and embedded data was regenerated here and is not D4RL's or V-D4RL's: a difference may be the data's, "
-        "and the budget's where ours is the smaller.",
+        "tests); ≈: no significant difference; /: not tested, few seeds or no std. Diverged 1/3: one of three "
+        "seeds diverged, so there is no mean.",
+        f"Ours: {'; '.join(kinds)}." if kinds else "Ours: no runs yet.",
+        "Recipe and embedded data was made here and is not D4RL's or V-D4RL's: differences may come from the data, "
+        "or from a smaller budget.",
         f"Published: {'; '.join(published)}." if published else "",
     ]
     return "\n\n".join(filter(None, lines))
 
 
 def make(paper: Paper, ours: pd.DataFrame) -> Made:
-    """Return the paper's sections as (title, table), all of its numbers, and the legend; `ours` is a row per run."""
+    """Return the paper's sections as (title, table), all its numbers, and the legend. `ours` has a row per run."""
     frames = [frame(section, ours).assign(section=section.title) for section in paper.sections]
     numbers = pd.concat(frames, ignore_index=True)
     kinds = dict.fromkeys(_kind(number) for number in numbers.to_dict("records") if number["seeds"])
@@ -193,26 +193,26 @@ def make(paper: Paper, ours: pd.DataFrame) -> Made:
 
 def write(name: str, made: Made, folder: Path) -> list[Path]:
     """Write a paper's tables as Markdown, CSV and LaTeX, and return the files."""
-    tables, numbers, told = made
+    tables, numbers, legend_text = made
     files = [folder / f"{name}.{ending}" for ending in ("md", "csv", "tex")]
     pages = [f"## {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n" for title, table in tables]
     with whole(files[0]) as partial:
-        partial.write_text("\n".join(pages) + f"\n{told}\n", encoding="utf-8")
+        partial.write_text("\n".join(pages) + f"\n{legend_text}\n", encoding="utf-8")
     with whole(files[1]) as partial:
         numbers.to_csv(partial, index=False, float_format="%.4f")
     with whole(files[2]) as partial:
-        partial.write_text(_latex(tables, told), encoding="utf-8")
+        partial.write_text(_latex(tables, legend_text), encoding="utf-8")
     return files
 
 
-def _latex(tables: list[tuple[str, pd.DataFrame]], told: str) -> str:
-    """Return the tables with their legend below, as a file to be read by \\input; it needs the package booktabs."""
+def _latex(tables: list[tuple[str, pd.DataFrame]], legend_text: str) -> str:
+    """Return the tables and their legend as LaTeX for \\input. It needs the package booktabs."""
     parts = [
         f"\\subsection*{{{_escaped(title)}}}\n"
         + table.map(_escaped).rename(columns=_escaped).to_latex(index=False, escape=False)
         for title, table in tables
     ]
-    lines = [f"{{\\footnotesize {_escaped(line)}\\par}}\n" for line in told.splitlines() if line]
+    lines = [f"{{\\footnotesize {_escaped(line)}\\par}}\n" for line in legend_text.splitlines() if line]
     return "\n".join([*parts, *lines])
 
 
@@ -225,25 +225,25 @@ def tables(
     paper: Annotated[str, typer.Argument(help=f"One of {', '.join(PAPERS)}.")],
     results: Annotated[Path, typer.Option(help="Directory of results.")] = Path("results"),
 ) -> None:
-    """Print a paper's tables, its figures beside ours, and write them as Markdown, CSV and LaTeX."""
+    """Print a paper's tables, our scores beside the published ones, and write them as Markdown, CSV and LaTeX."""
     if paper not in PAPERS:
         raise UnknownNameError("paper", paper, PAPERS)
     made = make(PAPERS[paper], runs(find_results([results / "cells"])))
-    sections, _, told = made
+    sections, _, legend_text = made
     console = terminal()
     for title, section in sections:
         table = Table(*section.columns, title=title, title_justify="left")
         for row in section.itertuples(index=False):
             table.add_row(*row)
         console.print(table)
-    console.print(told, highlight=False, markup=False)
+    console.print(legend_text, highlight=False, markup=False)
     console.print(f"written: {', '.join(map(str, write(paper, made, results / 'papers')))}", highlight=False)
 
 
 def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.DataFrame:
-    """Return the runs of one result: of original data, of the most env steps, updates, seeds, of equals the newest.
+    """Return the runs of one result: prefer original data, then more env steps, updates and seeds, then newer ones.
 
-    An agent that uses no data followed the protocol `offline-to-online` by whatever name it was run.
+    An agent that uses no data counts as `offline-to-online`, whatever protocol it ran under.
     """
     if ours.empty:
         return ours
@@ -261,7 +261,7 @@ def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.Dat
 def _welch(mean: float, std: float, seeds: int, known: Published | None) -> float:
     if not known or seeds < 2 or not known.seeds or known.seeds < 2 or np.isnan(known.std):
         return np.nan
-    # Deviations are the population's; the test's are the sample's.
+    # Tables show population deviations; the test needs sample deviations.
     ours, theirs = (s * np.sqrt(n / (n - 1)) for s, n in ((std, seeds), (known.std, known.seeds)))
     if ours == theirs == 0.0:
         return float(mean == known.mean)

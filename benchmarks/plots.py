@@ -23,11 +23,11 @@ DATA_MEAN = "dataset mean"  #: what its line is called
 
 
 def curves(finished: list[tuple[str, Result]], path: Path) -> None:
-    """Draw one panel a task and budget: the mean score over seeds against updates or env steps, by each result's label.
+    """Draw one panel per task and budget: mean score over seeds against updates or env steps, a line per label.
 
-    A band is one standard deviation. A curve ends where a seed has diverged, and a note says how many did. Where there
-    are both, updates and env steps share the axis: updates up to the switch, env steps after it. The dashed line is the
-    dataset's own mean score. A single evaluation is no curve, and without curves there is no picture.
+    A band is one standard deviation. A curve ends where a seed diverged, with a note. Offline-to-online runs share one
+    axis: updates up to the switch, env steps after it. The dashed line is the dataset's mean score. A single evaluation
+    is no curve, and without curves no picture is written.
     """
     finished = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
     panels = list(dict.fromkeys(_panel(result) for _, result in finished))
@@ -51,7 +51,7 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
         offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
         notes: list[str] = []
         for label, result in here:
-            # Of two evaluations at one moment, on either side of a switch, the later.
+            # At a switch there may be two evaluations at one step: keep the later.
             by_moment = result.curves.groupby(["updates", "env_steps", "seed"])["score"].last(skipna=False)
             scores = by_moment.unstack("seed")
             mean, std = scores.mean(axis=1, skipna=False), scores.std(axis=1, ddof=0, skipna=False)
@@ -91,7 +91,7 @@ def _panel(result: Result) -> tuple[str, int, int]:
 
 
 def _unit(task: Task) -> str:
-    """Return what a task's score is; those without datasets have scales of their own."""
+    """Return the unit of a task's score; tasks without datasets have their own scales."""
     if task.pixels:
         return "return / 10"
     return "normalized score" if task.datasets else "score"
@@ -100,7 +100,7 @@ def _unit(task: Task) -> str:
 def profiles(of_agents: dict[str, Scores], path: Path) -> None:
     """Draw each agent's performance profile, the share of its runs above a score, with its 95 % band."""
     every = np.concatenate([task for scores in of_agents.values() for task in scores])
-    # A run that diverged, whose score is NaN, is above no threshold and sets none.
+    # A diverged run, with score NaN, is above no threshold.
     thresholds = np.linspace(np.fmin.reduce(every, initial=0.0), np.fmax.reduce(every, initial=0.0), 60)
     figure, axis = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
     for agent, scores in of_agents.items():

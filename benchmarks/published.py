@@ -11,7 +11,7 @@ OFFLINE = ("corl", "vd4rl", "rebrac")  #: tables of offline scores, no task and 
 
 @dataclass(frozen=True)
 class Published:
-    """A normalized score on the original dataset, with its source. NaN or None where the source does not tell."""
+    """A normalized score on the original dataset, with its source. NaN or None where the source does not say."""
 
     mean: float
     std: float  #: population standard deviation over seeds
@@ -21,7 +21,7 @@ class Published:
     source: str
 
     def __str__(self) -> str:
-        seeds = f"{self.seeds} seeds" if self.seeds else "seeds not told"
+        seeds = f"{self.seeds} seeds" if self.seeds else "seeds unknown"
         spent = [
             f"{count:,} {unit}" for count, unit in ((self.updates, "updates"), (self.env_steps, "env steps")) if count
         ]

@@ -1,10 +1,10 @@
 """`python -m benchmarks.regress`: has a change made learning worse? `make regress` calls it.
 
-A few short trainings on a brief Hopper, of 100 steps, so that time-outs abound, are held against the committed ones of
-`regression.csv`: their scores, which may not drop, and what their critics learned, which may not move, for a fault such
-as a time-out taken for a terminal shows there long before it shows in a score. What alarms is trained again with other
-seeds, and counts where it alarms again: a baseline of twelve seeds, once drawn, may lie so that one comparison is wrong
-far more often than its test says, but hardly so that it is wrong twice.
+Short trainings on a Hopper with episodes of 100 steps, so that there are many time-outs, are compared with the
+committed runs in `regression.csv`. Scores may not drop, and critics' values and losses may not move: a bug such as a
+time-out treated as a terminal shows there long before it shows in a score. Whatever raises an alarm is trained again
+with other seeds and counts only if it raises one again: with one fixed baseline of twelve seeds a single comparison may
+be wrong far more often than its test says, but rarely twice.
 """
 
 import dataclasses
@@ -32,30 +32,30 @@ from moorl_jax.tasks import find
 from moorl_jax.whole import whole
 
 BASELINE = Path(__file__).with_name("regression.csv")
-ALARM = 0.01  #: probability that a first training alarms though nothing has changed, over all baselines and comparisons
-CONFIRMED = 0.01  #: the same of an alarm twice in a row, for a given baseline, all but one in 500 of them
+ALARM = 0.01  #: probability of a first alarm if nothing has changed, over all baselines and comparisons
+CONFIRMED = 0.01  #: probability of two alarms in a row for a given baseline; holds for all but one in 500 baselines
 SEEDS, BASELINE_SEEDS = 4, 12
-STEPS = 20_000  #: of the embedded policy, which are the dataset
+STEPS = 20_000  #: of the embedded policy; they are the dataset
 EPISODES = 20
 TASK = dataclasses.replace(find("hopper-medium-v2"), name="brief-hopper", horizon=100, low=0.0, high=300.0)
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """A training that is repeated to see whether it still learns."""
+    """A training that is repeated to check that it still learns."""
 
     name: str
     agent: str
     updates: int
     env_steps: int
     changes: tuple[str, ...] = ()
-    critic_loss: str = "critic_loss"  #: the column of its curves that tells the critics' loss
+    critic_loss: str = "critic_loss"  #: the column of its curves with the critics' loss
 
 
 PINNED = (
     Pinned("TD3+BC offline", "td3_bc", 1_500, 0),
     Pinned("IQL offline to online", "iql", 1_000, 600),
-    # So short a training of OPT ends near the lowest score there is: what guards it are its critics.
+    # A training of OPT this short ends near the lowest possible score, so its critics are what is checked.
     Pinned("OPT offline to online", "opt", 500, 300, ("utd=2",), critic_loss="new_critic_loss"),
     Pinned("MOORL hybrid", "moorl", 0, 400),
 )
@@ -63,11 +63,11 @@ PINNED = (
 
 @dataclass(frozen=True)
 class Figure:
-    """What is compared of a training's last evaluation."""
+    """A number of a training's last evaluation that is compared."""
 
     name: str
     column: str
-    ranked: bool = False  #: compared by rank, and an alarm only where it has fallen; else an alarm where it has moved
+    ranked: bool = False  #: compared by rank, with an alarm only if it falls; otherwise an alarm if it moves
     logarithmic: bool = False  #: compared as a logarithm
 
 
@@ -100,23 +100,22 @@ def measure(seeds: list[int], display: Display) -> pd.DataFrame:
             report=display.training(pinned.name),
         )
         last = run.curves.groupby("seed", sort=False).last(skipna=False).reset_index()
-        # The critics' loss of an offline phase before goes by the plain name, whatever the last phase calls its own.
+        # An earlier offline phase logs its critics' loss under the plain name, whatever the last phase calls it.
         last["critic_loss"] = last[pinned.critic_loss]
         measured.append(last[["seed", *(figure.column for figure in FIGURES)]].assign(training=pinned.name))
     return pd.concat(measured, ignore_index=True)[["training", "seed", *(figure.column for figure in FIGURES)]]
 
 
 def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per training and figure: the means then and now, the adjusted p value, and whether it alarms.
+    """Return a row per training and figure: the means then and now, the adjusted p value, and whether it is an alarm.
 
-    `seeds` tells whether any diverged.
-
-    Raises MoorlError where the baseline is of other trainings, or a seed of it diverged.
+    `seeds` has the number of diverged seeds. Raises MoorlError if the baseline is of other trainings, or has a
+    diverged seed.
     """
     require_finite(baseline)
     trainings = baseline["training"].unique()
     if set(trainings) != set(now["training"]):
-        raise MoorlError("the baseline is of other trainings; `python -m benchmarks.regress --record` writes it anew")
+        raise MoorlError("the baseline is of other trainings; `python -m benchmarks.regress --record` writes a new one")
     rows, p = [], []
     for training in trainings:
         for figure in FIGURES:
@@ -138,22 +137,22 @@ def compare(baseline: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
 
 
 def require_finite(baseline: pd.DataFrame) -> None:
-    """Raise MoorlError for a baseline of which a seed diverged: its p values would be NaN, and nothing would alarm."""
+    """Raise MoorlError if a seed of the baseline diverged: its p values would be NaN and never raise an alarm."""
     unsound = baseline[~np.isfinite(baseline[[figure.column for figure in FIGURES]]).all(axis=1)]
     if len(unsound):
         names = ", ".join(unsound["training"].unique())
         raise MoorlError(
-            f"no baseline, for seeds diverged: {names}; once they do not, `python -m benchmarks.regress --record` "
-            "writes it anew"
+            f"no baseline, because seeds diverged: {names}; mend that, then `python -m benchmarks.regress --record` "
+            "writes a new one"
         )
 
 
 def p_value(figure: Figure, here: np.ndarray, then: np.ndarray) -> np.ndarray:
     """Return the p value of a figure's test, (...), of seeds now (..., seeds) and those of the baseline.
 
-    Scores are compared by their ranks (Mann-Whitney, exact): they are far from normal, and their spread would hide that
-    all are below all others. What critics learned is nearly normal: Student's t test. Welch's, with four seeds on one
-    side, would alarm four times as often.
+    Scores are compared by rank (Mann-Whitney, exact): they are far from normal, and a t test could miss that all new
+    scores are below all old ones. Critics' values are nearly normal: Student's t test. Welch's, with four seeds on one
+    side, would raise four times as many alarms.
     """
     if figure.ranked:
         return stats.mannwhitneyu(here, then, alternative="less", method="exact", axis=-1).pvalue
@@ -162,9 +161,9 @@ def p_value(figure: Figure, here: np.ndarray, then: np.ndarray) -> np.ndarray:
 
 
 def corrected(p: np.ndarray) -> np.ndarray:
-    """Return p values (..., comparisons) with Holm's correction: without a change one falls below p in p of cases.
+    """Return p values, (..., comparisons), with Holm's correction for the number of comparisons.
 
-    The smallest counts as many times as there are comparisons, the next once less, never less than one before it.
+    The smallest is multiplied by the number of comparisons, the next by one less, and none is below the one before.
     """
     order = np.argsort(p, axis=-1)
     counted = np.take_along_axis(p, order, axis=-1) * np.arange(p.shape[-1], 0, -1)
@@ -179,11 +178,11 @@ app = typer.Typer(add_completion=False)
 @app.command()
 @guarded
 def regress(
-    first_seed: Annotated[int, typer.Option(min=0, help="The first of the seeds to run.")] = 1000,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1000,
     seeds: Annotated[int, typer.Option(min=2, help="How many seeds to run.")] = SEEDS,
-    record: Annotated[bool, typer.Option("--record", help="Write the baseline anew instead of comparing.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Write a new baseline instead of comparing.")] = False,
 ) -> None:
-    """Train the pinned set, compare it with the committed baseline, and fail where it has become worse."""
+    """Train the pinned set, compare it with the committed baseline, and fail if learning has become worse."""
     use_all_cores()
     console = terminal()
     with Display(console) as display:
@@ -201,7 +200,7 @@ def regress(
         console.print(_shown(found))
         alarm = found["alarm"]
         if alarm.any():
-            display.say("An alarm counts where it comes again: training once more, with other seeds.")
+            display.say("An alarm counts only if it is raised again: training once more, with other seeds.")
             found = compare(baseline, measure(list(range(first_seed + seeds, first_seed + 2 * seeds)), display))
             console.print(_shown(found))
             alarm &= found["alarm"]
@@ -219,8 +218,8 @@ def _shown(found: pd.DataFrame) -> Table:
             row["training"],
             row["figure"],
             f"{row['baseline']:.3g} ± {row['baseline std']:.2g}",
-            row["seeds"].told(f"{row['now']:.3g} ± {row['now std']:.2g}"),
-            row["seeds"].told(f"{row['now'] - row['baseline']:+.3g}"),
+            row["seeds"].or_diverged(f"{row['now']:.3g} ± {row['now std']:.2g}"),
+            row["seeds"].or_diverged(f"{row['now'] - row['baseline']:+.3g}"),
             f"{row['p']:.2g}",
             "worse" if row["alarm"] and row["figure"] == "score" else "moved" if row["alarm"] else "",
         )

@@ -1,8 +1,7 @@
 """`python -m benchmarks.report`: all finished results on one page that needs no server and no network.
 
-Runs of one protocol and budget, on data of one source, stand in one table, those from images in one of their own; of
-equal ones the latest. What was run with settings of one's own belongs to a study and is left to its tables. `make
-report` calls it.
+There is one table per protocol, budget and data source; image tasks have their own. Of equal results the latest counts.
+Runs with changed settings belong to studies and are left out. `make report` calls it.
 """
 
 import base64
@@ -32,21 +31,21 @@ from moorl_jax.progress import terminal
 from moorl_jax.tasks import find
 from moorl_jax.whole import whole
 
-MISSING = "-Infinity"  #: what a cell without a score is sorted by, as the page's script reads it
+MISSING = "-Infinity"  #: sort value of a cell without a score, as the page's script reads it
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure in a table, and what it is sorted by."""
+    """A cell of a table, and its sort value."""
 
     text: str
     value: Any
-    result: int | None = None  #: number of the result whose provenance it links to
+    result: int | None = None  #: number of the result it links to
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table that can be sorted by any of its columns."""
+    """A table that can be sorted by any column."""
 
     columns: list[str]
     rows: list[list[Entry]]
@@ -54,29 +53,29 @@ class Grid:
 
 @dataclass(frozen=True)
 class Board:
-    """All runs of one protocol and budget, on data of one source."""
+    """All runs of one protocol, budget and data source."""
 
     title: str
     scores: Grid
     statistics: Grid | None
     improvements: Grid | None
-    common: str  #: what the statistics are over
-    profile: str  #: a picture, as a data URL; empty where there is none
+    common: str  #: which tasks the statistics cover
+    profile: str  #: a picture as a data URL; empty if there is none
     curves: list[tuple[str, str]]  #: tasks with their pictures
 
 
 def render(results: Path) -> str:
-    """Return the page of the results below a directory; raise MoorlError where there are none."""
+    """Return the page of all results below a directory. Raises MoorlError if there are none."""
     found = find_results([results / "cells"])
     every_run = runs(found)
     table = every_run[~every_run["changed"]] if len(every_run) else every_run
     if table.empty:
-        raise MoorlError(f"{results}: no cell has finished there yet; `make bench` runs some")
+        raise MoorlError(f"{results}: no finished cell there yet; `make bench` trains some")
     table = one_each(table)
     groups = sorted(_groups(table), key=lambda group: (group["updates"] + group["env_steps"]).sum(), reverse=True)
     paper_tables = {
-        name: (sections, told.split("\n\n"))
-        for name, (sections, _, told) in (
+        name: (sections, legend.split("\n\n"))
+        for name, (sections, _, legend) in (
             (name, papers.make(paper, every_run)) for name, paper in papers.PAPERS.items()
         )
     }
@@ -95,7 +94,7 @@ def render(results: Path) -> str:
 
 
 def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the runs of each board. Those without data stand beside every source."""
+    """Yield the runs of each board. Runs without data appear beside every source."""
     for _, group in table.groupby([*BUDGET, "images"]):
         for source in sorted(set(group["source"]) - {NO_SOURCE}) or [NO_SOURCE]:
             yield group[group["source"].isin([source, NO_SOURCE])]
@@ -103,12 +102,12 @@ def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _board(table: pd.DataFrame, found: list[Result]) -> Board:
     protocol, updates, env_steps = table.iloc[0][BUDGET]
-    told = [f"{count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count]
-    told += ["from images"] * bool(table["images"].any())
-    told += [f"{source} data" for source in set(table["source"]) - {NO_SOURCE}]
+    budget = [f"{count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count]
+    budget += ["from images"] * bool(table["images"].any())
+    budget += [f"{source} data" for source in set(table["source"]) - {NO_SOURCE}]
     agents = list(dict.fromkeys(table["agent"]))
     tasks = table.groupby("agent")["task"].agg(set)
-    # One that has run but a few would leave the others nothing in common.
+    # An agent with few tasks would leave the others no tasks in common.
     compared = [agent for agent in agents if 2 * len(tasks[agent]) > table["task"].nunique()]
     left_out = [agent for agent in agents if agent not in compared]
     common = sorted(set.intersection(*tasks[compared])) if len(compared) > 1 else []
@@ -116,12 +115,12 @@ def _board(table: pd.DataFrame, found: list[Result]) -> Board:
     # Tasks without datasets have scores on several scales.
     several = len(common) > 1 and all(find(task).datasets for task in common)
     return Board(
-        title=f"{protocol}: {', '.join(told)}",
+        title=f"{protocol}: {', '.join(budget)}",
         scores=_score_grid(table, agents),
         statistics=_statistics(shared) if several else None,
         improvements=_improvements(shared) if several else None,
-        common=f"Over the {len(common)} tasks that all of them have run: {', '.join(common)}."
-        + (f" Left out, for they have run half of the tasks or fewer: {', '.join(left_out)}." if left_out else ""),
+        common=f"Over the {len(common)} tasks that all of them have finished: {', '.join(common)}."
+        + (f" Left out, with half of the tasks or fewer: {', '.join(left_out)}." if left_out else ""),
         profile=_picture(partial(plots.profiles, {agent: scores(of_agent) for agent, of_agent in shared.items()}))
         if several
         else "",
@@ -134,7 +133,7 @@ def _board(table: pd.DataFrame, found: list[Result]) -> Board:
 
 
 def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
-    """Return a row a task, a column an agent: last score, and the best one in brackets."""
+    """Return a row per task, a column per agent: last score, and the best one in brackets."""
     rows = [
         [Entry(str(task), str(task)), *(_score(here[here["agent"] == agent]) for agent in agents)]
         for task, here in table.groupby("task")
@@ -152,7 +151,7 @@ def _score(seeds: pd.DataFrame) -> Entry:
 
 
 def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
-    """Return a row an agent: every aggregate of its last scores with its interval, and the IQM of its best ones."""
+    """Return a row per agent: every aggregate of its last scores with its interval, and the IQM of its best ones."""
     rows = []
     for agent, table in shared.items():
         last = [_aggregated(name, table, "last") for name in AGGREGATES]
@@ -161,7 +160,7 @@ def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
 
 
 def _improvements(shared: dict[str, pd.DataFrame]) -> Grid:
-    """Return a row a pair of agents: how likely a run of the first scores above one of the second."""
+    """Return a row per pair of agents: the probability that a run of the first scores above one of the second."""
     rows = []
     for one, other in itertools.combinations(shared, 2):
         found = improvement(list(zip(scores(shared[one]), scores(shared[other]), strict=True)))
@@ -170,10 +169,10 @@ def _improvements(shared: dict[str, pd.DataFrame]) -> Grid:
 
 
 def _aggregated(name: str, table: pd.DataFrame, column: str) -> Entry:
-    """Return an aggregate of an agent's runs; none, but how many diverged, where any did."""
+    """Return an aggregate of an agent's runs, or how many diverged if any did."""
     over, found = OverSeeds.of(table[column]), aggregate(name, scores(table, column))
-    told = over.told(f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]")
-    return Entry(told, MISSING if over.diverged else found.value)
+    shown = over.or_diverged(f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]")
+    return Entry(shown, MISSING if over.diverged else found.value)
 
 
 def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Result]]:
@@ -182,18 +181,18 @@ def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Resul
 
 
 def _facts(result: Result) -> dict[str, str]:
-    """Return what a result was made by, the command first."""
+    """Return how a result was made, the command first."""
     made = result.provenance
-    told = made.get("backend", made)  # before there was a backend, of it the precision at most
-    precision = f", products in {told['matmul_precision']}" if "matmul_precision" in told else ""
+    backend = made.get("backend", made)  # older results have no `backend`, at most its precision
+    precision = f", products in {backend['matmul_precision']}" if "matmul_precision" in backend else ""
     data = DASH if made["source"] == NO_SOURCE else f"{made['source']}, sha256 {made['dataset_sha256'][:16]}…"
-    # Which directory that was is of no use elsewhere.
-    data += ", made from the policies in MOORL_POLICIES where its recipe takes any" * (made["source"] == "recipe")
+    # The directory's path means nothing on another machine.
+    data += ", made from the policies in MOORL_POLICIES if its recipe needs any" * (made["source"] == "recipe")
     return {
         "result": f"{result.config['task']}, {result.config['agent']}, {len(result.config['seeds'])} seeds",
         "command": result.config["command"],
         "data": data,
-        "commit": made["commit"].replace("-dirty", ", with changes that are in no commit"),
+        "commit": made["commit"].replace("-dirty", ", with uncommitted changes"),
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
         "device": f"{len(made['devices'])} x {made['devices'][0]}{precision}",
         "time": f"{made['seconds']['total'] / 60:.1f} minutes, finished {made['finished']}",
@@ -201,7 +200,7 @@ def _facts(result: Result) -> dict[str, str]:
 
 
 def _picture(draw: Callable[[Path], None]) -> str:
-    """Return what is drawn to a file as a data URL, "" if nothing is, in a fifth of a PNG's size: there are dozens."""
+    """Return what `draw` draws as a data URL, "" if nothing; a fifth of a PNG's size, for there are dozens."""
     with tempfile.TemporaryDirectory() as folder:
         drawn, small = Path(folder) / "picture.png", Path(folder) / "picture.webp"
         draw(drawn)
@@ -219,14 +218,14 @@ app = typer.Typer(add_completion=False)
 def report(
     results: Annotated[Path, typer.Option(help="Directory of results.")] = Path("results"),
     page: Annotated[
-        Path | None, typer.Option(help="Where to write it; report.html among the results by default.")
+        Path | None, typer.Option(help="The file to write. Default: report.html in the results directory.")
     ] = None,
 ) -> None:
     """Write all finished results as one self-contained HTML page."""
     page = page or results / "report.html"
-    told = render(results)
+    html = render(results)
     with whole(page) as file:
-        file.write_text(told, encoding="utf-8", errors="replace")
+        file.write_text(html, encoding="utf-8", errors="replace")
     terminal().print(f"written: {page}, {page.stat().st_size / 1e6:.1f} MB", highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: which cells are finished, and running the rest, here or wherever a launcher takes them."""
+"""Sweeps: find which cells are finished, and train the rest, here or through a launcher."""
 
 import functools
 import shutil
@@ -25,40 +25,40 @@ from moorl_jax.tasks import find
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: a result, or what went wrong."""
+    """The outcome of a cell: a result, or what went wrong."""
 
     cell: Cell
     result: Result | None
     fault: str = ""
-    no_data: bool = False  #: the fault is that the task's data cannot be had
+    no_data: bool = False  #: whether the fault is that the task has no data here
 
 
 def finished(outcomes: list[Outcome]) -> list[tuple[str, Result]]:
-    """Return the results there are, each with its cell's label."""
+    """Return the finished results, each with its cell's label."""
     return [(outcome.cell.label, outcome.result) for outcome in outcomes if outcome.result]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to be trained, as another process can be handed it."""
+    """A cell to train, in a form that can be sent to another process."""
 
     cell: Cell
-    directory: Path  #: where its result is to lie
-    policies: Path | None  #: of recipes
-    label: str  #: what it is called while it runs
-    resume_anyway: bool  #: go on from checkpoints of other code
+    directory: Path  #: where to write the result
+    policies: Path | None  #: directory of the policies for recipes
+    label: str  #: its name in progress messages
+    resume_anyway: bool  #: resume from checkpoints of other code
 
 
 class Launcher(Protocol):
-    """Where jobs run."""
+    """Something that runs jobs."""
 
     def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":
-        """Run a job, now or later; the future holds what went wrong, or nothing. `dataset` is the one it needs."""
+        """Run a job, now or later, on `dataset`. The future holds what went wrong, or an empty text."""
         ...
 
 
 class InTurn:
-    """Runs each job here, when it is submitted."""
+    """Runs each job in this process, when it is submitted."""
 
     def __init__(self, display: Display):
         self._display = display
@@ -79,26 +79,26 @@ def sweep(
     launcher: Launcher | None = None,
     resume_anyway: bool = False,
 ) -> list[Outcome]:
-    """Run every cell that is not finished yet and return what became of each, in order.
+    """Train every cell that is not finished and return all outcomes, in order.
 
-    A cell that fails is named and the sweep goes on; a killed sweep loses at most the cells it was in; one that
-    another sweep runs is waited for. Data that cannot be had is asked for once, and named once for all agents of its
-    task. Without a launcher cells run in turn, here.
+    If a cell fails, the sweep names it and continues. A killed sweep resumes. A cell that another sweep is training is
+    waited for. Missing data is looked for once per task and reported once. Without a launcher cells are trained one
+    after another in this process.
     """
 
-    @functools.lru_cache(maxsize=1)  # cells of a task follow one another
+    @functools.lru_cache(maxsize=1)  # the cells of a task are neighbours
     def data(task_name: str, source: str) -> Dataset:
         try:
             return load(find(task_name), source, policies, display.data(f"{task_name} {source}"), display.say)
         except Exception as error:
-            without[task_name, source] = _told(error)
+            without[task_name, source] = _text(error)
             raise MoorlError(without[task_name, source]) from error
 
     def said(label: str, ended: "Future[str]") -> None:
         if not ended.cancelled():
             progress(f"{label}: failed: {ended.result()}" if ended.result() else f"{label}: done")
 
-    directory = directory.absolute()  # another process may be elsewhere
+    directory = directory.absolute()  # another process may have another working directory
     launcher = launcher or InTurn(display)
     progress = display.sweep(len(cells))
     without: dict[tuple[str, str], str] = {}
@@ -110,7 +110,7 @@ def sweep(
         job = Job(cell, directory / cell.name, policies, label, resume_anyway)
         try:
             if result := _finished(cell, job.directory, functools.partial(data, *needed)):
-                if results.running(job.directory).exists():  # of a run that was killed as it ended
+                if results.running(job.directory).exists():  # left by a run that was killed as it ended
                     with suppress(BusyError, OSError), held(job.directory):
                         shutil.rmtree(results.running(job.directory))
                 known[number] = Outcome(cell, result)
@@ -144,7 +144,7 @@ def sweep(
 
 
 def _outcome(cell: Cell, directory: Path, fault: str) -> Outcome:
-    """Return what became of a cell that has run; its result may have been moved or damaged since."""
+    """Return the outcome of a cell that was trained; its result may have been moved or damaged since."""
     try:
         return Outcome(cell, None if fault else results.read(directory / cell.name), fault)
     except MoorlError as error:
@@ -152,9 +152,9 @@ def _outcome(cell: Cell, directory: Path, fault: str) -> Outcome:
 
 
 def collect(cells: list[Cell], directory: Path) -> list[Outcome]:
-    """Return those of the cells that have finished, wherever they were trained, in order; nothing runs.
+    """Return the finished cells, wherever they were trained, in order. Trains nothing.
 
-    A result that is damaged, or of other settings than today's, is a fault. Raises MoorlError where none has finished.
+    A damaged result, or one of older settings, is a fault. Raises MoorlError if none has finished.
     """
     outcomes = []
     for cell in cells:
@@ -171,29 +171,29 @@ def collect(cells: list[Cell], directory: Path) -> list[Outcome]:
 def attempt(
     job: Job, data: Callable[[], Dataset | None], report: Callable[[Report], None], warn: Callable[[str], None]
 ) -> str:
-    """Run a job on the data that `data` returns; return what went wrong, or nothing."""
+    """Run a job on the data that `data` returns. Returns what went wrong, or an empty text."""
     try:
         _run(job, data(), report, warn)
     except (Exception, SystemExit) as error:
-        return _told(error)
+        return _text(error)
     return ""
 
 
-def _told(error: BaseException) -> str:
-    """Return what to say of an error: a line, or its traceback where it is a fault of ours."""
+def _text(error: BaseException) -> str:
+    """Return the text for an error: one line, or the traceback if it is a bug."""
     if isinstance(error, MoorlError):
         return str(error)
     return str(own_fault(error) or of_the_machine(error) or "".join(traceback.format_exception(error)))
 
 
 def _run(job: Job, dataset: Dataset | None, report: Callable[[Report], None], warn: Callable[[str], None]) -> None:
-    """Train a cell and write its result, unless it has finished since the sweep saw it.
+    """Train a cell and write its result, unless it has finished in the meantime.
 
-    A cell that another process trains is waited for: this one may go on from where that one was killed. Checkpoints
-    that it cannot go on from, of other code say, are set aside.
+    If another process is training the cell, wait for it, then resume if it was killed. Checkpoints that cannot be
+    resumed from, say of other code, are moved aside.
     """
-    with held(job.directory, lambda: warn(f"{job.label}: another process trains it, waiting for that")):
-        with suppress(MoorlError):  # the sweep has said why it is run again
+    with held(job.directory, lambda: warn(f"{job.label}: another process is training it; waiting")):
+        with suppress(MoorlError):  # the sweep has already said why it is trained again
             if _finished(job.cell, job.directory, lambda: dataset):
                 return
         _train(job, dataset, report, warn)
@@ -223,32 +223,32 @@ def _train(job: Job, dataset: Dataset | None, report: Callable[[Report], None], 
         training = start()
     except CheckpointsError as error:
         aside = results.set_aside(job.directory, error.kind)
-        back = "; to go on from it, stop this, move it back and give --resume-anyway" if error.newer else ""
-        warn(f"{job.label}: begun anew, what was there {error.fault}; kept as {aside}{back}")
+        back = "; to resume from it, stop this, move it back and add --resume-anyway" if error.newer else ""
+        warn(f"{job.label}: starting again: what was there {error.fault}; kept as {aside}{back}")
         training = start()
     results.save(training, job.directory, cell.command, cell.overrides)
 
 
 def _finished(cell: Cell, directory: Path, data: Callable[[], Dataset | None]) -> Result | None:
-    """Return the cell's result, None if it was never run here; raise MoorlError saying why it must be run again.
+    """Return the cell's result, or None if it was never trained here. Raises MoorlError if it must be trained again.
 
-    That is where it is not whole, not of today's settings or not of the data at hand, which `data` returns.
+    That is if the result is damaged, has other settings, or was trained on other data than `data` returns.
     """
     if not results.exists(directory, results.CHECKPOINT):
-        return None  # a clone carries curves, not states
+        return None  # git holds curves but no network states
     result = _as_planned(cell, directory)
     if cell.source != results.NO_SOURCE and at_hand(cell.task, cell.source) and (here := data()):
         made_from = result.provenance["dataset_sha256"]
         if made_from != here.fingerprint:
-            raise MoorlError(f"its data was {made_from[:8]}…, the data here is {here.fingerprint[:8]}…")
+            raise MoorlError(f"its data had {made_from[:8]}…, the data here has {here.fingerprint[:8]}…")
     return result
 
 
 def _as_planned(cell: Cell, directory: Path) -> Result:
-    """Read the cell's result; raise MoorlError where it is damaged or was made with other settings than today's."""
+    """Read the cell's result. Raises MoorlError if it is damaged or has other settings."""
     result = results.read(directory)
     for part, now in cell.written.items():
         for name, was, is_now in provenance.differences(result.config[part], now):
             if provenance.ABSENT not in (was, is_now):
-                raise MoorlError(f"{name} was {was}, it is {is_now} now")
+                raise MoorlError(f"{name} was {was} and is now {is_now}")
     return result

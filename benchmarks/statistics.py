@@ -1,4 +1,4 @@
-"""What a few seeds can tell: aggregates over tasks, how likely one run beats another, and how sure that is.
+"""Statistics for few seeds: aggregates over tasks and probabilities of improvement, with intervals.
 
 After Agarwal et al. 2021 (arXiv 2108.13264). Scores are normalized to 0 to 100.
 """
@@ -66,7 +66,7 @@ AGGREGATES: dict[str, Callable[[Scores], Any]] = {
 def aggregate(name: str, scores: Scores) -> Estimate:
     """Return one of AGGREGATES over an agent's tasks, its interval by a bootstrap stratified by task.
 
-    It is unknown where a run diverged, whose score is NaN: of the others alone it would be better than the agent is.
+    It is NaN if a run diverged: the mean of the others alone would flatter the agent.
     """
     if any(np.isnan(task).any() for task in scores):
         return UNKNOWN
@@ -74,7 +74,7 @@ def aggregate(name: str, scores: Scores) -> Estimate:
 
 
 def profile(scores: Scores, thresholds: np.ndarray) -> list[Estimate]:
-    """Return the performance profile: at each threshold the share of runs above it, where none is that diverged."""
+    """Return the performance profile: the share of runs above each threshold. A diverged run is above none."""
 
     def above(threshold: float) -> Callable[[Scores], Any]:
         return lambda drawn: np.mean([(task > threshold).mean(axis=-1) for task in drawn], axis=0)

@@ -1,4 +1,4 @@
-"""Score tables: one row a task, one column an agent, the published figure beside ours."""
+"""Score tables: a row per task, a column per agent, the published score beside ours."""
 
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,16 @@ OTHER_SCALES = "Scores of Sawyer and Franka Kitchen are per cent of the highest 
 def score_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return the scores as numbers: a row per task, per agent mean, std, how many seeds diverged and published mean.
 
-    The protocol offline-to-online adds the like at the end of the offline phase, of agents that have one.
+    With the protocol offline-to-online there are also the scores at the end of the offline phase.
 
-    `dataset` is the normalized mean return of the data's episodes, the yardstick for imitation. Cells without a
-    result are NaN, and so are means of which a seed diverged.
+    `dataset` is the normalized mean return of the data's episodes. Cells without a result are NaN, and so are means
+    with a diverged seed.
     """
     return pd.DataFrame([in_numbers(row) for row in _rows(outcomes)])
 
 
 def in_numbers(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with each figure over seeds as three: its mean, its deviation, and how many seeds diverged."""
+    """Return a row with each score over seeds as three numbers: mean, deviation, and number of diverged seeds."""
     numbers: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, OverSeeds):
@@ -44,12 +44,12 @@ def in_numbers(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
-    """Return the scores as a person reads them: `mean ± std (published)`, a mean row under several tasks."""
+    """Return the scores as text: `mean ± std (published)`, and a row of means below several tasks."""
     found = _rows(outcomes)
     agents = list(dict.fromkeys(outcome.cell.agent for outcome in outcomes))
     failed = {(o.cell.task.name, o.cell.agent): word for o in outcomes if (word := _failure(o))}
     ended = {(outcome.cell.task.name, outcome.cell.agent) for outcome in outcomes if outcome.result}
-    # By default agents that cannot learn offline alone follow another protocol than the rest.
+    # By default, agents that cannot learn offline alone follow another protocol.
     tuned = {outcome.cell.agent for outcome in outcomes if outcome.cell.protocol == "offline-to-online"}
     rows = []
     for of_task in found:
@@ -65,7 +65,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
         rows.append(row)
     one_scale = len({outcome.cell.task.pixels for outcome in outcomes}) == 1
     if len(rows) > 1 and one_scale and not any(_without_dataset(outcome) for outcome in outcomes):
-        # A mean over some of the tasks would not compare with a mean over all.
+        # A mean over some of the tasks cannot be compared with a mean over all.
         mean = {"task": "mean", "source": "", "dataset mean": figure(np.mean([row["dataset"] for row in found]))}
         for agent in agents:
             published = np.mean([row.get(f"{agent} published", np.nan) for row in found])
@@ -78,7 +78,7 @@ def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
 
 
 def caption(outcomes: list[Outcome]) -> str:
-    """Say what the figures are: metric, step, seeds, spread, data, and what stands beside them."""
+    """Return the caption: metric, step, seeds, spread, data, and the sources of published scores."""
     cell = outcomes[0].cell
     counts = sorted({outcome.cell.episodes for outcome in outcomes})
     episodes = f"{' or '.join(map(str, counts))} episode{'s' if counts != [1] else ''} each"
@@ -103,13 +103,13 @@ def caption(outcomes: list[Outcome]) -> str:
         by: dict[str, list[str]] = {}
         for name, cell in made.items():
             by.setdefault(f"{procedure(cell.task, cell.source)} ({cell.source})", []).append(name)
-        told = "; ".join(f"{', '.join(names)} from {how}" for how, names in by.items())
-        lines.append(f"Made here, not the original data: {told}.")
+        origins_here = "; ".join(f"{', '.join(names)} from {how}" for how, names in by.items())
+        lines.append(f"Made here, not the original data: {origins_here}.")
     if FILE in sources:
-        lines.append("File data lay in D4RL's place, but is not D4RL's.")
+        lines.append("File data was found in D4RL's place, but is not D4RL's.")
     if "minari" in sources:
         lines.append(
-            "Minari's datasets are not D4RL's, and were recorded in other environments, where they are judged."
+            "Minari's datasets are not D4RL's, and were recorded in other environments, in which they are evaluated."
         )
     known = [
         published_scores().get((outcome.cell.task.name, outcome.cell.agent))
@@ -122,7 +122,7 @@ def caption(outcomes: list[Outcome]) -> str:
             f"In brackets: published on the original data, with those authors' settings: {'; '.join(origins)}."
         )
     if any(outcome.cell.agent == "pixel_cql" for outcome in outcomes) and origins:
-        lines.append("The published CQL from images lies over DrQ-v2, ours over SAC.")
+        lines.append("The published CQL from images is built on DrQ-v2, ours on SAC.")
     return " ".join(lines)
 
 
@@ -148,18 +148,18 @@ def show(outcomes: list[Outcome], console: Console) -> None:
 
 
 def figure(value: float) -> str:
-    """Return a figure as tables show it."""
+    """Return a number as tables show it."""
     return DASH if np.isnan(value) else f"{value:.1f}"
 
 
 def over_seeds(cell: Cell) -> str:
-    """Say what a figure with its spread is."""
+    """Return the words for a mean with its spread."""
     seeds = len(cell.seeds)
     return f"mean ± population standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
 
 
 def _rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
-    """Return what tables hold, a row per task; scores are OverSeeds."""
+    """Return the tables' rows, one per task. Scores are OverSeeds."""
     published = published_scores()
     rows: dict[str, dict[str, Any]] = {}
     for outcome in outcomes:
@@ -180,14 +180,14 @@ def _rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
 
 
 def _scale(of_images: set[bool]) -> str:
-    """Say what a score is, by whether there are tasks seen as images and others."""
+    """Return the words for the score's scale; `of_images` says which kinds of tasks there are."""
     if of_images == {True}:
         return "Return / 10"
     return "Normalized score (D4RL's scale" + ("; of images, return / 10)" if True in of_images else ")")
 
 
 def _moment(cell: Cell) -> str:
-    """Say when the scores were taken."""
+    """Return the words for when the scores were taken."""
     updates, env_steps = cell.spend
     if cell.protocol == "offline":
         return f"at the last evaluation, after {updates:,} updates"
@@ -202,7 +202,7 @@ def _moment(cell: Cell) -> str:
 
 
 def _over_tasks(rows: list[dict[str, Any]], column: str) -> str:
-    """Return the mean of a column over tasks, which there is where each has one; else how many runs diverged."""
+    """Return the mean of a column over tasks, a dash if a task lacks it, or how many runs diverged."""
     tasks = [row.get(column, OverSeeds.of([])) for row in rows]
     if not all(task.seeds for task in tasks):
         return DASH
@@ -211,7 +211,7 @@ def _over_tasks(rows: list[dict[str, Any]], column: str) -> str:
 
 
 def _failure(outcome: Outcome) -> str:
-    """Return the word that stands in the place of a figure: why there is none, nothing where there is one."""
+    """Return the word shown in place of a missing score; empty if there is one."""
     if outcome.result is not None:
         scores = OverSeeds.of(outcome.result.last_scores())
         return str(scores) if scores.diverged else ""

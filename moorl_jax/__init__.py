@@ -24,7 +24,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is asked for: JAX takes seconds, and commands heed signals before they import it."""
+    """Import names on first use: importing JAX takes seconds, and commands must handle signals before that."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"moorl_jax.{_HOMES[name]}"), name)

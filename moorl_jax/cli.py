@@ -324,7 +324,7 @@ def eval_command(
     _scores(f"{result.config['agent']} on {result.task.name}, {episodes} episodes", seeds, scores)
     if (rates := played.success_rates()) is not None:
         rate = OverSeeds.of(100 * rates)
-        console.print(f"success rate: {rate.told(f'{rate.mean:.1f} %')}", highlight=False)
+        console.print(f"success rate: {rate.or_diverged(f'{rate.mean:.1f} %')}", highlight=False)
 
 
 def _describe(task: Task) -> None:

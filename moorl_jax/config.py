@@ -1,6 +1,6 @@
-"""What the fields of a config may hold: declared with the field, looked at before a training.
+"""Bounds of config fields: declared with the field, checked before training.
 
-Not when a config is made: JAX makes configs too, and puts tracers, axes or shapes in the place of numbers.
+They are not checked when a config is created: JAX creates configs too, with tracers, axes or shapes for numbers.
 """
 
 import dataclasses
@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from moorl_jax.errors import MoorlError, one_line
 
-INT32 = 2**31 - 1  #: on a device updates, env steps and rows are numbered by 32 bits
-FLOAT32 = 3.4e38  #: and numbers are of float32
+INT32 = 2**31 - 1  #: updates, env steps and rows are 32-bit integers on the device
+FLOAT32 = 3.4e38  #: and numbers are float32
 
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """Where a number lies."""
+    """The bounds of a number."""
 
     at_least: float | None = None
     above: float | None = None
@@ -23,7 +23,7 @@ class Bounds:
     at_most: float | None = None
 
     def hold(self, value: float) -> bool:
-        """Tell whether it lies there."""
+        """Return whether a value lies within the bounds."""
         return (
             (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
@@ -38,7 +38,7 @@ class Bounds:
 
 Count = Annotated[int, Bounds(at_least=1, at_most=INT32)]
 Steps = Annotated[int, Bounds(at_least=0, at_most=INT32)]
-Turns = Annotated[int, Bounds(at_least=1, at_most=1_000)]  #: updates of a cycle, each of which is written out
+Turns = Annotated[int, Bounds(at_least=1, at_most=1_000)]  #: updates of a cycle; each is unrolled into the program
 Widths = tuple[Count, ...]  #: of layers
 Share = Annotated[float, Bounds(at_least=0.0, at_most=1.0)]
 PartShare = Annotated[float, Bounds(at_least=0.0, below=1.0)]
@@ -47,15 +47,15 @@ NotNegative = Annotated[float, Bounds(at_least=0.0)]
 
 
 def static(default: Any) -> Any:
-    """Declare a config field that decides shapes or control flow: it is compiled in, not traced."""
+    """Declare a config field that determines shapes or control flow: a constant of the compiled program."""
     return dataclasses.field(default=default, metadata={"pytree_node": False})
 
 
 def require_bounds(config: Any) -> None:
-    """Raise MoorlError naming a field of a config, or of one within it, that holds what its annotation rules out.
+    """Raise MoorlError for a field of a config, or of a nested one, that breaks its annotation.
 
     Annotations are plain types, unions, tuples, `Literal`, and `Annotated` with Bounds or with a second type. Arrays,
-    such as a sweep's, are not looked at.
+    such as a sweep's, are not checked.
     """
     try:
         kinds = _kinds(type(config))
@@ -65,14 +65,14 @@ def require_bounds(config: Any) -> None:
         value, kind = getattr(config, field.name), kinds[field.name]
         if not _fits(value, kind):
             name, shown = f"{type(config).__name__}.{field.name}", one_line(repr(value), 80)
-            raise MoorlError(f"{name} must be {_told(kind)}, not {shown}")
+            raise MoorlError(f"{name} must be {_described(kind)}, not {shown}")
         for each in value if isinstance(value, tuple) else (value,):
             if dataclasses.is_dataclass(each):
                 require_bounds(each)
 
 
 def _kinds(config: type) -> dict[str, Any]:
-    """Return the annotation of each field; one that a subclass declares anew as a plain number keeps its bounds."""
+    """Return each field's annotation. A field that a subclass redeclares as a plain number keeps its bounds."""
     kinds: dict[str, Any] = {}
     for each in reversed(config.__mro__):
         for name, kind in get_type_hints(each, include_extras=True).items():
@@ -83,7 +83,7 @@ def _kinds(config: type) -> dict[str, Any]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Tell whether a value is what an annotation says."""
+    """Return whether a value fits an annotation."""
     if isinstance(kind, Bounds):
         return hasattr(value, "dtype") or kind.hold(value)
     within, origin = get_args(kind), get_origin(kind)
@@ -104,19 +104,19 @@ def _fits(value: Any, kind: Any) -> bool:
     return kind is Any or not isinstance(kind, type) or isinstance(value, kind)
 
 
-def _told(kind: Any) -> str:
-    """Return in words what an annotation says."""
+def _described(kind: Any) -> str:
+    """Return an annotation in words."""
     within, origin = get_args(kind), get_origin(kind)
     if origin is Annotated:
         base, *also = within
         if not isinstance(also[0], Bounds):
-            return _told(also[0])
-        return f"{_told(base)} {' and '.join(map(str, also))}"
+            return _described(also[0])
+        return f"{_described(base)} {' and '.join(map(str, also))}"
     if origin in (Union, UnionType):
-        return " or ".join(map(_told, within))
+        return " or ".join(map(_described, within))
     if origin is Literal:
         return " or ".join(map(repr, within))
     if origin is tuple:
-        return f"a tuple, each of it {_told(within[0])}" if within[-1:] == (...,) else f"a tuple of {len(within)}"
+        return f"a tuple, each of it {_described(within[0])}" if within[-1:] == (...,) else f"a tuple of {len(within)}"
     known = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False", type(None): "None"}
     return known.get(kind, f"of the kind {getattr(kind, '__name__', kind)}")

@@ -1,4 +1,4 @@
-"""How many of the machine's cores are ours."""
+"""How many cores this process may use."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What can go wrong for a user, each with one clear line to print."""
+"""Faults that a user can fix, each with a one-line message."""
 
 import difflib
 import errno
@@ -10,18 +10,18 @@ OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAKE_ROOM = "make room and give the same command again"
 _REMEDIES = {
     **dict.fromkeys(OF_SPACE, MAKE_ROOM),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "name a place where you may read and write"),
-    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "something else is in that place: name another"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a place where you may read and write"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "something else is in that place: choose another"),
     errno.ENAMETOOLONG: "name a shorter one",
 }
 
 
 class MoorlError(Exception):
-    """A fault the user can mend; the command line prints its message and nothing else."""
+    """A fault the user can fix; the command line prints its message and nothing else."""
 
 
 class OwnAgentError(MoorlError):
-    """A fault in a user's own agent, by file and line; `trace` is its own part of the traceback, as text."""
+    """A fault in a user's own agent, by file and line. `trace` is that file's part of the traceback."""
 
     def __init__(self, file: str, line: int, fault: str, trace: str = ""):
         self.trace = trace
@@ -29,26 +29,26 @@ class OwnAgentError(MoorlError):
 
 
 class DatasetError(MoorlError):
-    """A dataset that cannot be read, or whose contents cannot be trained on."""
+    """A dataset that cannot be read or trained on."""
 
 
 class NotAvailableError(MoorlError):
-    """Something the catalogue lists that this version or this machine cannot do."""
+    """Something in the catalogue that this version or machine cannot do."""
 
 
 class StorageError(MoorlError):
-    """A place that cannot be written to: no room, a limit, no permission, a read-only disk."""
+    """A place that cannot be written to: disk full, a limit, no permission, read-only."""
 
 
 class BusyError(MoorlError):
-    """Something that another process is making, and that was not to be waited for."""
+    """Another process is making this, and the caller did not want to wait."""
 
 
 class CheckpointsError(MoorlError):
-    """Checkpoints that a training cannot go on from: another training's, or damaged ones.
+    """Checkpoints that a training cannot resume from: of another training, or damaged.
 
-    `kind` is what they are, in words that a directory can be named by; `newer` tells whether it is only that code or
-    packages are newer, so that the training can go on from them where it is told to.
+    `kind` says why, in words fit for a directory's name. `newer` means that only code or packages are newer, so the
+    training can resume if asked to.
     """
 
     def __init__(self, directory: Path, kind: str, fault: str, instead: str, newer: bool = False):
@@ -57,11 +57,11 @@ class CheckpointsError(MoorlError):
 
 
 class UnreadableError(MoorlError):
-    """A result that may be whole, though it cannot be read: of another version, or the machine refuses."""
+    """A result that cannot be read here, though it may be intact: of another version, or unreadable on this machine."""
 
 
 class UnknownNameError(MoorlError):
-    """A name that nothing here bears; the message suggests the nearest ones."""
+    """An unknown name; the message suggests the nearest known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
@@ -70,7 +70,7 @@ class UnknownNameError(MoorlError):
 
 
 def of_the_machine(error: BaseException) -> str:
-    """Return in one line, with what to do, what the machine refused: a file, room on a disk, memory; else nothing."""
+    """Return one line, with advice, for an error of the machine (file, disk, memory); empty for any other error."""
     if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in _REMEDIES):
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         return "; ".join(filter(None, (what, _REMEDIES.get(error.errno or 0))))
@@ -80,12 +80,12 @@ def of_the_machine(error: BaseException) -> str:
 
 
 def room(place: Path, size: int) -> str:
-    """Say that something takes up to so many bytes, and how many are free where `place` is to be."""
+    """Return the words for how many bytes something takes at most, and how many are free at `place`."""
     there = next(folder for folder in place.absolute().parents if folder.is_dir())
     return f"it takes up to {size / 1e6:,.1f} MB, {shutil.disk_usage(there).free / 1e6:,.1f} MB are free there"
 
 
-def one_line(told: object, most: int = 200) -> str:
-    """Return what a library or a file says, an error for example, on one line of at most so many characters."""
-    words = " ".join(str(told).split()) or type(told).__name__
+def one_line(text: object, most: int = 200) -> str:
+    """Return a text, such as an error's, as one line of at most `most` characters."""
+    words = " ".join(str(text).split()) or type(text).__name__
     return words if len(words) <= most else f"{words[: most - 1]}…"

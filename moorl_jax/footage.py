@@ -1,19 +1,19 @@
-"""Transitions between images whose frames are kept once: stacks and n-step returns are gathered when they are drawn."""
+"""Transitions between images, each frame stored once: stacks and n-step returns are built when a batch is sampled."""
 
 import jax.numpy as jnp
 from flax import struct
 
 from moorl_jax.types import Array, NStep, Transitions
 
-STACK = 3  #: frames of an observation, side by side in its channels, the oldest first
+STACK = 3  #: frames of an observation, stacked in its channels, oldest first
 
 
 class Footage(struct.PyTreeNode):
-    """Episodes frame by frame: the first row of each is what it began with, a later row what an env step led to.
+    """Episodes frame by frame: an episode's first row is its reset, each later row the outcome of an env step.
 
-    A transition begins at row t: s is the stack up to t, in which the first frame stands in for those before it, a the
-    action of row t + 1, r the discounted sum of the rewards of the `span.steps` rows after t, s' the stack up to the
-    last of those rows, d whether the episode really ended there. It never crosses an episode's edge.
+    A transition begins at row t: s is the stack up to t, padded with the episode's first frame, a the action of
+    row t + 1, r the discounted sum of the rewards of the `span.steps` rows after t, s' the stack up to the
+    last of those rows, d whether the episode really ended there. Transitions never cross an episode's boundary.
     Source: conglu1997/v-d4rl `drqbc/numpy_replay_buffer.py`.
     """
 

@@ -1,4 +1,4 @@
-"""Locks between processes: one holder at a time, whatever becomes of the files beside them."""
+"""Locks between processes: one holder at a time, even if the locked files are deleted."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from moorl_jax.errors import BusyError
 
 @contextmanager
 def held(place: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock of a file or directory that is, or is to be, at `place`; a holder that is killed lets go of it.
+    """Hold the lock of the file or directory `place`, which need not exist yet. A killed process releases its locks.
 
-    The lock is a hidden file beside `place`, so that it outlives whatever is deleted there. Where another process
-    holds it, `waiting` is called once and the lock waited for; without `waiting` BusyError is raised. Once the lock
-    is held, look again at what is there: its last holder may have made it.
+    The lock is a hidden file beside `place`, so it survives if `place` is deleted. If another process holds it,
+    `waiting` is called once and this one waits; without `waiting` it raises BusyError. Once you hold the lock, check
+    `place` again: the last holder may have made it.
     """
     path = place.absolute().with_name(f".{place.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,12 +24,12 @@ def held(place: Path, waiting: Callable[[], None] | None = None) -> Iterator[Non
         lock.acquire(timeout=0)
     except Timeout:
         if waiting is None:
-            raise BusyError(f"{place}: another process is at it") from None
+            raise BusyError(f"{place}: another process is using it") from None
         waiting()
         lock.acquire()
     try:
         yield
     finally:
-        # While it is held, so that it is no one else's; who waits for a deleted file's lock, FileLock makes look again.
+        # Deleted while held, so it cannot be another's. FileLock makes those who wait for a deleted file try again.
         path.unlink(missing_ok=True)
         lock.release()

@@ -1,4 +1,4 @@
-"""How processes end: a command by its first signal, at once and with one line; workers with the one they work for."""
+"""How processes end: commands at their first signal, with one line; workers together with their parent."""
 
 import contextlib
 import multiprocessing
@@ -10,16 +10,16 @@ from multiprocessing import resource_tracker, util
 from multiprocessing.context import SpawnContext, SpawnProcess
 
 HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 2.0  #: seconds that last words may take: a pipe that nobody reads would take them for ever
+PATIENCE = 2.0  #: seconds for the last message: a pipe that nobody reads would block forever
 
 
 def heed_signals() -> None:
-    """Let Ctrl-C, SIGTERM and a hang-up end this process at once, with one line and exit status 128 + the signal.
+    """End this process at Ctrl-C, SIGTERM or a hang-up, at once, with one line and exit status 128 + the signal.
 
-    Call it in the main thread, before anything that takes long to import. Python itself would hear a signal only
-    between two steps of its main thread, not amid a compilation or a compiled call, and then wait for every thread.
-    Here a thread of its own hears it, and ends the process under the others. Nothing need be saved: what is written
-    gets its name once it is whole. A signal that is ignored already, as under `nohup`, stays so.
+    Call it in the main thread, before slow imports. Python itself handles a signal only between two byte codes of its
+    main thread, not during a compilation or a compiled call, and then waits for all threads. Here a thread of its own
+    receives the signal and ends the process. Nothing needs saving, because files get their names only when complete.
+    A signal that is already ignored, as under `nohup`, stays ignored.
     """
     hearing, telling = os.pipe()
     os.set_blocking(telling, False)
@@ -29,7 +29,7 @@ def heed_signals() -> None:
 
     for number in HEEDED:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, tell)  # for as long as an event loop, such as Orbax's, has the descriptor to itself
+            signal.signal(number, tell)  # while an event loop, such as Orbax's, owns the descriptor
     signal.set_wakeup_fd(telling)
     threading.Thread(target=_listen, args=(hearing,), daemon=True).start()
 
@@ -42,30 +42,30 @@ def _listen(hearing: int) -> None:
     last.join(PATIENCE)
     for worker in multiprocessing.active_children():
         worker.kill()
-    os._exit(128 + number)  # right after: a sweep that finds its workers lost would write that its cells had failed
+    os._exit(128 + number)  # right after: a sweep that saw its workers die first would record its cells as failed
 
 
 def _end(by: signal.Signals) -> None:
-    """Say the last words, after which nobody else has a say, and tidy up."""
-    with contextlib.suppress(OSError):  # of a pipe that has been closed
+    """Print the last message, silence everything else, and clean up."""
+    with contextlib.suppress(OSError):  # a closed pipe
         sys.__stdout__.flush()  # type: ignore[union-attr]
     out, error, silence = os.dup(1), os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    with contextlib.suppress(OSError):  # of a terminal that has hung up
+    with contextlib.suppress(OSError):  # a terminal that has hung up
         if os.isatty(out):
-            os.write(out, b"\x1b[?25h\n")  # the cursor, which a bar hides
-        os.write(error, f"stopped by {by.name}; given again, a training goes on from its last checkpoint\n".encode())
-    # Of the workers' semaphores, which multiprocessing's tracker would complain of.
+            os.write(out, b"\x1b[?25h\n")  # show the cursor again, which a bar hides
+        os.write(error, f"stopped by {by.name}; give the command again to resume from the last checkpoint\n".encode())
+    # multiprocessing's tracker would complain about the workers' semaphores
     util._run_finalizers(0)  # type: ignore[attr-defined]
 
 
 class Worker(SpawnProcess):
-    """A process that works for this one: deaf to Ctrl-C, it ends when this one does, whatever the cause."""
+    """A worker process: it ignores Ctrl-C, and ends when its parent does, for whatever reason."""
 
     def start(self) -> None:
-        """Start the process; from its first moment on, Ctrl-C is for the one it works for."""
-        resource_tracker.ensure_running()  # here, for its start unblocks what is blocked below
+        """Start the process; Ctrl-C goes to its parent alone from the start."""
+        resource_tracker.ensure_running()  # here, because starting unblocks what is blocked below
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             super().start()
@@ -73,7 +73,7 @@ class Worker(SpawnProcess):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def run(self) -> None:
-        """Work, and end amid it when the other process is gone."""
+        """Work, and exit as soon as the parent is gone."""
         threading.Thread(target=_follow, args=(multiprocessing.parent_process(),), daemon=True).start()
         super().run()
 
@@ -87,4 +87,4 @@ class _Workers(SpawnContext):
     Process = Worker
 
 
-WORKERS = _Workers()  #: starts them; a fork of a process that has used JAX, or a renderer, may hang
+WORKERS = _Workers()  #: how workers start: a fork of a process that has used JAX or a renderer may hang

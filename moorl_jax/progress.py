@@ -1,4 +1,4 @@
-"""Progress on a terminal: a bar while data is made or an agent trains; plain lines where there is no terminal."""
+"""Progress: bars on a terminal while data is made or an agent trains, plain lines elsewhere."""
 
 import io
 import itertools
@@ -19,13 +19,13 @@ from rich.table import Column
 
 from moorl_jax.engine.training import Report
 
-LOG_WIDTH = 140  #: columns of tables written to a file or a pipe, which have no width of their own
+LOG_WIDTH = 140  #: width of tables written to a file or a pipe
 
 
 def terminal() -> Console:
     """Return the console to print to.
 
-    Brackets in names are no markup. What the terminal's encoding does not have is shown as a question mark.
+    Brackets are printed as they are. Characters that the terminal's encoding lacks become question marks.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -33,7 +33,7 @@ def terminal() -> Console:
 
 
 class Display:
-    """One bar a dataset or a training, shown while the display is open."""
+    """A bar for each dataset or training, shown while the display is open."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -65,7 +65,7 @@ class Display:
         self._progress.stop()
 
     def clear(self, name: str) -> None:
-        """Take a training's bar away."""
+        """Remove a training's bar."""
         self._progress.remove_task(self._bars.pop(name))
 
     def say(self, line: str) -> None:
@@ -73,7 +73,7 @@ class Display:
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def sweep(self, total: int) -> Callable[[str], None]:
-        """Open a bar for a sweep of so many cells; call the result whenever one of them has ended, with what to say."""
+        """Open a bar for a sweep of `total` cells; call the result with a line whenever one ends."""
         bar = self._progress.add_task("sweep", total=total, note="")
         done = itertools.count(1)
 
@@ -86,8 +86,8 @@ class Display:
         return advance
 
     def data(self, name: str) -> Callable[[int, int], None]:
-        """Open a bar for a dataset; call the result with (done, in all), in steps or bytes."""
-        bar: TaskID | None = None  # shown once there is something to wait for
+        """Open a bar for a dataset; call the result with (done, total), in steps or bytes."""
+        bar: TaskID | None = None  # shown at the first report
         said = -1
 
         def advance(done: int, total: int) -> None:
@@ -107,7 +107,7 @@ class Display:
 
         def advance(report: Report) -> None:
             rate = "" if report.unit == "evaluations" else f"{report.rate:,.0f} {report.unit}/s"
-            score = f"score {report.score.told(f'{report.score.mean:.1f}')}" if report.score.seeds else ""
+            score = f"score {report.score.or_diverged(f'{report.score.mean:.1f}')}" if report.score.seeds else ""
             note = "  ".join(filter(None, (rate, score)))
             description = f"{report.phase}: {name}"
             self._progress.update(bar, completed=report.done, total=report.total, note=note, description=description)
@@ -117,5 +117,5 @@ class Display:
         return advance
 
     def warn(self, message: str) -> None:
-        """Print what the user should know and need not act on."""
+        """Print a warning."""
         self.say(f"warning: {message}")

@@ -1,4 +1,4 @@
-"""The words that data, agents and engine share."""
+"""Types shared by data, agents and engine."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ class Transitions(struct.PyTreeNode):
     rewards: Array  #: (N,)
     next_observations: Array  #: (N, observation size)
     terminals: Array  #: (N,), 1.0 where the episode really ended; a time-out is 0.0 and bootstraps
-    mc_returns: Array | None = None  #: (N,), discounted return to go, for the agents that ask for it
+    mc_returns: Array | None = None  #: (N,), discounted return to go, for agents that need it
     density_ratio: Array | None = None  #: (N,), d_online / d_offline of (s, a), in batches of balanced replay
 
     def __len__(self) -> int:
         return int(self.rewards.shape[0])
 
     def take(self, rows: Array) -> "Transitions":
-        """Return the transitions at `rows`; what lies outside is clamped to the nearest row."""
+        """Return the transitions at `rows`; indices out of range are clamped."""
         return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), self)
 
 
@@ -44,9 +44,9 @@ class Transitions(struct.PyTreeNode):
 class ReturnsToGo:
     """How the Monte-Carlo returns of an episode are computed (Cal-QL).
 
-    `failure_reward` is, for sparse rewards, what a step pays that does not succeed: in an episode of nothing else the
-    return is taken as if it went on for ever, failure_reward / (1 - discount). With `endless` the last reward of every
-    episode goes on for ever, unless the episode really ended: a finished sub-task stays finished.
+    `failure_reward` is the reward of a step without success, for sparse rewards: an episode that has no other reward
+    gets the return of an infinite one, failure_reward / (1 - discount). With `endless` the last reward repeats
+    forever unless the episode really ended: a finished sub-task stays finished.
     """
 
     discount: float
@@ -56,7 +56,7 @@ class ReturnsToGo:
 
 @dataclass(frozen=True)
 class NStep:
-    """How many steps a batch's transitions span: rewards are their discounted sum, s' is that many steps ahead."""
+    """How many steps a transition spans: its reward is their discounted sum, s' is that many steps ahead."""
 
     steps: int = 1
-    discount: float = 1.0  #: of the second reward and those that follow; of no account where there is one
+    discount: float = 1.0  #: of the second reward and later ones; unused for one step

@@ -1,4 +1,4 @@
-"""Files and folders that get their name when they are whole: written beside their place, and renamed at the end."""
+"""Write files and folders atomically: beside their place first, then renamed."""
 
 import os
 import tempfile
@@ -9,14 +9,14 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yield where to write a file or a folder, under its own name; it is renamed to `path` unless something fails.
+    """Yield a temporary path, of the same name, to write to; it is renamed to `path` if nothing fails.
 
-    What lies there stays as it was until then, whatever becomes of the writer or its disk.
+    Until then `path` stays as it was, even if the process is killed or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as beside:
         partial = Path(beside) / path.name
         yield partial
-        if path.is_dir():  # a folder that is not empty cannot be replaced, only moved away
+        if path.is_dir():  # a folder that is not empty cannot be replaced, so move it away
             os.replace(path, Path(beside) / "replaced")
         os.replace(partial, path)

@@ -147,7 +147,7 @@ def ended(process, by):
 
 
 def words(by):
-    return [f"stopped by {by.name}; given again, a training goes on from its last checkpoint"]
+    return [f"stopped by {by.name}; give the command again to resume from the last checkpoint"]
 
 
 def most(values, fast):

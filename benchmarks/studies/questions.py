@@ -113,7 +113,7 @@ def _learners(runs: list[_Run]) -> Section:
                     "task": name,
                     "reward": "sparse" if alone[0].sparse else "dense",
                     "online only": _shown(alone[0]),
-                    "instability": (fall := _instability(alone[0])).told(f"{fall.mean:.2f}"),
+                    "instability": (fall := _instability(alone[0])).or_diverged(f"{fall.mean:.2f}"),
                     "subroutines beat it": str(_improvement(pairs)),
                 }
             )
@@ -261,4 +261,4 @@ def _highest(runs: list[_Run], values: list[np.ndarray]) -> _Run | None:
 
 def _shown(run: _Run) -> str:
     over = OverSeeds.of(run.finals)
-    return over.told(f"{100 * over.mean:.0f} %") if run.sparse else str(over)
+    return over.or_diverged(f"{100 * over.mean:.0f} %") if run.sparse else str(over)

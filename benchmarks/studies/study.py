@@ -154,7 +154,7 @@ def write(found: pd.DataFrame, sections: list[Section], directory: Path) -> None
 
 def mean_alone(over: OverSeeds) -> str:
     """Return a mean over seeds without its deviation."""
-    return over.told(figure(over.mean))
+    return over.or_diverged(figure(over.mean))
 
 
 def _online_means(result: Result) -> np.ndarray:

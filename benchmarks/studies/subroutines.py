@@ -61,7 +61,7 @@ def text(found: pd.DataFrame) -> pd.DataFrame:
             "task": found["task"],
             "variant": found["variant"],
             "final": found["final"].map(str),
-            "success, %": found["success"].map(lambda rate: rate.told(f"{rate.mean:.0f}")),
+            "success, %": found["success"].map(lambda rate: rate.or_diverged(f"{rate.mean:.0f}")),
             "area": found["area"].map(str),
             "validation": found["validation"].map("{:,}".format),
             "minutes": found["minutes"].map(figure),

@@ -23,15 +23,15 @@ DISTANCE_COST = 0.1  #: a metre, of the palm from what it should hold
 
 
 class Measured(Placed):
-    """The pen's task, which divides by lengths measured at the reset, rounding and all."""
+    """The pen's task, which divides by lengths measured at the reset; they must be restored exactly."""
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state."""
+        """Return the environment's state beyond the simulator's."""
         lengths = [self.pen_length, self.tar_length]
         return super().extra_state() | {"lengths": np.array(lengths)}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
         super().set_extra_state(saved)
         self.pen_length, self.tar_length = saved["lengths"]
 

@@ -1,4 +1,4 @@
-"""AntMaze with D4RL's constants: an ant that learns to walk through a maze to a goal it is not shown.
+"""AntMaze with D4RL's constants: an ant walks through a maze to a goal that it does not observe.
 
 The `AntMaze` environments of gymnasium-robotics are another robot (half the time step, another gear, other contacts)
 in mazes with another origin and another goal. This one has D4RL's numbers, which its `-v2` datasets were made with.
@@ -119,11 +119,11 @@ class AntMaze(gymnasium.Env):
         return self._observation(), float(reached), reached and self._ends_at_goal, False, {}
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state."""
+        """Return the environment's state beyond the simulator's."""
         return {"goal": self.goal}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
         self.goal = saved["goal"]
 
     def _observation(self) -> np.ndarray:

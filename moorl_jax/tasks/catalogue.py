@@ -1,4 +1,4 @@
-"""Every task by name: its environment, its horizon, its score scale, and where its data lies.
+"""All tasks by name: environment, horizon, score scale, and sources of data.
 
 Sizes, horizons and reference scores are D4RL's (`d4rl/infos.py`, `d4rl/*/__init__.py`) and V-D4RL's. A score is
 100 (return - low) / (high - low), with the same references for every dataset of an environment.
@@ -11,7 +11,7 @@ from moorl_jax.errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Task:
-    """An environment, a dataset and a score scale under the name people type."""
+    """An environment with a dataset and a score scale."""
 
     name: str
     family: str  #: locomotion, antmaze, adroit, kitchen, sawyer, control (dm_control by its state) or vd4rl
@@ -62,11 +62,11 @@ LOCOMOTION = {
 }
 ROBOTS = ("halfcheetah", "hopper", "walker2d")  #: those of the papers' tables
 LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
-# Levels that policies of our own have come to; the hopper's is a small set of a clone, behind the suite `quick`.
+# Levels that our own policies have reached; the hopper's is a small set of a clone, for the suite `quick`.
 LEARNED = {"hopper": ("medium",), "halfcheetah": ("random", "medium", "medium-replay")}
 
 # dataset: horizon, rows after which an episode of the data times out, D4RL's file in ant_maze_v2/
-# Its script logs one step more than it was told; for umaze-diverse it was told its default, not the horizon.
+# Its script logs one step more than its limit, and for umaze-diverse the limit was its default, not the horizon.
 ANTMAZE = {
     "umaze": (700, 701, "Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse_fixed.hdf5"),
     "umaze-diverse": (700, 1001, "Ant_maze_u-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"),
@@ -93,7 +93,7 @@ KITCHEN = {
     "mixed": "kitchen_microwave_kettle_bottomburner_light-v0.hdf5",
 }
 
-# Tasks to learn online from nothing. Humanoid has no reference returns: its score is the return itself.
+# Tasks for online learning without data. Humanoid has no reference returns: its score is the return itself.
 # robot: gymnasium id, observation size, action size, low, high
 WALKERS = {
     **{robot: LOCOMOTION[robot] for robot in ("hopper", "halfcheetah", "walker2d")},
@@ -108,8 +108,8 @@ VD4RL = {"walker_walk": (24, 6), "cheetah_run": (17, 6), "humanoid_walk": (67, 2
 VD4RL_SIZE = 84  #: pixels of the tasks without a size in their name; the others are of 64
 VD4RL_LEVELS = ("random", "medium_replay", "medium", "medium_expert", "expert")
 
-# Minari's sets were recorded in other environments than D4RL's, under names of their own here; the scores of their
-# locomotion and hands are on D4RL's scale, for want of one of their own.
+# Minari's sets were recorded in other environments than D4RL's, so they have their own names here. They have no score
+# scale of their own for locomotion and hands, so these use D4RL's.
 MINARI_LEVELS = ("simple", "medium", "expert")
 MINARI_HAND_HORIZONS = {"pen": 200, "door": 300, "hammer": 625, "relocate": 530}  #: human and cloned; 200 for experts
 MINARI_KITCHEN_HORIZONS = {"complete": 280, "partial": 450, "mixed": 450}
@@ -250,14 +250,14 @@ SUITES: dict[str, tuple[str, ...]] = {
     "kitchen": tuple(f"kitchen-{level}-v0" for level in KITCHEN),
     "vd4rl": _STANDARD_VD4RL,
     "vd4rl-all": tuple(f"vd4rl-{task}-{level}" for task in VD4RL for level in VD4RL_LEVELS),
-    # The MOORL paper says 28 tasks and its list is not known; this composition is ours.
+    # The MOORL paper has 28 tasks, but its list is unknown to us; this choice is ours.
     "moorl-28": (
         *_STANDARD_LOCOMOTION,
         *_ANTMAZE,
         *_CLONED,
         *_STANDARD_VD4RL,
     ),
-    # Of arXiv 2512.00383, whose environments' versions are not known: these are ours.
+    # Of arXiv 2512.00383, whose environment versions are unknown to us; these are our choice.
     "subroutines-12": (
         *WALKERS,
         "franka-kitchen",

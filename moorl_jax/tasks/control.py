@@ -77,7 +77,7 @@ class Control(gymnasium.Env):
         return self._observe(begins=True), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Apply the action twice; rewards add up. The suite's tasks here never end but by their clock."""
+        """Apply the action twice and add the rewards. These tasks end only by time-out."""
         reward = 0.0
         for _ in range(ACTION_REPEAT):
             moment = self._environment.step(np.asarray(action, np.float64))
@@ -87,20 +87,20 @@ class Control(gymnasium.Env):
         return self._observe(), reward, moment.last() and moment.discount == 0.0, False, {}
 
     def sight(self) -> np.ndarray:
-        """Return what the suite itself would show of the state, one array after another."""
+        """Return the suite's own observation of the state, flattened."""
         parts = self._environment.task.get_observation(self._physics).values()
         return np.concatenate([np.ravel(part) for part in parts])
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state."""
+        """Return the environment's state beyond the simulator's."""
         return {"suite_clock": np.array(self._environment._step_count)}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
         self._environment._step_count = int(saved["suite_clock"])
 
     def recompute(self) -> None:
-        """Derive from the simulator's state what the suite has at hand between its steps."""
+        """Recompute from the simulator's state what the suite keeps between steps."""
         mujoco.mj_step1(self.model, self.data)
 
     def _observe(self, begins: bool = False) -> np.ndarray:  # noqa: ARG002
@@ -119,20 +119,20 @@ class Pixels(Control):
         self._frames = np.zeros((STACK, size, size, 3), np.uint8)
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state, the stack among it."""
+        """Return the environment's state beyond the simulator's, with the stack of frames."""
         return super().extra_state() | {"frames": self._frames}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
         super().set_extra_state(saved)
         self._frames = saved["frames"].copy()
 
     def close(self) -> None:
-        """Let go of the renderer."""
+        """Release the renderer."""
         _DRAWING.submit(self._physics.free).result()
 
     def _observe(self, begins: bool = False) -> np.ndarray:
-        """Return the stack with a new frame, or at an episode's beginning that frame three times over."""
+        """Return the stack with a new frame; at a reset, that frame three times."""
         frame = self._rendered()[None]
         self._frames = np.repeat(frame, STACK, axis=0) if begins else np.concatenate([self._frames[1:], frame])
         return np.concatenate(list(self._frames), axis=-1)

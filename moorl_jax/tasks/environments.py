@@ -1,4 +1,4 @@
-"""Simulators: one environment of a task, ready to step, and its state saved and restored exactly."""
+"""Make a task's environment; save and restore its state exactly."""
 
 import contextlib
 import importlib
@@ -16,37 +16,37 @@ from moorl_jax.errors import NotAvailableError
 from moorl_jax.tasks.antmaze import AntMaze
 from moorl_jax.tasks.catalogue import ONCE, STAGES, SUCCESSFUL, Task
 
-# All that MuJoCo's next step depends on, the solver's warm start among it.
+# Everything MuJoCo's next step depends on, with the solver's warm start.
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
-# Where the last step saw the bodies and their centres of mass: Ant's and Humanoid's next reward is measured from there.
+# Positions of bodies and centres of mass at the last step, from which Ant's and Humanoid's next reward is measured.
 SEEN = ("xpos", "xipos")
 EXTRAS = {
     "gymnasium_robotics": "robotics",
     "metaworld": "metaworld",
     "dm_control": "pixels",
-}  #: package: the extra that brings it
+}  #: package -> the extra that installs it
 
 
 def _warned(message: str) -> None:
-    """Pass a warning of MuJoCo's on, once; by itself it would write each to a file in the working directory."""
+    """Raise MuJoCo's warnings in Python, once each; MuJoCo would write them to a file in the working directory."""
     warnings.warn(f"MuJoCo: {message.partition(' Time =')[0]}", stacklevel=2)
 
 
 def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     """Make one simulator of the task; the horizon truncates its episodes.
 
-    `as_data` is for what learns from the task's data too: it pays and ends as the environment that labelled the data.
-    Kitchen's pays at every step for the sub-tasks that are complete (D4RL's for those of the observation acted on,
-    Minari's of the next one) and goes on with all four, where the one that scores are of pays once for each and ends.
-    The end of a demonstration is terminal in D4RL's rows, never here.
+    `as_data` gives rewards and ends as they are in the task's data, for agents that learn from both. Kitchen's data
+    pays at every step for the sub-tasks that are complete (D4RL for the current observation, Minari for the next one)
+    and goes on when all four are; the environment that scores are from pays once for each and ends. The end of a
+    demonstration is terminal in D4RL's rows, but never here.
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
     environments that their data was recorded in, Sawyer's in Meta-World's, V-D4RL's and `walker-walk` in dm_control's.
     Actions lie in [-1, 1] everywhere.
-    Raises NotAvailableError where a package is needed that is not installed, or that cannot render here.
+    Raises NotAvailableError if a package is missing, or cannot render here.
     """
-    mujoco.set_mju_user_warning(_warned)  # each time, for dm_control sets its own
+    mujoco.set_mju_user_warning(_warned)  # every time, because dm_control installs its own
     if "minari" in task.datasets and task.family != "locomotion":
         return _optional("minari_environments").make(task, as_data)
     if task.family == "antmaze":
@@ -63,7 +63,7 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     if task.family == "control":
         return TimeLimit(_optional("control").Control(task.subject), task.horizon)
     with warnings.catch_warnings():
-        # gymnasium advises v5, which is not what D4RL's scores mean.
+        # gymnasium recommends v5, but D4RL's scores need v4.
         warnings.filterwarnings("ignore", message=".*is out of date.*")
         # Its checker of each step would cost as much as the step.
         environment = gymnasium.make(task.environment, max_episode_steps=task.horizon, disable_env_checker=True)
@@ -75,7 +75,7 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
 
 
 def _with_contacts(environment: gymnasium.Env, task: Task) -> gymnasium.Env:
-    """Append the contact forces that D4RL's ant observes, all of them 0: its MuJoCo had left them out of account."""
+    """Append the contact forces of D4RL's ant observation, all zero because of a bug in its MuJoCo."""
     whole = spaces.Box(-np.inf, np.inf, task.observation_shape, np.float64)
     (seen,) = environment.observation_space.shape or ()
     contacts = np.zeros(task.observation_shape[0] - seen)
@@ -83,9 +83,9 @@ def _with_contacts(environment: gymnasium.Env, task: Task) -> gymnasium.Env:
 
 
 def make_recording_environment(task: Task) -> gymnasium.Env:
-    """Make the simulator a recipe records the task's data in.
+    """Make the environment in which a recipe records the task's data.
 
-    AntMaze's data was recorded by walking on after the goal, in episodes longer than the task's own.
+    AntMaze's episodes go on after the goal there, and are longer than the task's.
     """
     if task.family == "antmaze":
         return TimeLimit(AntMaze(task.subject, ends_at_goal=False), task.recorded_horizon)
@@ -93,7 +93,7 @@ def make_recording_environment(task: Task) -> gymnasium.Env:
 
 
 def save_environment(environment: gymnasium.Env) -> dict[str, np.ndarray]:
-    """Return all that decides how the simulator goes on: its physics, its clock in env steps, its own extra state."""
+    """Return everything the simulator's future depends on: physics, clock in env steps, extra state."""
     inner: Any = environment.unwrapped
     physics = np.empty(mujoco.mj_stateSize(inner.model, PHYSICS))
     mujoco.mj_getState(inner.model, inner.data, physics, PHYSICS)
@@ -103,9 +103,9 @@ def save_environment(environment: gymnasium.Env) -> dict[str, np.ndarray]:
 
 
 def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]) -> None:
-    """Put a simulator of the same task where another was when it was saved."""
+    """Restore the state of a saved simulator of the same task."""
     inner: Any = environment.unwrapped
-    environment.reset(seed=0)  # it must have begun an episode before it steps
+    environment.reset(seed=0)  # it must be reset before it can step
     if hasattr(inner, "set_extra_state"):
         inner.set_extra_state(saved)
     mujoco.mj_setState(inner.model, inner.data, saved["physics"], PHYSICS)
@@ -117,9 +117,9 @@ def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]
 
 
 def _optional(module: str) -> Any:
-    """Import a module of this package that builds on a package which locomotion does without."""
+    """Import a module of this package that needs an optional package."""
     try:
-        # On import gymnasium-robotics says that its hands' rewards have changed: they are not the ones taken here.
+        # On import gymnasium-robotics warns that its hands' rewards have changed; they are not used here.
         with contextlib.redirect_stderr(io.StringIO()):
             return importlib.import_module(f"moorl_jax.tasks.{module}")
     except ModuleNotFoundError as error:
@@ -132,7 +132,7 @@ def _optional(module: str) -> Any:
 
 
 def _time_limit(environment: gymnasium.Env) -> Any:
-    """Return the wrapper that holds the clock."""
+    """Return the wrapper that counts env steps."""
     wrapper: Any = environment
     while not isinstance(wrapper, TimeLimit):
         wrapper = wrapper.env

@@ -94,12 +94,12 @@ class Kitchen(gymnasium.Env):
         return observation, reward, done and self.rewards != STAGES, False, {"success": success}
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state."""
+        """Return the environment's state beyond the simulator's."""
         unfinished = np.array([subtask in self.unfinished for subtask in self.subtasks])
         return {"unfinished": unfinished, "stages": np.array(self.stages), **robot_state(self.robot)}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
         flags = zip(self.subtasks, saved["unfinished"], strict=True)
         self.unfinished = [subtask for subtask, unfinished in flags if unfinished]
         self.stages = int(saved["stages"])
@@ -118,7 +118,7 @@ class Kitchen(gymnasium.Env):
 
 @functools.cache
 def _robot() -> Any:
-    """Load the robot once: its model takes 100 MB and is the same for all."""
+    """Load the robot once: its model takes 100 MB and all simulators share it."""
     return KitchenEnv(robot_noise_ratio=NOISE_RATIO).robot_env
 
 

@@ -51,11 +51,11 @@ class AntMaze(AntMazeEnv):
         super().__init__(maze_map=[[cells[mark] for mark in line] for line in MAZES[maze]], continuing_task=False)
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state."""
+        """Return the environment's state beyond the simulator's."""
         return {"goal": self.goal.copy()}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
         self.goal = saved["goal"].copy()
 
 
@@ -73,12 +73,12 @@ class Kitchen(KitchenEnv):
         self.subtasks = SUBTASKS[level]
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state."""
+        """Return the environment's state beyond the simulator's."""
         unfinished = np.array([subtask not in self.episode_task_completions for subtask in self.subtasks])
         return {"unfinished": unfinished, **robot_state(self.robot_env)}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
         flags = dict(zip(self.subtasks, saved["unfinished"], strict=True))
         self.tasks_to_complete = {s for s in self.subtasks if flags[s] or not self.remove_task_when_completed}
         self.episode_task_completions = [subtask for subtask in self.subtasks if not flags[subtask]]

@@ -2,7 +2,7 @@
 
 Observations are Meta-World's 39 numbers: hand, gripper and object now and a step before, and the goal. Actions move the
 hand (3) and close the gripper (1). An episode never ends before its horizon. Rewards lie in [0, 10] a step; success, as
-Meta-World defines it for each task, is told in `info`.
+Meta-World defines it for each task, is in `info`.
 Source: Farama-Foundation/Metaworld 3.1.1 `sawyer_xyz_env.py`, `envs/`; McLean et al. 2025, arXiv 2505.11289.
 """
 
@@ -34,13 +34,13 @@ class Sawyer(Placed, SawyerXYZEnv):
         self.sparse = sparse
         self._partially_observable = False
         self._freeze_rand_vec, self.seeded_rand_vec, self._set_task_called = False, True, True
-        del self.sawyer_observation_space  # cached while the goal was hidden
+        del self.sawyer_observation_space  # computed while the goal was hidden
         self.observation_space = self.sawyer_observation_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Begin an episode; there are no options."""
         if seed is not None:
-            self.np_random = np.random.default_rng(seed)  # Meta-World passes over the seed
+            self.np_random = np.random.default_rng(seed)  # Meta-World ignores the seed
         return super().reset(options=options)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -49,12 +49,12 @@ class Sawyer(Placed, SawyerXYZEnv):
         return observation, float(info["success"] if self.sparse else reward), terminal, timeout, info
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """Return what an episode goes by besides the simulator's state."""
+        """Return the environment's state beyond the simulator's."""
         measured = {name: np.array(getattr(self, name)) for name in MEASURED if not self._follows(name)}
         return super().extra_state() | measured | {"episode_step": np.array(self.curr_path_length)}
 
     def set_extra_state(self, saved: dict[str, np.ndarray]) -> None:
-        """Take over what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
         super().set_extra_state(saved)
         for name in MEASURED:
             if not self._follows(name):
@@ -62,7 +62,7 @@ class Sawyer(Placed, SawyerXYZEnv):
         self.curr_path_length = int(saved["episode_step"])
 
     def _follows(self, name: str) -> bool:
-        """Whether an attribute is a view of the simulator's data and moves with it: some of Meta-World's do."""
+        """Whether an attribute is a view of the simulator's data, as some of Meta-World's are."""
         value = getattr(self, name)
         return np.shares_memory(value, self.data.xpos) or np.shares_memory(value, self.data.site_xpos)
 

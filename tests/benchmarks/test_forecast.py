@@ -53,7 +53,7 @@ def test_the_plan_is_printed(tmp_path):
     forecast.show(cells, tmp_path, None, 1, console)
     said = " ".join(console.file.getvalue().split())
     assert "3 cells, 3 to run" in said
-    assert "Without a size, and not counted: relocate-cloned-v1" in said
+    assert "Size unknown, not counted: relocate-cloned-v1" in said
     assert "Without an estimate: cql" in said
     assert "device hours" in said
 

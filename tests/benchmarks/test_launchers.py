@@ -94,5 +94,5 @@ def test_a_ray_cluster_of_two_nodes_runs_all_and_loses_one_cell(cells, tmp_path,
     finally:
         cluster.shutdown()
     assert [bool(outcome.fault) for outcome in outcomes] == [False, True, False]
-    assert "its worker was lost" in outcomes[1].fault
+    assert "its worker died" in outcomes[1].fault
     assert "offline: [1/3] hopper-medium-v2 bc 6 of 6 updates" in capsys.readouterr().out

@@ -20,7 +20,7 @@ def kept(folder):
 
 def go(folder, **options):
     said = []
-    learn(EPOCHS, find("hopper"), 0, folder, every=20, episodes=1, tell=said.append, **options)
+    learn(EPOCHS, find("hopper"), 0, folder, every=20, episodes=1, say=said.append, **options)
     return said
 
 

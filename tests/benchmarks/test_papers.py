@@ -112,11 +112,11 @@ def test_the_command_writes_three_forms(tmp_path):
     run = CliRunner().invoke(papers.app, ["opt", "--results", str(tmp_path)])
     assert run.exit_code == 0, run.output
     assert "| walker2d-random-v2" in (tmp_path / "papers/opt.md").read_text(encoding="utf-8")
-    assert "none has been run" in (tmp_path / "papers/opt.md").read_text(encoding="utf-8")
+    assert "no runs yet" in (tmp_path / "papers/opt.md").read_text(encoding="utf-8")
     latex = (tmp_path / "papers/opt.tex").read_text(encoding="utf-8")
     assert r"td3\_bc" in latex
     assert "-- / 94.6" in latex
-    assert r"{\footnotesize Ours: none has been run.\par}" in latex
+    assert r"{\footnotesize Ours: no runs yet.\par}" in latex
     assert not any(line.startswith("%") for line in latex.splitlines())
     assert len(pd.read_csv(tmp_path / "papers/opt.csv")) == 9 * 4 + 10 * 3
     assert "did you mean" in CliRunner().invoke(papers.app, ["optt", "--results", str(tmp_path)]).stderr

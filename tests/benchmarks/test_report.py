@@ -56,8 +56,8 @@ def test_one_that_ran_little_is_left_out_of_the_statistics(results):
         store(results / f"cells/{task}/bc", "bc", task)
     store(results / "cells/few/cql", "cql", TASKS[0])
     page = report.render(results)
-    assert "Over the 5 tasks that all of them have run" in page
-    assert "they have run half of the tasks or fewer: cql" in page
+    assert "Over the 5 tasks that all of them have finished" in page
+    assert "Left out, with half of the tasks or fewer: cql" in page
 
 
 def test_a_run_that_diverged_is_called_so(results):
@@ -119,7 +119,7 @@ def test_without_results_it_says_so(tmp_path):
     (tmp_path / "cells").mkdir()
     run = CliRunner().invoke(report.app, ["--results", str(tmp_path)])
     assert run.exit_code == 2
-    assert "no cell has finished" in run.stderr
+    assert "no finished cell" in run.stderr
 
 
 @pytest.mark.skipif(

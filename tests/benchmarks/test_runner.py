@@ -125,7 +125,7 @@ def test_checkpoints_that_a_cell_cannot_go_on_from_are_kept_aside(cells, run_swe
         (running / "00000003" / "record.json").unlink()
     (outcome,) = run_sweep(cells[:1])
     said = capsys.readouterr().out
-    assert "warning: [1/1] hopper-medium-v2 bc: begun anew, what was there " in said
+    assert "warning: [1/1] hopper-medium-v2 bc: starting again: what was there " in said
     assert outcome.result is not None
     assert not running.exists()
     (aside,) = running.parent.glob("*.running")
@@ -156,7 +156,7 @@ def test_newer_code_finishes_a_cell_where_asked_to(cells, tmp_path, monkeypatch,
     monkeypatch.setattr(Checkpoints, "save", save)
     monkeypatch.setattr(provenance, "code", lambda _: "newer")
     (outcome,) = sweep(cells[:1], tmp_path, None, display, resume_anyway=True)
-    assert "begun anew" not in capsys.readouterr().out
+    assert "starting again" not in capsys.readouterr().out
     (took_over,) = outcome.result.provenance["resumed_anyway"]
     assert took_over == {"updates": 3, "env_steps": 0, "then": {"code": "older"}, "now": {"code": "newer"}}
     straight = sweep(cells[:1], tmp_path / "straight", None, display)[0].result
@@ -266,7 +266,7 @@ def test_two_sweeps_at_once_train_each_cell_once(cells, run_sweep, monkeypatch, 
         assert (one.fault, other.fault) == ("", "")
         assert one.result.provenance == other.result.provenance
     said = capsys.readouterr().out
-    assert 1 <= said.count("another process trains it, waiting for that") <= 2
+    assert 1 <= said.count("another process is training it; waiting") <= 2
     assert "failed" not in said
 
 
@@ -292,7 +292,7 @@ def test_a_cell_that_fails_elsewhere_is_gone_on_with_here(cells, run_sweep, tmp_
     threading.Timer(1.0, let_go.set).start()
     (outcome,) = run_sweep(cells[:1])
     assert outcome.result is not None
-    assert capsys.readouterr().out.count("another process trains it, waiting for that") == 1
+    assert capsys.readouterr().out.count("another process is training it; waiting") == 1
     lock.shutdown()
 
 
@@ -337,7 +337,7 @@ def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows
     changed = dataclasses.replace(hopper_rows, rewards=hopper_rows.rewards + 1)
     hdf5.write(sources.file_of(hopper, "embedded"), changed, NOTES)
     after = run_sweep(cells)[0].result
-    assert "running again, its data was" in capsys.readouterr().out
+    assert "running again, its data had" in capsys.readouterr().out
     assert after.provenance["dataset_sha256"] == changed.fingerprint() != before.provenance["dataset_sha256"]
 
 
