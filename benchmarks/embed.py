@@ -21,8 +21,8 @@ from benchmarks.episodes import Episode, play
 from benchmarks.learners import first_seeds, learn, pick, rlkit_sac, write_actor, write_table
 from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
-from moorl_jax.data import Preparation, behaviour, load
-from moorl_jax.data.plans import EMBEDDED, Actor, plan
+from moorl_jax.data import Preparation, behaviour, load, plans
+from moorl_jax.data.plans import EMBEDDED, Actor, Part
 from moorl_jax.engine.devices import require_devices
 from moorl_jax.engine.training import train
 from moorl_jax.errors import UnknownNameError
@@ -176,7 +176,7 @@ def _distil(
     seed: int,
 ) -> None:
     """Let a network learn to act as the policy of the tasks' recipe does, and write it where `embedded` reads it."""
-    teacher, student = _actor(tasks[0], policies, "recipe"), _actor(tasks[0], None, "embedded")
+    teacher, student = _actor(plans.recipe(tasks[0], policies)), _actor(plans.embedded(tasks[0]))
     progress, watched = display.data(student.path.stem), 0
 
     def show(network: behaviour.Gaussian, number: int) -> np.ndarray:
@@ -200,9 +200,9 @@ def _distil(
     write_actor(student.path, layers, np.float16, **jax.tree.map(np.float32, normalizer))
 
 
-def _actor(task: Task, policies: Path | None, source: str) -> Actor:
-    """Return the one policy of the task's plan."""
-    ((actor, _),) = plan(task, policies, source)
+def _actor(parts: list[Part]) -> Actor:
+    """Return the one policy of a plan."""
+    ((actor, _),) = parts
     assert isinstance(actor, Actor)
     return actor
 
@@ -211,8 +211,8 @@ def _compare(tasks: list[Task], policies: Path | None, episodes: int, judge: Cal
     """Write what comes of the teacher's and of the student's episodes, which begin with the same seeds."""
     rows: list[Row] = []
     for task in tasks:
-        for who, source in (("teacher", "recipe"), ("student", "embedded")):
-            actor = _actor(task, policies, source)
+        for who, parts in (("teacher", plans.recipe(task, policies)), ("student", plans.embedded(task))):
+            actor = _actor(parts)
             played = list(play(make_environment(task), actor.read(task), episodes))
             judged = judge(played)
             rows.append({"task": task.name, "policy": who, "episodes": episodes, **judged})

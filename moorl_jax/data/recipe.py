@@ -16,6 +16,7 @@ from moorl_jax.cores import usable_cores
 from moorl_jax.data import cloning, hdf5
 from moorl_jax.data.plans import Actor, Clone, Demonstrations, Part, shares
 from moorl_jax.data.rows import Rows
+from moorl_jax.errors import DatasetError
 from moorl_jax.processes import WORKERS
 from moorl_jax.tasks import Task, make_recording_environment
 from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
@@ -89,6 +90,14 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
         columns.pop("next_observations", None)  # as in D4RL's files
     extra: dict[str, Any] = {name: columns.pop(name) for name in list(columns) if name.startswith("infos/")}
     hdf5.write(path, Rows(**columns), {**extra, **notes})
+
+
+def outdated(path: Path, family: str) -> bool:
+    """Tell whether a file was made by an earlier version of its recipe; raise DatasetError if it does not say."""
+    version = hdf5.note(path, "version")
+    if version is None:
+        raise DatasetError(f"{path}: it lacks a recipe's 'metadata/version'; move it away to make the dataset anew")
+    return version != str(VERSIONS[family])
 
 
 def roll_out(task: Task, actor: Actor, steps: int, seed: tuple[int, ...]) -> Columns:

@@ -1,4 +1,4 @@
-"""V-D4RL's files (Lu et al. 2022, arXiv 2206.04779): where they lie, and the readers of both layouts.
+"""Files of images in V-D4RL's two layouts (Lu et al. 2022, arXiv 2206.04779).
 
 At 64 pixels each episode is a compressed npz, frames (rows, height, width, channels); at 84 pixels shards of several
 episodes are HDF5, frames (rows, channels, height, width). A row holds a frame and the action that led to it.
@@ -15,22 +15,15 @@ import numpy as np
 from numpy.lib import format as npy
 
 from moorl_jax.data import hdf5
-from moorl_jax.data.folders import kept_in
 from moorl_jax.data.frames import Frames, room
 from moorl_jax.data.rows import as_float32, require_memory
 from moorl_jax.errors import DatasetError, one_line
-from moorl_jax.tasks import Task
 from moorl_jax.types import Progress
 
 MIRROR = "https://huggingface.co/datasets/conglu/vd4rl"
 FIRST, MIDDLE, LAST = 0, 1, 2  #: step types
 NOT_VD4RLS = "this is not V-D4RL's layout"
 AT_ONCE = 1024  #: frames that are turned from channels first to channels last at a time
-
-
-def folder_of(task: Task) -> Path:
-    """Return where V-D4RL's files of the task lie or would lie."""
-    return kept_in("VD4RL_DATASET_DIR", ".vd4rl") / task.datasets["vd4rl"]
 
 
 def files(folder: Path) -> list[Path]:

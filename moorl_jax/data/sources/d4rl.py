@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from moorl_jax.data import hdf5, publishing
 from moorl_jax.data.folders import kept_in
-from moorl_jax.data.rows import check
+from moorl_jax.data.sources.made import OR_MADE
+from moorl_jax.data.sources.source import Getter, InFiles
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import Task
 from moorl_jax.types import Progress
@@ -23,6 +24,38 @@ PATIENCE = 10.0  #: seconds without a byte after which a download is given up
 ASKING = 3.0  #: seconds within which the server must answer to be asked for anything
 LIMIT = 1_000_000_000  #: bytes after which one is given up whose size is not known; D4RL's largest has 748 million
 KNOWN = Path(__file__).with_name("d4rl_files.csv")
+
+
+class D4RL(InFiles):
+    """D4RL's file of the task, below D4RL_DATASET_DIR."""
+
+    name = "d4rl"
+    made_of = "D4RL's own"
+
+    @property
+    def place(self) -> Path:
+        """The file, named as D4RL's."""
+        return file_of(self.task)
+
+    @property
+    def unavailable(self) -> str:
+        """A file that is not D4RL's may lie in its place, where it is not to be overwritten."""
+        if holds_another(self.task):
+            wrong = "its size is not that of D4RL's own; train on it by --source file, or move it away"
+            return f"{self.place}: {wrong}"
+        return super().unavailable
+
+    def serves(self) -> bool:
+        """Tell whether the file is here or D4RL's server answers."""
+        return self.is_here() or answers()
+
+    def getter(self) -> Getter:
+        """Return the download."""
+        return functools.partial(download, self.task)
+
+    def authenticity(self) -> str:
+        """Compare the file's sha256 where D4RL's is known."""
+        return "D4RL's own, byte for byte" if is_verified(self.task) else "D4RL's by its name, no sha256 is known"
 
 
 def directory() -> Path:
@@ -35,10 +68,12 @@ def file_of(task: Task) -> Path:
     return directory() / Path(task.datasets["d4rl"]).name
 
 
-def is_theirs(task: Task) -> bool:
-    """Tell whether the file that lies there has the size of D4RL's own; where that is not known, its name must do."""
+def holds_another(task: Task) -> bool:
+    """Tell whether a file lies in the place of D4RL's that is not D4RL's by its size, where that is known."""
+    if "d4rl" not in task.datasets or not file_of(task).is_file():
+        return False
     known = _known_of(task)
-    return not known or file_of(task).stat().st_size == int(known["bytes"])
+    return known is not None and file_of(task).stat().st_size != int(known["bytes"])
 
 
 def is_verified(task: Task) -> bool:
@@ -75,14 +110,15 @@ def answers() -> bool:
     return answered.is_set()
 
 
-def download(task: Task, progress: Progress | None = None) -> Path:
-    """Download D4RL's file of the task and return its path; it appears whole, checked, or not at all.
+def download(task: Task, progress: Progress | None = None) -> None:
+    """Download D4RL's file of the task; it appears whole, checked, or not at all.
 
-    Raises DatasetError, naming the file and where to put it, where the server cannot be reached, within seconds, or
-    sends anything but this file; StorageError where it cannot be written.
+    Raises DatasetError, naming the file, where to put it and whether the data can be made instead, where the server
+    cannot be reached, within seconds, or sends anything but this file; StorageError where it cannot be written.
     """
     url, path = f"{SERVER}/{task.datasets['d4rl']}", file_of(task)
-    by_hand = f"download it elsewhere and put it at {path}"
+    instead = OR_MADE if "recipe" in task.datasets else task.no_recipe
+    by_hand = "; ".join(filter(None, (f"download it elsewhere and put it at {path}", instead)))
     known = _known().get(url)
     most = int(known["bytes"]) if known else LIMIT
     digest, done, total = hashlib.sha256(), 0, 0
@@ -98,13 +134,12 @@ def download(task: Task, progress: Progress | None = None) -> Path:
         if total and done != total:
             raise DatasetError(f"{url}: the connection ended after {done} of {total} bytes; try again, or {by_hand}")
         try:
-            check(hdf5.read(partial), task, str(partial))
+            hdf5.read(partial).check(task, str(partial))
         except DatasetError as error:
             wrong = str(error).removeprefix(f"{partial}: ")
             raise DatasetError(f"{url}: what the server sent cannot be used ({wrong}); {by_hand}") from error
         if known and digest.hexdigest() != known["sha256"]:
             raise DatasetError(f"{url}: the server sent another file than D4RL's, of other sha256; {by_hand}")
-    return path
 
 
 def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
