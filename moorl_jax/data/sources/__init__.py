@@ -15,7 +15,24 @@ from moorl_jax.errors import NotAvailableError, UnknownNameError
 from moorl_jax.tasks import Task
 from moorl_jax.types import Progress
 
-__all__ = ["MADE_HERE", "SOURCES", "File", "Made", "Source", "choose", "find", "load", "notice", "of", "published"]
+__all__ = [
+    "D4RL",
+    "MADE_HERE",
+    "SOURCES",
+    "VD4RL",
+    "Embedded",
+    "File",
+    "Made",
+    "Minari",
+    "Recipe",
+    "Source",
+    "choose",
+    "find",
+    "load",
+    "notice",
+    "of",
+    "published",
+]
 
 SOURCES = tuple(kind.name for kind in (D4RL, Minari, VD4RL, Recipe, Embedded, File))
 MADE_HERE = (Recipe.name, Embedded.name)  #: sources whose data is not the original

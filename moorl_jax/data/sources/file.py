@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from moorl_jax.data.sources import d4rl
+from moorl_jax.data.sources.d4rl import D4RL
 from moorl_jax.data.sources.source import Getter, InFiles
 from moorl_jax.errors import DatasetError
 
@@ -19,12 +19,12 @@ class File(InFiles):
     @property
     def place(self) -> Path:
         """The path."""
-        return self.path or d4rl.file_of(self.task)
+        return self.path or D4RL(self.task).place
 
     @property
     def unavailable(self) -> str:
         """A file at a path is for any task; one in D4RL's place must be there."""
-        return "" if self.path or d4rl.holds_another(self.task) else super().unavailable
+        return "" if self.path or D4RL(self.task).is_another() else super().unavailable
 
     def getter(self) -> Getter:
         """Raise DatasetError: nobody else has the user's file."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from moorl_jax.data import hdf5, sources
-from moorl_jax.data.sources import d4rl
+from moorl_jax.data.sources import D4RL, d4rl
 from moorl_jax.data.sources.d4rl import answers  # tests have another in its place
 from moorl_jax.errors import DatasetError, StorageError
 from moorl_jax.tasks import TASKS
@@ -96,7 +96,7 @@ class TestDownload:
         both, _ = side_by_side(lambda tell: sources.load(hopper, "d4rl", tell=tell))
         assert [dataset.fingerprint for dataset in both] == [hopper_rows.fingerprint()] * 2
         assert len(server.asked) == 1
-        assert list(d4rl.file_of(hopper).parent.iterdir()) == [d4rl.file_of(hopper)]
+        assert list(D4RL(hopper).place.parent.iterdir()) == [D4RL(hopper).place]
 
     @pytest.mark.parametrize(
         ("answer", "message"),
@@ -122,24 +122,24 @@ class TestDownload:
         if answer == "with rewards of NaN":
             known = None
             nan = dataclasses.replace(hopper_rows, rewards=np.full(2000, np.nan, np.float32))
-            hdf5.write(d4rl.file_of(hopper), nan, {})
-            body = d4rl.file_of(hopper).read_bytes()
-            d4rl.file_of(hopper).unlink()
+            hdf5.write(D4RL(hopper).place, nan, {})
+            body = D4RL(hopper).place.read_bytes()
+            D4RL(hopper).place.unlink()
             server.content["/gym_mujoco_v2/hopper_medium-v2.hdf5"] = (len(body), body)
         monkeypatch.setattr(d4rl, "_known", lambda: {address: known} if known else {})
         with pytest.raises(DatasetError, match=f"^{address}: .*{message}.*put it at"):
             sources.load(hopper, "d4rl")
-        assert list(d4rl.file_of(hopper).parent.iterdir()) == []
+        assert list(D4RL(hopper).place.parent.iterdir()) == []
 
     def test_a_full_disk_is_not_the_servers_fault(self, hopper, body):
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
         try:
-            with pytest.raises(StorageError, match=rf"^{d4rl.file_of(hopper)}: cannot be written \(File too large\)"):
+            with pytest.raises(StorageError, match=rf"^{D4RL(hopper).place}: cannot be written \(File too large\)"):
                 sources.load(hopper, "d4rl")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert list(d4rl.file_of(hopper).parent.iterdir()) == []
+        assert list(D4RL(hopper).place.parent.iterdir()) == []
         sources.load(hopper, "d4rl")
 
     def test_what_is_known_is_of_the_catalogues_files_on_a_server_that_proves_itself(self):
@@ -170,4 +170,4 @@ class TestDownload:
         with pytest.raises(DatasetError, match=r"put it at .*hopper_medium-v2\.hdf5"):
             sources.load(hopper, "d4rl")
         assert time.monotonic() - started < 10
-        assert list(d4rl.file_of(hopper).parent.iterdir()) == []
+        assert list(D4RL(hopper).place.parent.iterdir()) == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moorl_jax.data import hdf5, plans, recipe, sources
-from moorl_jax.data.sources import File, d4rl
+from moorl_jax.data.sources import D4RL, File, d4rl
 from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
 from moorl_jax.tasks import SUITES, TASKS, find
 
@@ -16,7 +16,7 @@ from moorl_jax.tasks import SUITES, TASKS, find
 @pytest.fixture
 def own_file(hopper, hopper_rows):
     """A file in D4RL's place that is not D4RL's."""
-    path = d4rl.file_of(hopper)
+    path = D4RL(hopper).place
     hdf5.write(path, hopper_rows, {})
     return path
 
@@ -46,8 +46,8 @@ class TestChoose:
 
     def test_where_d4rls_size_is_not_known_its_name_must_do(self):
         task = find("relocate-human-v1")
-        d4rl.file_of(task).parent.mkdir(parents=True)
-        d4rl.file_of(task).touch()
+        D4RL(task).place.parent.mkdir(parents=True)
+        D4RL(task).place.touch()
         assert sources.choose(task) == "d4rl"
 
     def test_a_file_that_is_not_there_is_not_made(self, hopper, tmp_path):
@@ -117,7 +117,7 @@ class TestLoad:
 
     def test_a_faulty_file_is_refused(self, hopper, hopper_rows):
         rows = dataclasses.replace(hopper_rows, rewards=np.full(2000, np.nan, np.float32))
-        hdf5.write(d4rl.file_of(hopper), rows, {})
+        hdf5.write(D4RL(hopper).place, rows, {})
         with pytest.raises(DatasetError, match=r"hopper_medium-v2\.hdf5: 'rewards' is NaN"):
             sources.load(hopper, "file")
 
