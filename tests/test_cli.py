@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,15 @@ def test_tasks_lists_all_and_describes_one(call):
 
 def test_data_list_shows_what_is_here(call, embedded):
     assert "embedded" in call("data", "list").output
+
+
+def test_a_file_of_the_users_own_in_d4rls_place_is_called_that(call, hopper, hopper_rows):
+    place = sources.find(hopper, "d4rl").place
+    hdf5.write(place, hopper_rows, {})
+    assert re.search(rf"hopper-medium-v2 +│ file +│ your own file +│ {place}", call("data", "list").output)
+    described = call("tasks", "hopper-medium-v2").output
+    assert f"your own file: {place}" in described
+    assert "D4RL's own" not in described
 
 
 def test_data_list_without_any_says_how_to_get_some(call):

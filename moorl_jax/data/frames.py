@@ -77,7 +77,7 @@ class Frames(Logged):
         return Footage(self.frames, self.actions, self.rewards, terminals, begins, starts, span)  # type: ignore[arg-type]
 
 
-def room(shape: tuple[int, ...]) -> np.ndarray:
+def allocate(shape: tuple[int, ...]) -> np.ndarray:
     """Return an array of bytes, not yet filled, at an address where a CPU's device takes it over without a copy.
 
     Raises DatasetError where so much memory is not free.

@@ -125,7 +125,7 @@ _FILMED_STEPS = 10_000  #: a tenth of V-D4RL's
 _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
 
 EMBEDDED = Path(__file__).parent / "embedded"  #: policies that the package carries; `benchmarks.embed` made them
-RETURNS = "returns.csv"  #: beside a learner's: the env steps each had learned for, and its mean return
+RETURNS = "returns.csv"  #: beside a learner's policies: the env steps of each, and its mean return
 EMBEDDED_STEPS = 100_000
 
 
@@ -174,7 +174,7 @@ def embedded(task: Task) -> list[Part]:
 
 
 def _kept(subject: str) -> list[tuple[Actor, dict[str, str]]]:
-    """Return the policies that a learner had on its way, each with its line of RETURNS."""
+    """Return the policies that a learner saved as it learned, each with its line of RETURNS."""
     folder = EMBEDDED / subject
     with (folder / RETURNS).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -200,7 +200,7 @@ def _required(task: Task, policies: Path | None) -> Path:
 
 
 def _filmed(task: Task, medium: Actor | None = None) -> list[Part]:
-    """Plan V-D4RL's sets, of the policies that our SAC had on its way, learning from the state.
+    """Plan V-D4RL's sets, of the policies that our SAC saved as it learned from the state.
 
     As there, `medium` is about half as good as the best, unless another is given, and a medium replay is what the
     learner saw until then; here the policies up to it, each for an equal share of the steps.

@@ -78,7 +78,7 @@ def test_an_episode_whose_flags_have_a_row_more_is_read_with_a_note(tmp_path):
     assert uneven.notes == (f"{file.name}: its flags have 6 rows, all else has 5; the last flag is left out",)
 
 
-def test_what_a_first_row_holds_beside_its_frame_is_of_no_account(tmp_path):
+def test_what_a_first_row_holds_beside_its_frame_does_not_matter(tmp_path):
     write_npz(tmp_path)
     clean = image_files.read(tmp_path)
     for file, episode in zip(image_files.files(tmp_path), episodes(), strict=True):
@@ -88,7 +88,7 @@ def test_what_a_first_row_holds_beside_its_frame_is_of_no_account(tmp_path):
     assert image_files.read(tmp_path).fingerprint() == clean.fingerprint()
 
 
-def test_frames_are_in_memory_but_once(tmp_path):
+def test_frames_are_in_memory_only_once(tmp_path):
     """The device works on the very array that was read."""
     write_hdf5(tmp_path)
     rows = image_files.read(tmp_path)
@@ -148,4 +148,4 @@ def test_levels_are_filmed_of_the_policies_that_the_learner_had(monkeypatch, tmp
 def test_frames_that_do_not_fit_are_not_read(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2_000_000_000))
     with pytest.raises(DatasetError, match=r"100,200 frames take 2\.1 GB, 2\.0 GB of memory are free"):
-        frames.room((100_200, 84, 84, 3))
+        frames.allocate((100_200, 84, 84, 3))

@@ -126,7 +126,7 @@ class TestAPlaceThatCannotBeWritten:
 
 
 class TestFilms:
-    """Two episodes at 64 pixels; the films themselves are of no account here."""
+    """Two episodes at 64 pixels; what the films show does not matter here."""
 
     TASK = find("vd4rl-cheetah_run-random-64px")
 

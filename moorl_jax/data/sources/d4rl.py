@@ -123,7 +123,7 @@ def answers() -> bool:
         try:
             with urllib.request.urlopen(urllib.request.Request(SERVER, method="HEAD"), timeout=ASKING):
                 answered.set()
-        except urllib.error.HTTPError:  # an answer, too: what the server says of a directory is its own affair
+        except urllib.error.HTTPError:  # an answer too, whatever the server says of a directory
             answered.set()
         except (http.client.HTTPException, OSError, ValueError):
             pass

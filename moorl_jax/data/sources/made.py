@@ -41,7 +41,7 @@ class Made(InFiles):
         """By which procedure, and of whose policies."""
         if self.task.pixels:
             random = self.task.level == "random"
-            return "films of uniform random actions" if random else "films of policies that SAC had"
+            return "films of uniform random actions" if random else "films of SAC policies"
         if self.task.family == "antmaze":
             return f"{self.ant} led along waypoints as D4RL's was, rewarded by one goal a file"
         if self.task.family == "adroit":
