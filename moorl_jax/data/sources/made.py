@@ -11,6 +11,21 @@ from moorl_jax.data.folders import kept_in
 from moorl_jax.data.sources.source import Getter, InFiles
 
 OR_MADE = "or make it from trained policies: --policies DIR"
+_PUBLIC = {
+    "random": "uniform random actions",
+    "medium": "a public policy near D4RL's medium level",
+    "medium-replay": "a public TRPO learner's policies up to the medium level, in equal shares",
+    "full-replay": "a public TRPO learner's policies, in equal shares",
+    "expert": "a public policy near D4RL's expert level",
+    "medium-expert": "public policies near D4RL's medium and expert levels, half and half",
+}
+_LEARNED = {
+    "random": "our SAC learner before its first update",
+    "medium": "our SAC learner at D4RL's medium level",
+    "medium-replay": "our SAC learner's policies up to the medium level, each for its share of the env steps",
+    "expert": "our SAC learner that was shown an expert's episodes",
+    "medium-expert": "our SAC learners at the medium level and at the expert's, half and half",
+}
 _HANDS = {
     "human": "the human demonstrations behind D4RL's",
     "cloned": "episodes of a clone of the human demonstrations and these again and again, half and half, as D4RL's",
@@ -67,18 +82,10 @@ class Recipe(Made):
     """Made of policies that the user has."""
 
     name = "recipe"
-    policies: Path | None = None  #: their directory
-
     ant = "D4RL's walker"
     expert = "DAPG's policy, as D4RL's"
-    robots = {  # noqa: RUF012
-        "random": "uniform random actions",
-        "medium": "a public policy near D4RL's medium level",
-        "medium-replay": "a public TRPO learner's policies up to the medium level, in equal shares",
-        "full-replay": "a public TRPO learner's policies, in equal shares",
-        "expert": "a public policy near D4RL's expert level",
-        "medium-expert": "public policies near D4RL's medium and expert levels, half and half",
-    }
+    robots = _PUBLIC
+    policies: Path | None = None  #: their directory
 
     @property
     def unavailable(self) -> str:
@@ -98,16 +105,9 @@ class Embedded(Made):
     """Made of policies that the package carries."""
 
     name = "embedded"
-
     ant = "our ant, which learned from D4RL's walker,"
     expert = "our network, which learned from DAPG's policy"
-    robots = {  # noqa: RUF012
-        "random": "our SAC learner before its first update",
-        "medium": "our SAC learner at D4RL's medium level",
-        "medium-replay": "our SAC learner's policies up to the medium level, each for its share of the env steps",
-        "expert": "our SAC learner that was shown an expert's episodes",
-        "medium-expert": "our SAC learners at the medium level and at the expert's, half and half",
-    }
+    robots = _LEARNED
 
     def serves(self) -> bool:
         """Tell that it always does."""

@@ -2,13 +2,14 @@ import dataclasses
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from moorl_jax.data import hdf5, plans, recipe, sources
-from moorl_jax.data.sources import D4RL, File, d4rl
+from moorl_jax.data import Rows, hdf5, plans, recipe, sources
+from moorl_jax.data.sources import D4RL, File, Source, d4rl
 from moorl_jax.errors import DatasetError, NotAvailableError, UnknownNameError
 from moorl_jax.tasks import SUITES, TASKS, find
 
@@ -170,6 +171,45 @@ class TestTwoAtOnce:
 
         monkeypatch.setattr(recipe, "generate", generate)
         side_by_side(lambda tell: sources.find(hopper, "embedded").get(tell=tell, anew=True))
+
+
+@dataclass(frozen=True)
+class Arrays(Source):
+    """A source of another kind: rows that are here once they have been got."""
+
+    name = "arrays"
+    made_of = "arrays"
+    folder: Path
+    rows: Rows
+
+    @property
+    def place(self):
+        return self.folder / "arrays"
+
+    def is_here(self):
+        return self.place.exists()
+
+    def getter(self):
+        return lambda _: self.place.touch()
+
+    def read(self, progress):
+        return self.rows
+
+
+class TestANewSource:
+    """It defines what is abstract, and gets locks, checks and fingerprints from `Source`."""
+
+    def test_its_data_is_got_once_then_read(self, hopper, hopper_rows, tmp_path, monkeypatch):
+        source = Arrays(hopper, tmp_path, hopper_rows)
+        dataset = source.load()
+        assert (dataset.source, dataset.fingerprint) == ("arrays", hopper_rows.fingerprint())
+        monkeypatch.setattr(Arrays, "getter", None)
+        assert len(source.load().transitions) == len(dataset.transitions)
+
+    def test_its_data_is_checked(self, hopper, hopper_rows, tmp_path):
+        rows = dataclasses.replace(hopper_rows, actions=3 * hopper_rows.actions)
+        with pytest.raises(DatasetError, match=r"/arrays: 'actions' reaches .* outside \[-1, 1\]"):
+            Arrays(hopper, tmp_path, rows).load()
 
 
 def test_without_a_home_data_lies_below_the_temporary_directory(monkeypatch, hopper):
