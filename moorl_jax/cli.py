@@ -325,9 +325,9 @@ def _describe(task: Task) -> None:
 
 def _origin(source: Source) -> str:
     """Say of what a source's data is made, and of published data its name there."""
-    return source.made_of + (
-        "" if source.name in MADE_HERE else f": {source.task.datasets.get(source.name, source.place)}"
-    )
+    if source.name in MADE_HERE:
+        return source.made_of
+    return f"{source.made_of}: {source.task.datasets.get(source.name, source.place)}"
 
 
 def _marked(source: Source) -> str:
