@@ -21,7 +21,7 @@ from benchmarks.launchers import (
 from benchmarks.runner import finished
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
-from moorl_jax.data.sources import SOURCES, said_of
+from moorl_jax.data.sources import SOURCES, notice
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
@@ -103,7 +103,7 @@ def bench(
     if not cells:
         raise MoorlError(f"none of these agents can be trained on any of these tasks: {agents}")
     console = terminal()
-    if source == "auto" and (said := said_of((cell.task, cell.source) for cell in cells)):
+    if source == "auto" and (said := notice((cell.task, cell.source) for cell in cells)):
         console.print(said, highlight=False)
     if dry_run:
         check_choice(launcher, parallel, gpus)

@@ -19,8 +19,8 @@ from benchmarks.episodes import Episode, play
 from benchmarks.learners import first_seeds, learn, pick, rlkit_sac, write_actor, write_table
 from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
-from moorl_jax.data import Preparation, behaviour, load
-from moorl_jax.data.plans import EMBEDDED, Actor, plan
+from moorl_jax.data import Preparation, behaviour, load, plans
+from moorl_jax.data.plans import EMBEDDED, Actor, Part
 from moorl_jax.engine.devices import require_devices
 from moorl_jax.engine.training import train
 from moorl_jax.errors import UnknownNameError
@@ -174,7 +174,7 @@ def _distil(
     seed: int,
 ) -> None:
     """Distil the policy of the tasks' recipe into a network, and write it where the source `embedded` reads it."""
-    teacher, student = _actor(tasks[0], policies, "recipe"), _actor(tasks[0], None, "embedded")
+    teacher, student = _actor(plans.recipe(tasks[0], policies)), _actor(plans.embedded(tasks[0]))
     progress, watched = display.data(student.path.stem), 0
 
     def show(network: behaviour.Gaussian, number: int) -> np.ndarray:
@@ -198,9 +198,9 @@ def _distil(
     write_actor(student.path, layers, np.float16, **jax.tree.map(np.float32, normalizer))
 
 
-def _actor(task: Task, policies: Path | None, source: str) -> Actor:
-    """Return the one policy of the task's plan."""
-    ((actor, _),) = plan(task, policies, source)
+def _actor(parts: list[Part]) -> Actor:
+    """Return the one policy of a plan."""
+    ((actor, _),) = parts
     assert isinstance(actor, Actor)
     return actor
 
@@ -211,8 +211,8 @@ def _compare(
     """Write how the teacher's and the student's episodes, of the same seeds, turned out."""
     rows: list[Row] = []
     for task in tasks:
-        for who, source in (("teacher", "recipe"), ("student", "embedded")):
-            actor = _actor(task, policies, source)
+        for who, parts in (("teacher", plans.recipe(task, policies)), ("student", plans.embedded(task))):
+            actor = _actor(parts)
             played = list(play(make_environment(task), actor.read(task), episodes))
             summary = summarize(played)
             rows.append({"task": task.name, "policy": who, "episodes": episodes, **summary})

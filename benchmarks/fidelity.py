@@ -85,7 +85,7 @@ def random_returns(task: Task, episodes: int, seed: int = 0) -> Returns:
 
 def known_returns(task: Task, policies: Path, episodes: int, seed: int = 0) -> Returns:
     """Return what the task's known policy brings; in AntMaze it walks to the goal that evaluation sets."""
-    source, _ = plans.plan(task, policies)[0]
+    source, _ = plans.recipe(task, policies)[0]
     if not isinstance(source, Actor):
         raise MoorlError(f"{task.name} has no known policy")
     policy = source.read(task)
@@ -127,7 +127,7 @@ def terminal_rows(task: Task, policies: Path, rows: int, seed: int = 0) -> dict[
     """Make so many rows of an AntMaze set by its recipe; return its line of the table of terminal rows."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "made.hdf5"
-        recipe.generate(task, [(source, rows) for source, _ in plans.plan(task, policies)], path, seed)
+        recipe.generate(task, [(source, rows) for source, _ in plans.recipe(task, policies)], path, seed)
         made, goal = hdf5.read(path), hdf5.note(path, "goal") or ""
     _, drawn = recipe.draw_goals(made.observations[:, :2], Maze(task.subject), np.random.default_rng(seed))
     return {

@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmarks.cells import Cell
 from benchmarks.collection import find_results
 from moorl_jax.cores import usable_cores
-from moorl_jax.data import plans
+from moorl_jax.data.sources import Made, find
 from moorl_jax.divergence import DASH
 from moorl_jax.engine import results
 from moorl_jax.engine.results import NO_SOURCE, Result
@@ -147,10 +147,9 @@ def _rows(cell: Cell, known: int | None, policies: Path | None) -> float:
         return 0
     if known:
         return known
-    if cell.source not in plans.MADE_HERE:
-        return np.nan
     try:
-        return sum(steps for _, steps in plans.plan(cell.task, policies, cell.source)) or np.nan
+        source = find(cell.task, cell.source, policies)
+        return sum(steps for _, steps in source.plan()) or np.nan if isinstance(source, Made) else np.nan
     except MoorlError:
         return np.nan
 

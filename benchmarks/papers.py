@@ -13,8 +13,7 @@ from scipy import stats
 from benchmarks.collection import find_results, runs
 from benchmarks.published import Published, published_table
 from moorl_jax.cli import guarded
-from moorl_jax.data.plans import MADE_HERE
-from moorl_jax.data.sources import FILE
+from moorl_jax.data.sources import MADE_HERE, File
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import UnknownNameError
@@ -252,7 +251,7 @@ def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.Dat
     found = ours[of_agent & ((ours["protocol"] == protocol) | alone)]
     if found.empty:
         return found
-    seeds, original = found.groupby("result")["seed"].transform("size"), ~found["source"].isin([*MADE_HERE, FILE])
+    seeds, original = found.groupby("result")["seed"].transform("size"), ~found["source"].isin([*MADE_HERE, File.name])
     order = ["original", "env_steps", "updates", "seeds", "finished"]
     largest = found.assign(seeds=seeds, original=original).sort_values(order).iloc[-1]
     return found[found["result"] == largest["result"]]

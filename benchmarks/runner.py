@@ -12,8 +12,7 @@ from typing import Protocol
 
 from benchmarks.cells import Cell
 from moorl_jax.agents import own_fault
-from moorl_jax.data import Dataset, load
-from moorl_jax.data.sources import at_hand
+from moorl_jax.data import Dataset, load, sources
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.training import Report, train
@@ -237,7 +236,7 @@ def _finished(cell: Cell, directory: Path, data: Callable[[], Dataset | None]) -
     if not results.exists(directory, results.CHECKPOINT):
         return None  # git holds curves but no network states
     result = _as_planned(cell, directory)
-    if cell.source != results.NO_SOURCE and at_hand(cell.task, cell.source) and (here := data()):
+    if cell.source != results.NO_SOURCE and sources.find(cell.task, cell.source).is_here() and (here := data()):
         made_from = result.provenance["dataset_sha256"]
         if made_from != here.fingerprint:
             raise MoorlError(f"its data had {made_from[:8]}…, the data here has {here.fingerprint[:8]}…")

@@ -11,9 +11,7 @@ from rich.table import Table
 from benchmarks.cells import Cell
 from benchmarks.published import published_scores
 from benchmarks.runner import Outcome
-from moorl_jax.data.plans import MADE_HERE
-from moorl_jax.data.procedures import procedure
-from moorl_jax.data.sources import FILE
+from moorl_jax.data.sources import MADE_HERE, File, find
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.whole import whole
@@ -102,10 +100,10 @@ def caption(outcomes: list[Outcome]) -> str:
     if made:
         by: dict[str, list[str]] = {}
         for name, cell in made.items():
-            by.setdefault(f"{procedure(cell.task, cell.source)} ({cell.source})", []).append(name)
+            by.setdefault(f"{find(cell.task, cell.source).made_of} ({cell.source})", []).append(name)
         origins_here = "; ".join(f"{', '.join(names)} from {how}" for how, names in by.items())
         lines.append(f"Made here, not the original data: {origins_here}.")
-    if FILE in sources:
+    if File.name in sources:
         lines.append("File data was found in D4RL's place, but is not D4RL's.")
     if "minari" in sources:
         lines.append(

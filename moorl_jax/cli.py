@@ -17,10 +17,9 @@ from rich.table import Table
 from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS, own_fault
 from moorl_jax.agents.overrides import override
-from moorl_jax.data import Dataset, Rows, d4rl, sources
-from moorl_jax.data.plans import MADE_HERE
-from moorl_jax.data.procedures import procedure
+from moorl_jax.data import Rows, sources
 from moorl_jax.data.rows import suspicions
+from moorl_jax.data.sources import MADE_HERE, File, Source
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import require_devices, use_all_cores
@@ -86,7 +85,7 @@ def tasks(
         str, typer.Argument(metavar="[NAMES]", help="Only these tasks and suites, separated by commas.")
     ] = "",
 ) -> None:
-    """Print the catalogue, and which data is at hand; of a single task, all there is to know."""
+    """Print the catalogue, and which data is on this machine; of a single task, all there is to know."""
     chosen = expand(names) if names else tuple(TASKS.values())
     if len(chosen) == 1:
         _describe(chosen[0])
@@ -107,7 +106,7 @@ def tasks(
             str(task.horizon),
             "×".join(map(str, task.observation_shape)),
             str(task.action_size),
-            " ".join(_marked(task, source) for source in task.datasets),
+            " ".join(_marked(source) for source in sources.of(task).values()),
         )
     console.print(table)
 
@@ -118,9 +117,9 @@ def list_data() -> None:
     """Print the datasets on this machine, and where they lie."""
     table = Table("task", "source", "made from", "where")
     for task in TASKS.values():
-        for source in task.datasets:
-            if source in sources.SOURCES and sources.at_hand(task, source):
-                table.add_row(task.name, source, procedure(task, source), sources.location(task, source))
+        for source in sources.of(task).values():
+            if source.is_here():
+                table.add_row(task.name, source.name, source.made_of, source.location)
     if table.row_count:
         console.print(table)
     else:
@@ -143,10 +142,10 @@ def make_data(
     require_devices()  # of some recipes a policy is trained
     if source not in MADE_HERE:
         raise UnknownNameError("recipe", source, MADE_HERE)
-    sources.choose(chosen, source)
+    made = sources.find(chosen, source, policies, seed)
     with Display(console) as display:
-        sources.make(chosen, source, policies, seed, display.data(chosen.name), display.say)
-    _report(sources.location(chosen, source), sources.load(chosen, source))
+        made.get(display.data(chosen.name), display.say, anew=True)
+    _report(made)
 
 
 @data_app.command("fetch")
@@ -154,10 +153,10 @@ def make_data(
 def fetch_data(task: TaskName) -> None:
     """Download a task's dataset unless it is here already, from where it was published; then report on it."""
     chosen = find(task)
-    source = sources.choose(chosen, sources.published(chosen))
+    source = sources.find(chosen, sources.published(chosen))
     with Display(console) as display:
-        dataset = sources.load(chosen, source, progress=display.data(chosen.name), tell=display.say)
-    _report(sources.location(chosen, source), dataset)
+        source.get(display.data(chosen.name), display.say)
+    _report(source)
 
 
 @data_app.command("check")
@@ -172,20 +171,20 @@ def check_data(
     """Read a dataset, refuse it if it is faulty, and print what a person wants to know of it."""
     if target in TASKS:
         chosen = TASKS[target]
-        source = sources.choose(chosen, source)
-        if not sources.at_hand(chosen, source):
-            here = [other for other in chosen.datasets if sources.at_hand(chosen, other)]
+        named = sources.find(chosen, sources.choose(chosen, source))
+        if not named.is_here():
+            here = [other.name for other in sources.of(chosen).values() if other.is_here()]
             instead = f"; here is {', '.join(here)}, name it with --source" if here else ""
             raise MoorlError(
-                f"{target}: no data of source '{source}' here, `moorl-jax data fetch` or `make` gets it{instead}"
+                f"{target}: no data of source '{named.name}' here, `moorl-jax data fetch` or `make` gets it{instead}"
             )
-        _report(sources.location(chosen, source), sources.load(chosen, source))
+        _report(named)
         return
     if task is None and not Path(target).exists():
         raise UnknownNameError("task or file", target, TASKS)
     if task is None:
         raise MoorlError(f"{target}: say which task the file is for, with --task")
-    _report(target, sources.read(Path(target), find(task), "file"))
+    _report(File(find(task), Path(target)))
 
 
 @app.command("train")
@@ -271,7 +270,7 @@ def train_command(
             raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
         if needs_data(recipe(trained, updates, env_steps)):
             named, source = source, sources.choose(chosen, source, policies)
-            if named == "auto" and (said := sources.said_of([(chosen, source)])):
+            if named == "auto" and (said := sources.notice([(chosen, source)])):
                 display.say(said)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
         run = train(
@@ -338,7 +337,7 @@ def _describe(task: Task) -> None:
         "score 0 and 100": f"returns {task.low:.10g} and {task.high:.10g}",
         "rewards": task.rewards,
         "evaluation": f"{task.evaluation_episodes} episodes a seed",
-        **{f"data: {_marked(task, source)}": _origin(task, source) for source in task.datasets},
+        **{f"data: {_marked(source)}": _origin(source) for source in sources.of(task).values()},
         **({"data: recipe": f"none: {task.no_recipe}"} if task.no_recipe else {}),
         "suites": ", ".join(name for name, members in SUITES.items() if task.name in members),
     }.items():
@@ -346,14 +345,15 @@ def _describe(task: Task) -> None:
     console.print(table)
 
 
-def _origin(task: Task, source: str) -> str:
+def _origin(source: Source) -> str:
     """Say of what a source's data is made, and of published data its name there."""
-    return procedure(task, source) + ("" if source in MADE_HERE else f": {task.datasets[source]}")
+    if source.name in MADE_HERE:
+        return source.made_of
+    return f"{source.made_of}: {source.task.datasets.get(source.name, source.place)}"
 
 
-def _marked(task: Task, source: str) -> str:
-    here = source in sources.SOURCES and sources.at_hand(task, source)
-    return source if here else f"[{source}]"
+def _marked(source: Source) -> str:
+    return source.name if source.is_here() else f"[{source.name}]"
 
 
 def _seeds(text: str) -> int | list[int]:
@@ -387,8 +387,9 @@ def _scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
     console.print(table)
 
 
-def _report(where: Path | str, dataset: Dataset) -> None:
-    """Print what a person wants to know of a dataset; raise DatasetError where it is D4RL's by its size alone."""
+def _report(source: Source) -> None:
+    """Print what a person wants to know of a dataset; raise DatasetError where it is not what it is called."""
+    dataset = source.load()
     rows, task = dataset.rows, dataset.task
     returns, lengths = dataset.trajectory_returns()
     quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
@@ -405,10 +406,8 @@ def _report(where: Path | str, dataset: Dataset) -> None:
         "actions": f"{rows.actions.min():.4g} to {rows.actions.max():.4g}",
         "sha256": dataset.fingerprint,
     }
-    if dataset.source == "d4rl":
-        lines["file"] = (
-            "D4RL's own, byte for byte" if d4rl.is_verified(task) else "D4RL's by its name, no sha256 is known"
-        )
+    if authenticity := source.authenticity():
+        lines["file"] = authenticity
     if isinstance(rows, Rows):
         timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
         lines["ends"] = f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs"
@@ -419,5 +418,5 @@ def _report(where: Path | str, dataset: Dataset) -> None:
     table = Table(show_header=False)
     for line in lines.items():
         table.add_row(*line)
-    console.print(f"{task.name}: {where}", highlight=False, soft_wrap=True)
+    console.print(f"{task.name}: {source.location}", highlight=False, soft_wrap=True)
     console.print(table)

@@ -21,7 +21,8 @@ import pytest
 jax.config.update("jax_platforms", "cpu")  # what these tests compare bit for bit, an accelerator may round
 jax.config.update("jax_num_cpu_devices", 2)
 
-from moorl_jax.data import Dataset, Rows, d4rl, plans, recipe  # noqa: E402  devices are set before JAX starts
+from moorl_jax.data import Dataset, Rows, plans, recipe  # noqa: E402  devices are set before JAX starts
+from moorl_jax.data.sources import d4rl  # noqa: E402
 from moorl_jax.tasks import find  # noqa: E402
 
 POLICIES = os.environ.get("MOORL_POLICIES")
@@ -88,7 +89,7 @@ def hopper():
 @pytest.fixture(scope="session")
 def hopper_rows(hopper):
     """Two thousand steps of the embedded policy."""
-    actor, _ = plans.plan(hopper, None, "embedded")[0]
+    actor, _ = plans.embedded(hopper)[0]
     columns = recipe.roll_out(hopper, actor, 2000, (0,))
     return Rows(**{key: value for key, value in columns.items() if not key.startswith("infos/")})
 

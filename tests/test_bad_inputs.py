@@ -229,7 +229,7 @@ def call(monkeypatch, tmp_path, hopper, hopper_rows):
     for module in (cli, bench, studies):
         monkeypatch.setattr(module, "use_all_cores", lambda: None)
     hdf5.write(
-        sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
+        sources.find(hopper, "embedded").place, hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
     )
     monkeypatch.chdir(tmp_path)
 
@@ -398,7 +398,7 @@ def test_a_training_log_that_is_none_is_one_line(tmp_path, kind):
     path.parent.mkdir(parents=True)
     write(path)
     with pytest.raises(DatasetError, match=f"^{path}: .*{told}") as caught:
-        [actor.read(task) for actor, _ in plans.plan(task, tmp_path)]
+        [actor.read(task) for actor, _ in plans.recipe(task, tmp_path)]
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -426,7 +426,7 @@ def test_demonstrations_that_are_none_are_one_line(tmp_path, level, kind):
     path.parent.mkdir()
     write(path)
     with pytest.raises(DatasetError, match=f"^{path}: .*{told}") as caught:
-        recipe.generate(task, plans.plan(task, tmp_path), tmp_path / "made.hdf5")
+        recipe.generate(task, plans.recipe(task, tmp_path), tmp_path / "made.hdf5")
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "made.hdf5").exists()
 

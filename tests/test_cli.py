@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from moorl_jax import cli
-from moorl_jax.data import d4rl, hdf5, recipe, sources
+from moorl_jax.data import hdf5, recipe, sources
+from moorl_jax.data.sources import d4rl
 from tests.benchmarks.stored import store
 
 runner = CliRunner()
@@ -31,7 +33,7 @@ def call(monkeypatch):
 @pytest.fixture
 def embedded(hopper, hopper_rows):
     hdf5.write(
-        sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
+        sources.find(hopper, "embedded").place, hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
     )
 
 
@@ -49,13 +51,22 @@ def test_data_list_shows_what_is_here(call, embedded):
     assert "embedded" in call("data", "list").output
 
 
+def test_a_file_of_the_users_own_in_d4rls_place_is_called_that(call, hopper, hopper_rows):
+    place = sources.find(hopper, "d4rl").place
+    hdf5.write(place, hopper_rows, {})
+    assert re.search(rf"hopper-medium-v2 +│ file +│ your own file +│ {place}", call("data", "list").output)
+    described = call("tasks", "hopper-medium-v2").output
+    assert f"your own file: {place}" in described
+    assert "D4RL's own" not in described
+
+
 def test_data_list_without_any_says_how_to_get_some(call):
     assert "data fetch TASK" in call("data", "list").output
 
 
 def test_data_check_of_a_task_and_of_a_file(call, embedded, hopper, hopper_rows):
     by_name = call("data", "check", "hopper-medium-v2", "--source", "embedded")
-    file = sources.file_of(hopper, "embedded")
+    file = sources.find(hopper, "embedded").place
     by_file = call("data", "check", file, "--task", "hopper-medium-v2")
     for output in (by_name.output, by_file.output):
         assert "nothing odd" in output
@@ -133,7 +144,7 @@ def test_a_mistake_is_one_clear_line(call, embedded, words, message):
 @pytest.mark.parametrize("fault", ["html", "truncated", "key", "nan", "dimension", "range", "lengths", "episode"])
 def test_a_faulty_file_is_one_clear_line(call, hopper, hopper_rows, monkeypatch, fault):
     """Every fault as a real file of D4RL's name: `data check` and `train` refuse it, and leave nothing behind."""
-    path = sources.file_of(hopper, "d4rl")
+    path = sources.find(hopper, "d4rl").place
     never = np.zeros(2000, bool)
     broken = {
         "nan": {"rewards": np.full(2000, np.nan, np.float32)},
@@ -164,7 +175,7 @@ def test_a_faulty_file_is_one_clear_line(call, hopper, hopper_rows, monkeypatch,
 
 
 def test_data_check_tells_whether_a_file_is_d4rls_own(call, hopper, hopper_rows, monkeypatch):
-    path = sources.file_of(hopper, "d4rl")
+    path = sources.find(hopper, "d4rl").place
     hdf5.write(path, hopper_rows, {})
     known = {"bytes": str(path.stat().st_size), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     monkeypatch.setattr(d4rl, "_known", lambda: {f"https://server/{hopper.datasets['d4rl']}": known})

@@ -134,7 +134,7 @@ def end(process, by):
 @pytest.mark.parametrize("training", TRAININGS)
 def test_killed_at_random_moments_a_training_ends_as_if_never_stopped(tmp_path, hopper, hopper_rows, training):
     notes = {"metadata/version": str(recipe.VERSIONS["locomotion"])}
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, notes)
+    hdf5.write(sources.find(hopper, "embedded").place, hopper_rows, notes)
     data = Path(os.environ["MOORL_DATA_DIR"])
     before = set(data.rglob("*"))
     straight, killed = (Place(tmp_path / name, TRAININGS[training]) for name in ("straight", "killed"))

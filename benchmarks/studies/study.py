@@ -12,7 +12,7 @@ from benchmarks.budgets import Budget
 from benchmarks.cells import Cell, sourced
 from benchmarks.runner import Outcome, finished
 from benchmarks.tables import figure, in_numbers, over_seeds
-from moorl_jax.data.plans import MADE_HERE
+from moorl_jax.data.sources import MADE_HERE
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.engine.training import which_seeds

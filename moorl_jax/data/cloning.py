@@ -26,7 +26,7 @@ def clone(observations: np.ndarray, actions: np.ndarray, path: Path, seed: int =
     """Train two tanh layers and a fixed spread on (N, size) arrays; write them to `path` as `read_actor` reads them."""
     shift, scale = observations.mean(axis=0, dtype=np.float64), observations.std(axis=0, dtype=np.float64)
     data = ((observations - shift) / (scale + 1e-8)).astype(np.float32), actions.astype(np.float32)
-    with (  # the same policy, whatever else this machine has, and whatever JAX was told
+    with (  # the same policy on every machine, whatever JAX's settings
         jax.default_device(jax.devices("cpu")[0]),
         jax.enable_x64(False),
         jax.threefry_partitionable(True),

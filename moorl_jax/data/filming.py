@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 
 from moorl_jax.cores import usable_cores
-from moorl_jax.data import publishing, vd4rl
+from moorl_jax.data import image_files, publishing
+from moorl_jax.data.image_files import FIRST, LAST, MIDDLE
 from moorl_jax.data.plans import Part
-from moorl_jax.data.vd4rl import FIRST, LAST, MIDDLE
 from moorl_jax.errors import DatasetError
 from moorl_jax.processes import WORKERS
 from moorl_jax.tasks import Task, make_environment
@@ -59,7 +59,7 @@ def generate(task: Task, parts: list[Part], folder: Path, seed: int = 0, progres
                     shard = []
                 if progress:
                     progress(done * task.horizon, len(jobs) * task.horizon)
-        written = len(vd4rl.read(partial).rewards)
+        written = len(image_files.read(partial).rewards)
         if written != rows:
             raise DatasetError(f"{folder}: {written} rows were written, not {rows}")
 

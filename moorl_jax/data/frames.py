@@ -25,6 +25,34 @@ class Frames(Logged):
     firsts: np.ndarray  #: (N,) bool, an episode begins here
     notes: tuple[str, ...] = ()  #: what was odd about the files but does not forbid training, a sentence each
 
+    def check(self, task: Task, where: str) -> None:
+        """Raise DatasetError unless the frames can be trained on for the task.
+
+        The message names the file (`where`), what is wrong and what to do.
+        """
+
+        def refuse(wrong: str, remedy: str) -> None:
+            raise DatasetError(f"{where}: {wrong}; {remedy}")
+
+        count = len(self.rewards)
+        height, width, _ = task.observation_shape
+        if not count:
+            refuse("there are no frames", "is this another task's data?")
+        sizes = {"frames": (height, width, 3), "actions": (task.action_size,)}
+        for name, value in self.arrays().items():
+            if value.shape != (count, *sizes.get(name, ())):
+                wanted = f"{task.name} needs {(count, *sizes.get(name, ()))}"
+                refuse(f"'{name}' has shape {value.shape} where {wanted}", "is this another task's data?")
+            if name != "frames" and not np.isfinite(value).all():
+                refuse(f"'{name}' holds NaN or infinite numbers", "leave such episodes out")
+        beyond = float(np.abs(self.actions).max())
+        if beyond > 1.0 + ACTION_TOLERANCE:
+            refuse(f"actions reach {beyond:.4g}, outside [-1, 1]", "scale or clip them before saving")
+        if not self.firsts[0]:
+            refuse("the first row does not begin an episode", "begin with a reset's frame")
+        if self.firsts[-1] or (self.firsts[1:] & self.firsts[:-1]).any():
+            refuse("an episode has no env steps", "leave it out")
+
     def begins(self) -> np.ndarray:
         """Return the row at which each row's episode begins, (N,)."""
         rows = np.arange(len(self.firsts), dtype=np.int32)
@@ -49,7 +77,7 @@ class Frames(Logged):
         return Footage(self.frames, self.actions, self.rewards, terminals, begins, starts, span)  # type: ignore[arg-type]
 
 
-def room(shape: tuple[int, ...]) -> np.ndarray:
+def allocate(shape: tuple[int, ...]) -> np.ndarray:
     """Return an array of bytes, not yet filled, at an address where a CPU's device takes it over without a copy.
 
     Raises DatasetError where so much memory is not free.
@@ -60,29 +88,3 @@ def room(shape: tuple[int, ...]) -> np.ndarray:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
     return memory[first : first + size].reshape(shape)
-
-
-def check(rows: Frames, task: Task, where: str) -> None:
-    """Raise DatasetError unless the frames can be trained on for the task; the message names the file and the fault."""
-
-    def refuse(wrong: str, remedy: str) -> None:
-        raise DatasetError(f"{where}: {wrong}; {remedy}")
-
-    count = len(rows.rewards)
-    height, width, _ = task.observation_shape
-    if not count:
-        refuse("there are no frames", "is this another task's data?")
-    sizes = {"frames": (height, width, 3), "actions": (task.action_size,)}
-    for name, value in rows.arrays().items():
-        if value.shape != (count, *sizes.get(name, ())):
-            wanted = (count, *sizes.get(name, ()))
-            refuse(f"'{name}' has shape {value.shape} where {task.name} needs {wanted}", "is this another task's data?")
-        if name != "frames" and not np.isfinite(value).all():
-            refuse(f"'{name}' holds NaN or infinite numbers", "leave such episodes out")
-    beyond = float(np.abs(rows.actions).max())
-    if beyond > 1.0 + ACTION_TOLERANCE:
-        refuse(f"actions reach {beyond:.4g}, outside [-1, 1]", "scale or clip them before saving")
-    if not rows.firsts[0]:
-        refuse("the first row does not begin an episode", "begin with a reset's frame")
-    if rows.firsts[-1] or (rows.firsts[1:] & rows.firsts[:-1]).any():
-        refuse("an episode has no env steps", "leave it out")

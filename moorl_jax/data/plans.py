@@ -16,7 +16,7 @@ from moorl_jax.data import behaviour
 from moorl_jax.data.behaviour import Behaviour
 from moorl_jax.data.hdf5 import FLAGS
 from moorl_jax.data.navigator import Navigator
-from moorl_jax.data.rows import Rows, check
+from moorl_jax.data.rows import Rows
 from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import Task
 from moorl_jax.tasks.antmaze import Maze
@@ -82,7 +82,7 @@ class Demonstrations:
             columns |= {key: np.atleast_1d(arrays[key]).astype(bool) for key in FLAGS}
         except KeyError as error:
             raise DatasetError(f"{self.path}: the key {error} is missing; these are not demonstrations") from error
-        check(Rows(**columns), task, str(self.path))
+        Rows(**columns).check(task, str(self.path))
         return columns
 
 
@@ -124,25 +124,21 @@ _FILMED_STEPS = 10_000  #: a tenth of V-D4RL's
 
 _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu", squash=True)
 
-MADE_HERE = ("recipe", "embedded")  #: sources whose data is not the original, for it is made by these plans
-
 EMBEDDED = Path(__file__).parent / "embedded"  #: policies that the package carries; `benchmarks.embed` made them
-RETURNS = "returns.csv"  #: beside a learner's: the env steps each had learned for, and its mean return
+RETURNS = "returns.csv"  #: beside a learner's policies: the env steps of each, and its mean return
 EMBEDDED_STEPS = 100_000
 
 
-def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part]:
-    """Return what the task's dataset is made of, in its order.
+def recipe(task: Task, policies: Path | None) -> list[Part]:
+    """Return what the task's dataset is made of, in its order, where the user has a directory of `policies`.
 
-    `embedded` needs nothing but this package; `recipe` reads the directory `policies`. Raises NotAvailableError
-    where there is no such recipe, or no directory was given.
+    Raises NotAvailableError where it is needed and was not given.
     """
-    if source == "embedded" and not task.pixels:
-        return _embedded(task)
     if task.level == "random":
         return [(Actor("uniform"), _FILMED_STEPS if task.pixels else _STEPS)]
     if task.pixels:
-        return _filmed(task, policies, source)
+        medium = _MEDIUM.get(task.subject) if task.level in ("medium", "medium_expert") else None
+        return _filmed(task, medium and _inside(_required(task, policies), medium))
     policies = _required(task, policies)
     if task.family == "antmaze":
         return [(_inside(policies, _WALKER), _STEPS)]
@@ -151,12 +147,15 @@ def plan(task: Task, policies: Path | None, source: str = "recipe") -> list[Part
     return _locomotion(task.subject, task.level, policies)
 
 
-def _embedded(task: Task) -> list[Part]:
-    """Plan AntMaze's sets and the hands' experts as `recipe` does, but of policies of our own, and a small hopper's.
+def embedded(task: Task) -> list[Part]:
+    """Return what the task's dataset is made of, in its order, of the package's own policies.
 
-    A robot's are one learner's, as D4RL's were: `random` is its untrained policy, `medium` the one nearest to D4RL's
-    level, and the replay what it had seen until then: each policy stands for the env steps it is nearest to.
+    AntMaze's sets and the hands' experts are as `recipe` has them; the hopper's is small. A robot's are one learner's,
+    as D4RL's were: `random` is its untrained policy, `medium` the one nearest to D4RL's level, and the replay what it
+    had seen until then: each policy stands for the env steps it is nearest to.
     """
+    if task.pixels:
+        return [(Actor("uniform"), _FILMED_STEPS)] if task.level == "random" else _filmed(task)
     if task.family == "antmaze":
         return [(dataclasses.replace(_WALKER, path=EMBEDDED / "antmaze/ant.npz"), _STEPS)]
     if task.family == "adroit":
@@ -175,7 +174,7 @@ def _embedded(task: Task) -> list[Part]:
 
 
 def _kept(subject: str) -> list[tuple[Actor, dict[str, str]]]:
-    """Return the policies that a learner had on its way, each with its line of RETURNS."""
+    """Return the policies that a learner saved as it learned, each with its line of RETURNS."""
     folder = EMBEDDED / subject
     with (folder / RETURNS).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -200,11 +199,11 @@ def _required(task: Task, policies: Path | None) -> Path:
     return policies
 
 
-def _filmed(task: Task, policies: Path | None, source: str) -> list[Part]:
-    """Plan V-D4RL's sets, of the policies that SAC had on its way, learning from the state.
+def _filmed(task: Task, medium: Actor | None = None) -> list[Part]:
+    """Plan V-D4RL's sets, of the policies that our SAC saved as it learned from the state.
 
-    As there, `medium` is about half as good as the best, and a medium replay is what the learner saw until then; here
-    the policies up to it, each for an equal share of the steps.
+    As there, `medium` is about half as good as the best, unless another is given, and a medium replay is what the
+    learner saw until then; here the policies up to it, each for an equal share of the steps.
     """
     kept = _kept(task.subject)
     learned, returns = [actor for actor, _ in kept], [float(row["return"]) for _, row in kept]
@@ -215,9 +214,7 @@ def _filmed(task: Task, policies: Path | None, source: str) -> list[Part]:
     elif task.level == "expert":
         actors = [learned[best]]
     else:
-        medium = learned[half]
-        if source == "recipe" and task.subject in _MEDIUM:
-            medium = _inside(_required(task, policies), _MEDIUM[task.subject])
+        medium = medium or learned[half]
         actors = [medium] if task.level == "medium" else [medium, learned[best]]
     return list(zip(actors, shares(_FILMED_STEPS, len(actors)), strict=True))
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moorl_jax.data.dataset import Dataset
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.returns import transitions_with_returns
 from moorl_jax.data.rows import to_transitions
-from moorl_jax.data.sources import Dataset
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.footage import Footage
 from moorl_jax.tasks import Task

@@ -1,4 +1,4 @@
-"""Data gets its name when it is whole: one process makes it, beside its place, and renames it at the end."""
+"""Data appears only when it is complete: one process writes it beside its place and renames it at the end."""
 
 import glob
 import shutil
@@ -13,9 +13,9 @@ from moorl_jax.whole import whole
 
 @contextmanager
 def alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """Be the only process that makes what is to lie at `path`; where another one does, say so to `tell` and wait.
+    """Be the only process that writes to `path`; where another one does, say so to `tell` and wait.
 
-    What a process that was killed left unfinished is removed. Look again at what is there: another may have made it.
+    What a killed process left unfinished is removed. Check `path` again inside: another process may have made it.
     Raises StorageError where nothing can be written there.
     """
     with ExitStack() as stack:
@@ -30,7 +30,7 @@ def alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
 def published(path: Path, size: int | None = None) -> Iterator[Path]:
     """Yield where to write a file or a folder of at most `size` bytes; it is renamed to `path` unless something fails.
 
-    It is alone in a folder of its own, which is removed at the end. Raises StorageError where it cannot be.
+    It has a temporary folder to itself, which is removed at the end. Raises StorageError where it cannot be written.
     """
     with ExitStack() as stack:
         with storing(path, size):
@@ -42,7 +42,7 @@ def published(path: Path, size: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def storing(path: Path, size: int | None = None) -> Iterator[None]:
-    """Raise StorageError where what lies or is to lie at `path`, at most `size` bytes, cannot be written."""
+    """Raise StorageError where `path`, of at most `size` bytes, cannot be written."""
     try:
         yield
     except OSError as error:

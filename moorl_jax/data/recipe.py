@@ -16,6 +16,7 @@ from moorl_jax.cores import usable_cores
 from moorl_jax.data import cloning, hdf5
 from moorl_jax.data.plans import Actor, Clone, Demonstrations, Part, shares
 from moorl_jax.data.rows import Rows
+from moorl_jax.errors import DatasetError
 from moorl_jax.processes import WORKERS
 from moorl_jax.tasks import Task, make_recording_environment
 from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
@@ -25,7 +26,7 @@ from moorl_jax.types import Progress
 VERSIONS = {"locomotion": 1, "antmaze": 2, "adroit": 2}
 STREAMS = 8  #: simulators a policy's steps are divided over, at most
 EPISODES_A_STREAM = 10  #: full episodes a stream has room for, at least; each stream cuts one short
-GOALS = 1_000  #: drawn to relabel AntMaze's rows; one of them does
+GOALS = 1_000  #: drawn for AntMaze, one of which relabels the rows
 
 # Of a million rows, how many D4RL's AntMaze sets call terminal, about. TFDS cuts an episode at each terminal and each
 # time-out: these are its `d4rl_antmaze` examples (10,154, 1,036, 10,768, 2,959, 13,517, 7,189) less the time-outs.
@@ -89,6 +90,14 @@ def generate(task: Task, parts: list[Part], path: Path, seed: int = 0, progress:
         columns.pop("next_observations", None)  # as in D4RL's files
     extra: dict[str, Any] = {name: columns.pop(name) for name in list(columns) if name.startswith("infos/")}
     hdf5.write(path, Rows(**columns), {**extra, **notes})
+
+
+def outdated(path: Path, family: str) -> bool:
+    """Tell whether a file was made by an earlier version of its recipe; raise DatasetError if it does not say."""
+    version = hdf5.note(path, "version")
+    if version is None:
+        raise DatasetError(f"{path}: it lacks a recipe's 'metadata/version'; move it away to make the dataset anew")
+    return version != str(VERSIONS[family])
 
 
 def roll_out(task: Task, actor: Actor, steps: int, seed: tuple[int, ...]) -> Columns:
@@ -162,7 +171,7 @@ def draw_goals(places: np.ndarray, maze: Maze, rng: np.random.Generator) -> tupl
 
 
 def _actors(source: Actor | Clone | Demonstrations, task: Task, path: Path, seed: int) -> list[Actor]:
-    """Return whom to roll out, if anyone; a clone is trained first, and its policy kept beside the dataset."""
+    """Return the actors to roll out; a clone is trained first, and its policy kept beside the dataset."""
     if isinstance(source, Demonstrations):
         return []
     if isinstance(source, Actor):
@@ -173,7 +182,7 @@ def _actors(source: Actor | Clone | Demonstrations, task: Task, path: Path, seed
 
 
 def _repeated(columns: Columns, steps: int) -> Columns:
-    """Return the columns again and again until there are `steps` rows, the last a time-out; 0 returns them as is."""
+    """Repeat the columns until there are `steps` rows, the last a time-out; with 0 steps, unchanged."""
     if not steps:
         return columns
     rows = np.arange(steps) % len(columns["rewards"])

@@ -66,35 +66,34 @@ class Rows(Logged):
     timeouts: np.ndarray | None  #: (N,) bool, the clock or the recorder cut the episode here
     next_observations: np.ndarray | None = None  #: (N, observation size)
 
+    def check(self, task: Task, where: str) -> None:
+        """Raise DatasetError unless the rows can be trained on for the task.
 
-def check(rows: Rows, task: Task, where: str) -> None:
-    """Raise DatasetError unless the rows can be trained on for the task.
+        The message names the file (`where`), the key, what is wrong and what to do.
+        """
 
-    The message names the file (`where`), the key, what is wrong and what to do.
-    """
+        def refuse(key: str, wrong: str, todo: str) -> None:
+            raise DatasetError(f"{where}: '{key}' {wrong}; {todo}")
 
-    def refuse(key: str, wrong: str, todo: str) -> None:
-        raise DatasetError(f"{where}: '{key}' {wrong}; {todo}")
-
-    sizes = {"observations": task.observation_shape, "actions": (task.action_size,)}
-    sizes["next_observations"] = task.observation_shape
-    count = len(rows.rewards)
-    for key, value in rows.arrays().items():
-        if len(value) != count:
-            refuse(key, f"has {len(value)} rows where 'rewards' has {count}", "store as many rows of each")
-        if value.shape[1:] != sizes.get(key, ()):
-            wanted = f"{task.name} needs {(count, *sizes.get(key, ()))}"
-            refuse(key, f"has shape {value.shape} where {wanted}", "is this the file of another task?")
-        bad = np.flatnonzero(~np.isfinite(value).all(axis=tuple(range(1, value.ndim))))
-        if len(bad):
-            refuse(key, f"is NaN or infinite in {len(bad)} rows, the first is row {bad[0]}", "leave such steps out")
-    beyond = float(np.abs(rows.actions).max(initial=0.0))
-    if beyond > 1.0 + ACTION_TOLERANCE:
-        refuse("actions", f"reaches {beyond:.4g}, outside [-1, 1]", "scale or clip it before saving")
-    if not _flagged(rows, task.horizon).any():
-        refuse("terminals", f"and time-outs end no episode in {count} rows", "flag the last row of each")
-    if _timeouts(rows, task.horizon)[:-1].all():
-        refuse("timeouts", f"leaves no transition of {count} rows", "flag the last row of each episode alone")
+        sizes = {"observations": task.observation_shape, "actions": (task.action_size,)}
+        sizes["next_observations"] = task.observation_shape
+        count = len(self.rewards)
+        for key, value in self.arrays().items():
+            if len(value) != count:
+                refuse(key, f"has {len(value)} rows where 'rewards' has {count}", "store as many rows of each")
+            if value.shape[1:] != sizes.get(key, ()):
+                wanted = f"{task.name} needs {(count, *sizes.get(key, ()))}"
+                refuse(key, f"has shape {value.shape} where {wanted}", "is this the file of another task?")
+            bad = np.flatnonzero(~np.isfinite(value).all(axis=tuple(range(1, value.ndim))))
+            if len(bad):
+                refuse(key, f"is NaN or infinite in {len(bad)} rows, the first is row {bad[0]}", "leave such steps out")
+        beyond = float(np.abs(self.actions).max(initial=0.0))
+        if beyond > 1.0 + ACTION_TOLERANCE:
+            refuse("actions", f"reaches {beyond:.4g}, outside [-1, 1]", "scale or clip it before saving")
+        if not _flagged(self, task.horizon).any():
+            refuse("terminals", f"and time-outs end no episode in {count} rows", "flag the last row of each")
+        if _timeouts(self, task.horizon)[:-1].all():
+            refuse("timeouts", f"leaves no transition of {count} rows", "flag the last row of each episode alone")
 
 
 def ends(rows: Rows, horizon: int) -> np.ndarray:

@@ -28,7 +28,7 @@ class Killed(BC):
 @pytest.fixture
 def cells(hopper, hopper_rows, tmp_path):
     """Three cells of which the second kills the process that it is in."""
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
+    hdf5.write(sources.find(hopper, "embedded").place, hopper_rows, NOTES)
     (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     agents = ["bc", f"{tmp_path / 'killed.py'}:Killed", "td3_bc"]
     budget = dataclasses.replace(TINY, episodes=1)

@@ -51,7 +51,7 @@ TINY = Budget(
 @pytest.fixture
 def cells(hopper, hopper_rows, monkeypatch):
     """Two cells on the small dataset, with one evaluation episode."""
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
+    hdf5.write(sources.find(hopper, "embedded").place, hopper_rows, NOTES)
     hopper = dataclasses.replace(hopper, evaluation_episodes=1)
     return plan((hopper,), ["bc", "iql"], "embedded", None, 1, TINY, "offline")
 
@@ -228,7 +228,7 @@ def test_data_that_the_machine_refuses_ends_no_sweep(cells, run_sweep, monkeypat
 
 
 def test_data_that_cannot_be_had_is_named_once_for_all_agents(cells, run_sweep, hopper, capsys):
-    sources.file_of(hopper, "embedded").write_text("<html>404</html>", encoding="utf-8")
+    sources.find(hopper, "embedded").place.write_text("<html>404</html>", encoding="utf-8")
     outcomes = run_sweep(cells)
     assert all("not an HDF5 file" in outcome.fault and outcome.no_data for outcome in outcomes)
     assert capsys.readouterr().out.count("not an HDF5 file") == 1
@@ -242,7 +242,7 @@ def test_what_is_finished_is_kept_though_its_data_is_gone(cells, run_sweep, monk
         raise MoorlError("cannot be downloaded")
 
     monkeypatch.setattr(runner, "load", gone)
-    monkeypatch.setattr(runner, "at_hand", lambda *_: False)
+    sources.find(cells[0].task, "embedded").place.unlink()
     for order in (cells, cells[::-1]):
         outcomes = {outcome.cell.agent: outcome for outcome in run_sweep(order)}
         assert outcomes["bc"].result is not None
@@ -335,7 +335,7 @@ def test_names_differ_with_all_that_decides_a_result(hopper):
 def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows, capsys):
     before = run_sweep(cells)[0].result
     changed = dataclasses.replace(hopper_rows, rewards=hopper_rows.rewards + 1)
-    hdf5.write(sources.file_of(hopper, "embedded"), changed, NOTES)
+    hdf5.write(sources.find(hopper, "embedded").place, changed, NOTES)
     after = run_sweep(cells)[0].result
     assert "running again, its data had" in capsys.readouterr().out
     assert after.provenance["dataset_sha256"] == changed.fingerprint() != before.provenance["dataset_sha256"]
@@ -443,7 +443,7 @@ class TestCommand:
 
     @pytest.fixture
     def bench(self, hopper, hopper_rows, monkeypatch, tmp_path):
-        hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
+        hdf5.write(sources.find(hopper, "embedded").place, hopper_rows, NOTES)
         monkeypatch.setattr(main, "use_all_cores", lambda: None)
         monkeypatch.setitem(BUDGETS, "quick", dataclasses.replace(TINY, name="quick"))
 
@@ -455,7 +455,8 @@ class TestCommand:
     def test_the_default_uses_the_embedded_data_and_writes_all(self, bench, tmp_path):
         result = bench()
         assert result.exit_code == 0, result.output
-        assert "Embedded data was regenerated" in " ".join(result.output.split())
+        caption = "Made here, not the original data: hopper-medium-v2 from our SAC learner at D4RL's medium level"
+        assert f"{caption} (embedded)." in " ".join(result.output.split())
         assert {path.name for path in (tmp_path / "quick").iterdir()} == {"table.csv", "table.md", "curves.png"}
         assert "finished before, kept" in bench().output
 
@@ -546,7 +547,7 @@ def test_unknown_agents_are_named_before_anything_runs(hopper):
 
 @pytest.mark.slow
 def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hopper_rows):
-    hdf5.write(sources.file_of(hopper, "embedded"), hopper_rows, NOTES)
+    hdf5.write(sources.find(hopper, "embedded").place, hopper_rows, NOTES)
     command = [sys.executable, "-m", "benchmarks", "--agents", "bc,td3_bc", "--seeds", "1", "--results", str(tmp_path)]
     sweep_process = subprocess.Popen(command, env=os.environ)
     deadline = time.monotonic() + 300

@@ -49,7 +49,7 @@ def test_every_variant_can_be_set_and_differs_from_the_others(name):
 @pytest.fixture
 def outcomes(hopper, hopper_rows, tmp_path):
     hdf5.write(
-        sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
+        sources.find(hopper, "embedded").place, hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
     )
     variants = (
         Variant("plain", "td3_bc"),

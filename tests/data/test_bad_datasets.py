@@ -15,7 +15,8 @@ import numpy as np
 import psutil
 import pytest
 
-from moorl_jax.data import filming, minari_source, sources
+from moorl_jax.data import filming, sources
+from moorl_jax.data.sources import File
 from moorl_jax.errors import DatasetError
 from moorl_jax.tasks import find
 
@@ -226,7 +227,7 @@ def test_of_d4rls_layout(kind, tmp_path):
     damage, message = OF_D4RLS_LAYOUT[kind]
     path = tmp_path / "hopper.hdf5"
     damage(path)
-    refused(lambda: sources.read(path, HOPPER, "file"), message, tmp_path)
+    refused(lambda: File(HOPPER, path).load(), message, tmp_path)
 
 
 def test_a_file_that_is_being_written(tmp_path):
@@ -234,7 +235,7 @@ def test_a_file_that_is_being_written(tmp_path):
     save(path, columns())
     with path.open("rb") as writer:
         fcntl.flock(writer, fcntl.LOCK_EX)
-        refused(lambda: sources.read(path, HOPPER, "file"), "another process holds HDF5's lock", tmp_path)
+        refused(lambda: File(HOPPER, path).load(), "another process holds HDF5's lock", tmp_path)
 
 
 def test_more_than_memory_has_room_for(tmp_path, monkeypatch):
@@ -242,9 +243,7 @@ def test_more_than_memory_has_room_for(tmp_path, monkeypatch):
     path = tmp_path / "hopper.hdf5"
     save(path, columns() | {"rewards": np.zeros(1_000_000, np.float32)}, compression="gzip")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000_000))
-    refused(
-        lambda: sources.read(path, HOPPER, "file"), r"'rewards' takes 0\.0 GB, 0\.0 GB of memory are free", tmp_path
-    )
+    refused(lambda: File(HOPPER, path).load(), r"'rewards' takes 0\.0 GB, 0\.0 GB of memory are free", tmp_path)
 
 
 def episode(rows=4):
@@ -359,7 +358,7 @@ OF_VD4RLS_LAYOUT = {
 def test_of_vd4rls_layout(kind, tmp_path):
     damage, message = OF_VD4RLS_LAYOUT[kind]
     damage(tmp_path)
-    refused(lambda: sources.read(tmp_path, WALKER, "file"), message, tmp_path)
+    refused(lambda: File(WALKER, tmp_path).load(), message, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -449,9 +448,9 @@ def test_what_bad_ones_are_made_of_is_sound(tmp_path, recorded, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(recorded))
     save(tmp_path / "hopper.hdf5", columns())
     npz()(tmp_path)
-    of_d4rls = sources.read(tmp_path / "hopper.hdf5", HOPPER, "file")
+    of_d4rls = File(HOPPER, tmp_path / "hopper.hdf5").load()
     (tmp_path / "hopper.hdf5").unlink()
-    of_vd4rls = sources.read(tmp_path, WALKER, "file")
+    of_vd4rls = File(WALKER, tmp_path).load()
     assert [len(each.rows.rewards) for each in (of_d4rls, of_vd4rls, sources.load(MINARI, "minari"))] == [ROWS, 4, 6]
 
 
@@ -460,7 +459,7 @@ def test_of_minaris(kind, tmp_path, recorded, monkeypatch):
     damage, message = OF_MINARIS[kind]
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
-    damage(minari_source.folder_of(MINARI.datasets["minari"]) / "data")
+    damage(sources.find(MINARI, "minari").place / "data")
     refused(lambda: sources.load(MINARI, "minari"), message, tmp_path)
 
 
@@ -470,7 +469,7 @@ NOTES = {"none": "", "no JSON": "{", "a list": "[]", "empty": "{}", "another typ
 @pytest.mark.parametrize("kind", NOTES)
 def test_images_made_here_whose_notes_are_bad(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("MOORL_DATA_DIR", str(tmp_path))
-    folder = sources.file_of(WALKER, "recipe")
+    folder = sources.find(WALKER, "recipe").place
     folder.mkdir(parents=True)
     npz()(folder)
     if NOTES[kind]:
@@ -482,7 +481,7 @@ def test_images_made_here_whose_notes_are_bad(kind, tmp_path, monkeypatch):
 def test_rows_made_here_whose_notes_are_bad(metadata, tmp_path, monkeypatch):
     """Without its notes a file may be anyone's: it is not made anew in its place."""
     monkeypatch.setenv("MOORL_DATA_DIR", str(tmp_path))
-    path = sources.file_of(HOPPER, "embedded")
+    path = sources.find(HOPPER, "embedded").place
     path.parent.mkdir(parents=True)
     notes = {"metadata": metadata} if not isinstance(metadata, dict) else {}
     notes |= {f"metadata/{key}": value for key, value in metadata.items()} if isinstance(metadata, dict) else {}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.data import Dataset, Preparation, Rows, vd4rl
+from moorl_jax.data import Dataset, Preparation, Rows, image_files
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.returns import returns_to_go
 from moorl_jax.data.rows import to_transitions
@@ -106,7 +106,7 @@ def images(z):
         actions=raw["action"],
         rewards=raw["reward"],
         discounts=raw["discount"],
-        firsts=raw["step_type"] == vd4rl.FIRST,
+        firsts=raw["step_type"] == image_files.FIRST,
     )
     spans = {int(match[1]) for name in z.arrays.files if (match := re.match(r"vd4rl/nstep(\d+)/", name))}
     assert spans

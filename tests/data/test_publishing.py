@@ -15,7 +15,7 @@ from moorl_jax.data import filming, publishing
 from moorl_jax.data.plans import Actor
 from moorl_jax.errors import DatasetError, StorageError
 from moorl_jax.tasks import find
-from tests.data.test_vd4rl import episodes
+from tests.data.test_image_files import episodes
 
 WRITE = """
 import resource, sys
@@ -126,7 +126,7 @@ class TestAPlaceThatCannotBeWritten:
 
 
 class TestFilms:
-    """Two episodes at 64 pixels; the films themselves are of no account here."""
+    """Two episodes at 64 pixels; what the films show does not matter here."""
 
     TASK = find("vd4rl-cheetah_run-random-64px")
 

@@ -3,7 +3,7 @@ import pytest
 
 from moorl_jax.data import hdf5, plans, recipe
 from moorl_jax.data.behaviour import Gaussian, Uniform
-from moorl_jax.data.rows import check, episode_returns, suspicions
+from moorl_jax.data.rows import episode_returns, suspicions
 from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import expand, find, make_environment
 
@@ -12,7 +12,7 @@ from moorl_jax.tasks import expand, find, make_environment
 def made(tmp_path_factory, hopper):
     """The same recipe twice, once more with another seed."""
     folder = tmp_path_factory.mktemp("made")
-    (actor, _), *_ = plans.plan(hopper, None, "embedded")
+    (actor, _), *_ = plans.embedded(hopper)
     actors, reports = [(plans.Actor("uniform"), 300), (actor, 700)], []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         recipe.generate(hopper, actors, folder / name, seed, lambda *report: reports.append(report))
@@ -25,7 +25,7 @@ class TestGenerate:
         assert made[0].fingerprint() == made[1].fingerprint() != made[2].fingerprint()
 
     def test_rows_are_sound(self, made, hopper):
-        check(made[0], hopper, "made")
+        made[0].check(hopper, "made")
         assert suspicions(made[0], hopper) == []
 
     def test_actors_come_in_order(self, made, hopper):
@@ -51,26 +51,26 @@ class TestGenerate:
 
 class TestPlan:
     def test_random_needs_no_policies(self):
-        assert plans.plan(find("walker2d-random-v2"), None) == [(plans.Actor("uniform"), 1_000_000)]
+        assert plans.recipe(find("walker2d-random-v2"), None) == [(plans.Actor("uniform"), 1_000_000)]
 
     def test_without_policies_the_message_says_how_to_name_them(self):
         with pytest.raises(NotAvailableError, match="--policies or the variable MOORL_POLICIES"):
-            plans.plan(find("walker2d-medium-v2"), None)
+            plans.recipe(find("walker2d-medium-v2"), None)
 
     @pytest.mark.parametrize(("name", "carried"), [("antmaze-umaze-v2", True), ("walker2d-medium-v2", False)])
     def test_the_message_tells_whether_the_package_has_its_own(self, name, carried):
         with pytest.raises(NotAvailableError) as error:
-            plans.plan(find(name), None)
+            plans.recipe(find(name), None)
         assert ("--source embedded" in str(error.value)) == carried
 
     def test_a_directory_without_the_policy_is_named(self, tmp_path):
-        (actor, _), *_ = plans.plan(find("walker2d-expert-v2"), tmp_path)
+        (actor, _), *_ = plans.recipe(find("walker2d-expert-v2"), tmp_path)
         with pytest.raises(DatasetError, match=r"Walker2d-v3_actor\.npz: no such policy file"):
             actor.read(find("walker2d-expert-v2"))
 
     def test_a_directory_without_the_learning_curve_is_named(self, tmp_path):
         with pytest.raises(DatasetError, match=r"log_Hopper-v1_4\.h5: no such training log"):
-            plans.plan(find("hopper-medium-replay-v2"), tmp_path)
+            plans.recipe(find("hopper-medium-replay-v2"), tmp_path)
 
     def test_a_replay_is_what_one_learner_saw(self, tmp_path, monkeypatch):
         monkeypatch.setattr(plans, "EMBEDDED", tmp_path)
@@ -79,7 +79,7 @@ class TestPlan:
         (tmp_path / "halfcheetah" / plans.RETURNS).write_text(table, encoding="utf-8")
 
         def planned(level):
-            parts = plans.plan(find(f"halfcheetah-{level}-v2"), None, "embedded")
+            parts = plans.embedded(find(f"halfcheetah-{level}-v2"))
             return {int(actor.path.stem): steps for actor, steps in parts}
 
         assert planned("random") == {1_000: 1_000_000}
@@ -90,7 +90,7 @@ class TestPlan:
     def test_our_learners_medium_is_at_d4rls_level(self):
         """To 15 %: D4RL's mean return is 4,770."""
         task = find("halfcheetah-medium-v2")
-        ((medium, _),) = plans.plan(task, None, "embedded")
+        ((medium, _),) = plans.embedded(task)
         returns = recipe.roll_out(task, medium, 2 * task.horizon, (0,))["rewards"].reshape(2, -1).sum(axis=1)
         assert returns == pytest.approx(4_770.0, rel=0.15)
 
@@ -105,14 +105,14 @@ class TestPlan:
         replay = {"halfcheetah": 202_000, "hopper": 402_000, "walker2d": 302_000}
         for task in expand("locomotion-all"):
             robot, level = task.subject, task.level
-            planned = sum(share for _, share in plans.plan(task, policies))
+            planned = sum(share for _, share in plans.recipe(task, policies))
             assert planned == (replay[robot] if level == "medium-replay" else steps[level]), task.name
 
     @pytest.mark.parametrize("robot", ["halfcheetah", "hopper", "walker2d"])
     def test_every_policy_acts_in_its_environment(self, robot, policies):
         for level in ("medium", "expert", "medium-replay"):
             task = find(f"{robot}-{level}-v2")
-            for actor, _ in plans.plan(task, policies)[-1:]:
+            for actor, _ in plans.recipe(task, policies)[-1:]:
                 columns = recipe.roll_out(task, actor, 50, (0,))
                 assert np.isfinite(columns["observations"]).all()
                 assert np.isfinite(columns["infos/action_log_probs"]).all()
@@ -131,7 +131,7 @@ class TestPlan:
     )
     def test_levels_lie_where_the_policies_were_measured(self, name, low, high, policies):
         task = find(name)
-        (actor, _), *_ = plans.plan(task, policies)
+        (actor, _), *_ = plans.recipe(task, policies)
         columns = recipe.roll_out(task, actor, 20_000, (1,))
         rows = recipe.Rows(**{key: value for key, value in columns.items() if not key.startswith("infos/")})
         complete = episode_returns(rows, task.horizon)[0][:-1]  # the recorder cut the last one

@@ -9,7 +9,7 @@ import pytest
 from moorl_jax.data import cloning, hdf5, plans, recipe, sources
 from moorl_jax.data.behaviour import Gaussian, read_actor
 from moorl_jax.data.navigator import Navigator
-from moorl_jax.data.rows import check, episode_returns
+from moorl_jax.data.rows import episode_returns
 from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import expand, find, make_environment
 from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
@@ -88,12 +88,12 @@ class TestAntMaze:
     def test_rows_are_d4rls(self, walker, tmp_path):
         """Its keys; episodes of 1,001 steps; rewards and terminals by one goal, whichever goals were walked to."""
         task = find("antmaze-umaze-diverse-v2")
-        ((actor, steps),) = plans.plan(task, walker)
+        ((actor, steps),) = plans.recipe(task, walker)
         assert steps == 1_000_000
         path = tmp_path / "made.hdf5"
         recipe.generate(task, [(actor, 1500)], path, self.starting_in_the_goals_cell(task, actor))
         rows, goal = hdf5.read(path), np.array(hdf5.note(path, "goal").split(), float)
-        check(rows, task, "made")
+        rows.check(task, "made")
         assert np.flatnonzero(rows.timeouts).tolist() == [1000, 1499]
         with h5py.File(path) as file:
             assert set(file) - {"metadata"} == {"observations", "actions", "rewards", "terminals", "timeouts", "infos"}
@@ -134,7 +134,7 @@ class TestAntMaze:
 
     def test_is_deterministic_for_a_seed(self, walker, tmp_path):
         task = find("antmaze-medium-play-v2")
-        ((actor, _),) = plans.plan(task, walker)
+        ((actor, _),) = plans.recipe(task, walker)
         prints = []
         for name, seed in (("a", 0), ("b", 0), ("c", 1)):
             recipe.generate(task, [(actor, 120)], tmp_path / name, seed)
@@ -164,7 +164,7 @@ def demonstrations(tmp_path, rng):
 class TestAdroit:
     def test_human_demonstrations_are_taken_as_they_are(self, demonstrations, tmp_path):
         task = find("pen-human-v1")
-        recipe.generate(task, plans.plan(task, demonstrations), tmp_path / "made")
+        recipe.generate(task, plans.recipe(task, demonstrations), tmp_path / "made")
         rows = hdf5.read(tmp_path / "made")
         assert rows.rewards.tolist() == list(range(60))
         assert rows.timeouts.sum() == 2
@@ -172,11 +172,11 @@ class TestAdroit:
     def test_cloned_is_half_a_clones_half_the_demonstrations(self, demonstrations, tmp_path, monkeypatch):
         monkeypatch.setattr(cloning, "UPDATES", 200)
         task = find("pen-cloned-v1")
-        (clone, half), (human, rest) = plans.plan(task, demonstrations)
+        (clone, half), (human, rest) = plans.recipe(task, demonstrations)
         assert (half, rest) == (250_000, 250_000)
         recipe.generate(task, [(clone, 150), (human, 130)], tmp_path / "made.hdf5")
         rows = hdf5.read(tmp_path / "made.hdf5")
-        check(rows, task, "made")
+        rows.check(task, "made")
         assert rows.rewards[150:].tolist() == [*range(60), *range(60), *range(10)]
         assert rows.timeouts[[149, 279]].tolist() == [not rows.terminals[149], True]
 
@@ -197,11 +197,11 @@ class TestAdroit:
     def test_missing_demonstrations_are_named(self, tmp_path):
         task = find("door-human-v1")
         with pytest.raises(DatasetError, match=r"door_human\.npz: no such file of demonstrations"):
-            recipe.generate(task, plans.plan(task, tmp_path), tmp_path / "made")
+            recipe.generate(task, plans.recipe(task, tmp_path), tmp_path / "made")
 
     def test_experts_have_d4rls_keys(self, policies, tmp_path):
         task = find("door-expert-v1")
-        ((actor, steps),) = plans.plan(task, policies)
+        ((actor, steps),) = plans.recipe(task, policies)
         assert steps == 1_000_000
         recipe.generate(task, [(actor, 400)], tmp_path / "made")
         with h5py.File(tmp_path / "made") as file:
@@ -237,7 +237,9 @@ class TestEmbedded:
         def make(task, steps):
             monkeypatch.setattr(plans, "_STEPS", steps)
             monkeypatch.setattr(plans, "_HAND_EPISODES", steps // task.horizon)
-            return sources.make(task, "embedded")
+            made = sources.find(task, "embedded")
+            made.get(anew=True)
+            return made.place
 
         return make
 
@@ -247,7 +249,8 @@ class TestEmbedded:
     @pytest.mark.parametrize("name", [*ANTS, *EXPERTS])
     def test_it_is_what_the_recipe_makes_of_other_policies(self, name, tmp_path):
         ((theirs, wanted),), ((ours, steps),) = (
-            plans.plan(find(name), *which) for which in ((tmp_path,), (None, "embedded"))
+            plans.recipe(find(name), tmp_path),
+            plans.embedded(find(name)),
         )
         assert (ours.kind, steps) == (theirs.kind, wanted)
         assert ours.path.is_relative_to(plans.EMBEDDED)
@@ -260,7 +263,7 @@ class TestEmbedded:
         task = find(name)
         path = make(task, 3100)
         rows = hdf5.read(path)
-        check(rows, task, name)
+        rows.check(task, name)
         with h5py.File(path) as file:
             assert set(file["infos"]) == {"qpos", "qvel", "goal"}
             away = np.linalg.norm(file["infos/qpos"][:, :2] - file["infos/goal"][:], axis=1)
@@ -274,7 +277,7 @@ class TestEmbedded:
         task = find(name)
         path = make(task, 8 * task.horizon)
         rows = hdf5.read(path)
-        check(rows, task, name)
+        rows.check(task, name)
         with h5py.File(path) as file:
             assert set(file) - {"metadata"} == {"observations", "actions", "rewards", "terminals", "timeouts", "infos"}
         returns, lengths = episode_returns(rows, task.horizon)

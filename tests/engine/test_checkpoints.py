@@ -300,7 +300,7 @@ def test_another_training_is_not_resumed_though_asked_to(keeper, tmp_path):
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_never_stopped(tmp_path, hopper, hopper_rows):
     """SIGKILL, several times, offline and online: the same curves and states, bit for bit."""
     hdf5.write(
-        sources.file_of(hopper, "embedded"), hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
+        sources.find(hopper, "embedded").place, hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
     )
 
     def command(out):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moorl_jax.data import filming, vd4rl
-from moorl_jax.data.vd4rl import FIRST, LAST, MIDDLE
+from moorl_jax.data import filming, sources
+from moorl_jax.data.image_files import FIRST, LAST, MIDDLE
 from moorl_jax.tasks import find
 
 TASK = find("vd4rl-cheetah_run-medium")
@@ -25,7 +25,7 @@ print(1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 def write(root, episodes, monkeypatch):
     """Write episodes of one grey each, ten a file."""
     monkeypatch.setenv("VD4RL_DATASET_DIR", str(root))
-    folder = vd4rl.folder_of(TASK)
+    folder = sources.find(TASK, "vd4rl").place
     folder.mkdir(parents=True)
     kinds = np.full(TASK.horizon + 1, MIDDLE)
     kinds[0], kinds[-1] = FIRST, LAST

@@ -77,7 +77,7 @@ def test_embedded_sets_are_those_whose_policies_the_package_carries():
     learned = {f"halfcheetah-{level}-v2" for level in ("random", "medium", "medium-replay")}
     assert embedded == {"hopper-medium-v2", *learned, *SUITES["antmaze"], *experts, *filmed}
     for name in embedded:
-        for actor, _ in plans.plan(find(name), None, "embedded"):
+        for actor, _ in plans.embedded(find(name)):
             assert actor.kind == "uniform" or actor.path.is_file()
 
 

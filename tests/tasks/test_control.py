@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from moorl_jax.data import filming, frames, vd4rl
+from moorl_jax.data import filming, image_files
 from moorl_jax.data.plans import Actor
 from moorl_jax.errors import NotAvailableError
 from moorl_jax.tasks import find, make_environment, restore_environment, save_environment
@@ -92,9 +92,9 @@ def test_a_recipe_writes_the_layouts_of_vd4rl(environment, name, tmp_path, monke
     task = dataclasses.replace(find(name), horizon=3)
     folder, parts = tmp_path / "made", [(Actor("uniform"), 2 * task.horizon)]
     filming.generate(task, parts, folder)
-    rows = vd4rl.read(folder)
-    frames.check(rows, task, "here")
-    assert len(vd4rl.files(folder)) == (2 if "64px" in name else 1)
+    rows = image_files.read(folder)
+    rows.check(task, "here")
+    assert len(image_files.files(folder)) == (2 if "64px" in name else 1)
     assert rows.episode_returns()[1].tolist() == [3, 3]
     assert not filming.outdated(folder)
     again = filming.film(task, Actor("uniform"), (0, 0, 1))

@@ -1,4 +1,4 @@
-"""V-D4RL's files (Lu et al. 2022, arXiv 2206.04779): where they lie, and the readers of both layouts.
+"""Files of images in V-D4RL's two layouts (Lu et al. 2022, arXiv 2206.04779).
 
 At 64 pixels each episode is a compressed npz, frames (rows, height, width, channels); at 84 pixels shards of several
 episodes are HDF5, frames (rows, channels, height, width). A row holds a frame and the action that led to it.
@@ -15,11 +15,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from moorl_jax.data import hdf5
-from moorl_jax.data.folders import kept_in
-from moorl_jax.data.frames import Frames, room
+from moorl_jax.data.frames import Frames, allocate
 from moorl_jax.data.rows import as_float32, require_memory
 from moorl_jax.errors import DatasetError, one_line
-from moorl_jax.tasks import Task
 from moorl_jax.types import Progress
 
 MIRROR = "https://huggingface.co/datasets/conglu/vd4rl"
@@ -28,18 +26,13 @@ NOT_VD4RLS = "this is not V-D4RL's layout"
 AT_ONCE = 1024  #: frames that are turned from channels first to channels last at a time
 
 
-def folder_of(task: Task) -> Path:
-    """Return where V-D4RL's files of the task lie or would lie."""
-    return kept_in("VD4RL_DATASET_DIR", ".vd4rl") / task.datasets["vd4rl"]
-
-
 def files(folder: Path) -> list[Path]:
-    """Return the files of a dataset in order, none where there are none."""
+    """Return the files of a dataset in order."""
     return sorted([*folder.glob("*.npz"), *folder.glob("*.hdf5")])
 
 
 def read(folder: Path, progress: Progress | None = None) -> Frames:
-    """Read all files of a folder, each frame into its place at once, so that frames are in memory but once.
+    """Read all files of a folder, each frame straight into its place, so that the frames are in memory only once.
 
     Raises DatasetError, with the file and a remedy, where one is missing, truncated or of another layout.
     """
@@ -62,7 +55,7 @@ def read(folder: Path, progress: Progress | None = None) -> Frames:
             if images.dtype != np.uint8:
                 raise DatasetError(f"{path}: its frames are {images.dtype}, not bytes; {NOT_VD4RLS}")
             if frames is None:
-                frames = room((len(joined["rewards"]), *images.shape[1:]))
+                frames = allocate((len(joined["rewards"]), *images.shape[1:]))
             if images.shape[1:] != frames.shape[1:] or begin + len(images) > count:
                 raise DatasetError(
                     f"{path}: frames have shape {images.shape} where {frames.shape[1:]} came before and there are "
@@ -141,7 +134,7 @@ def _opened(path: Path) -> Iterator[Callable[[str], Any]]:
 
 
 def _member(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
-    """Return an array of numbers from an npz file, of which no more is read than there is room for."""
+    """Return an array of numbers from an npz file, reading no more of it than there is memory for."""
     if f"{key}.npy" not in archive.namelist():
         there = one_line(", ".join(sorted(archive.namelist())).replace(".npy", "") or "nothing")
         raise DatasetError(f"{path}: the key '{key}' is missing (found: {there}); {NOT_VD4RLS}")

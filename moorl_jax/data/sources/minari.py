@@ -15,7 +15,9 @@ from gymnasium import spaces
 from moorl_jax.data import hdf5, publishing
 from moorl_jax.data.folders import kept_in
 from moorl_jax.data.rows import Rows, as_float32
+from moorl_jax.data.sources.source import Getter, Source
 from moorl_jax.errors import DatasetError, one_line
+from moorl_jax.types import Progress
 
 HUB = "https://huggingface.co"
 if os.path.expanduser("~") == "~":  # without a home Minari would make a folder of that name where it is run
@@ -23,21 +25,50 @@ if os.path.expanduser("~") == "~":  # without a home Minari would make a folder 
 PATIENCE = 5.0  #: seconds to wait for the hub
 
 
+class Minari(Source):
+    """The task's dataset in Minari's local directory."""
+
+    name = "minari"
+    made_of = "Minari's own"
+
+    @property
+    def dataset(self) -> str:
+        """Its name in Minari."""
+        return self.task.datasets[self.name]
+
+    @property
+    def place(self) -> Path:
+        """Its folder."""
+        return folder_of(self.dataset)
+
+    @property
+    def location(self) -> str:
+        """Its name in Minari."""
+        return f"minari {self.dataset}"
+
+    def is_here(self) -> bool:
+        """Tell whether the folder holds data."""
+        return (self.place / "data").is_dir()
+
+    def getter(self) -> Getter:
+        """Return the download, which reports no progress."""
+        return lambda _: download(self.dataset)
+
+    def read(self, progress: Progress | None) -> Rows:  # noqa: ARG002
+        """Read all episodes."""
+        return read(self.dataset)
+
+
 def folder_of(name: str) -> Path:
-    """Return where the dataset lies or would lie in Minari's local directory."""
+    """Return where a dataset lies or would lie in Minari's local directory."""
     return kept_in("MINARI_DATASETS_PATH", ".minari", "datasets") / name
-
-
-def at_hand(name: str) -> bool:
-    """Tell whether the dataset lies in Minari's local directory."""
-    return (folder_of(name) / "data").is_dir()
 
 
 def download(name: str) -> None:
     """Fetch the dataset into Minari's directory, where it appears whole, checked, or not at all.
 
-    Raises DatasetError where it cannot be had or is faulty, within seconds where the hub is unreachable; StorageError
-    where nothing can be written there.
+    Raises DatasetError where it cannot be downloaded or is faulty, within seconds where the hub is unreachable;
+    StorageError where nothing can be written there.
     """
     remedy = f"run `minari download {name}` elsewhere and copy it to Minari's directory (MINARI_DATASETS_PATH)"
     with publishing.published(folder_of(name)) as partial:
@@ -49,8 +80,8 @@ def download(name: str) -> None:
                 minari.download_dataset(name)
                 read(name)
         except Exception as error:
-            told = one_line(str(error).removeprefix(f"minari {name}: ") or error)
-            raise DatasetError(f"minari {name}: cannot be downloaded ({told}); {remedy}") from error
+            reason = one_line(str(error).removeprefix(f"minari {name}: ") or error)
+            raise DatasetError(f"minari {name}: cannot be downloaded ({reason}); {remedy}") from error
         (partial.parent / name).rename(partial)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from moorl_jax.data.plans import MADE_HERE
-from moorl_jax.data.procedures import procedure
+from moorl_jax.data import sources
+from moorl_jax.data.sources import MADE_HERE
 from moorl_jax.tasks import TASKS
 
 OFFERED = [(task, source) for task in TASKS.values() for source in task.datasets]
@@ -9,4 +9,4 @@ OFFERED = [(task, source) for task in TASKS.values() for source in task.datasets
 
 @pytest.mark.parametrize(("task", "source"), OFFERED, ids=lambda value: getattr(value, "name", value))
 def test_only_published_data_is_called_its_publishers_own(task, source):
-    assert procedure(task, source).endswith("'s own") == (source not in MADE_HERE)
+    assert sources.find(task, source).made_of.endswith("'s own") == (source not in MADE_HERE)
