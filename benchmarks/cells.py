@@ -15,9 +15,10 @@ from moorl_jax.config import require_bounds
 from moorl_jax.data import choose
 from moorl_jax.data.preparation import Preparation
 from moorl_jax.engine import provenance, results
+from moorl_jax.engine.recipes import needs_data
 from moorl_jax.engine.rehearsal import recipe
-from moorl_jax.engine.trainer import needs_data
-from moorl_jax.engine.training import Plan, which_seeds
+from moorl_jax.engine.training import which_seeds
+from moorl_jax.engine.training_loop import Plan
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Phase
 from moorl_jax.replay import Sampling

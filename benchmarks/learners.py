@@ -13,7 +13,7 @@ from benchmarks.episodes import play
 from moorl_jax.agents import SAC
 from moorl_jax.data import Normalizer, Prepared, behaviour
 from moorl_jax.data.plans import RETURNS
-from moorl_jax.engine.trainer import Trainer, length
+from moorl_jax.engine.trainer import Trainer
 from moorl_jax.engine.training import which_seeds
 from moorl_jax.footage import Footage
 from moorl_jax.phases import Collect, Pause, Phase, Pretrain
@@ -59,30 +59,29 @@ def learn(
     measured: list[dict[Any, Any]] = []
 
     def keep() -> None:
-        path = folder / f"{trainer.env_steps:06d}.npz"
+        path = folder / f"{trainer.progress.env_steps:06d}.npz"
         write_actor(path, first_seeds(trainer.policies()), np.float16)
         returns = _returns(path, task, episodes)
-        measured.append({"env_steps": trainer.env_steps, "return": returns.mean(), "deviation": returns.std()})
+        measured.append({"env_steps": trainer.progress.env_steps, "return": returns.mean(), "deviation": returns.std()})
         write_table(folder / RETURNS, measured, "%.1f")
-        say(f"{trainer.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
+        say(f"{trainer.progress.env_steps:,} env steps: {returns.mean():.0f} ± {returns.std():.0f}")
 
     if save_every and (folder / STATE).exists():
         with np.load(folder / STATE, allow_pickle=False) as saved:
             trainer.restore(dict(saved))
         rows = pd.read_csv(folder / RETURNS)
-        measured = rows[rows["env_steps"] <= trainer.env_steps].to_dict("records")
+        measured = rows[rows["env_steps"] <= trainer.progress.env_steps].to_dict("records")
     else:
         keep()
     while not trainer.finished:
-        if trainer.done >= length(trainer.current):
+        if trainer.left <= 0:
             trainer.next_phase()
             continue
-        left = length(trainer.current) - trainer.done
-        acts = not isinstance(trainer.current, Pretrain)
-        trainer.start(min(every - trainer.env_steps % every, left) if acts else left)()
-        if acts and trainer.env_steps % every == 0:
+        acts, left = trainer.current.acts, trainer.left
+        trainer.start(min(every - trainer.progress.env_steps % every, left) if acts else left)()
+        if acts and trainer.progress.env_steps % every == 0:
             keep()
-        if acts and save_every and trainer.env_steps % save_every == 0:
+        if acts and save_every and trainer.progress.env_steps % save_every == 0:
             state: dict[str, Any] = trainer.save()
             with whole(folder / STATE) as partial:
                 np.savez(partial, **state)

@@ -15,7 +15,8 @@ from moorl_jax.agents import own_fault
 from moorl_jax.data import Dataset, load, sources
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.results import Result
-from moorl_jax.engine.training import Report, train
+from moorl_jax.engine.training import train
+from moorl_jax.engine.training_loop import Report
 from moorl_jax.errors import BusyError, CheckpointsError, MoorlError, UnreadableError, of_the_machine
 from moorl_jax.locks import held
 from moorl_jax.progress import Display

@@ -23,8 +23,8 @@ from moorl_jax.data.sources import MADE_HERE, File, Source
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import require_devices, use_all_cores
+from moorl_jax.engine.recipes import needs_data
 from moorl_jax.engine.rehearsal import recipe
-from moorl_jax.engine.trainer import needs_data
 from moorl_jax.engine.training import evaluate, make_plan, train, which_seeds
 from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, of_the_machine
 from moorl_jax.locks import held

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from moorl_jax.engine.training import Report
+from moorl_jax.engine.training_loop import Report
 
 LOG_WIDTH = 140  #: width of tables written to a file or a pipe
 

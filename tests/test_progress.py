@@ -5,7 +5,7 @@ from rich.table import Table
 
 from moorl_jax import progress
 from moorl_jax.divergence import OverSeeds
-from moorl_jax.engine.training import Report
+from moorl_jax.engine.training_loop import Report
 
 
 def test_brackets_in_names_are_shown_as_they_are(capsys):

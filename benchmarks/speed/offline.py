@@ -11,7 +11,8 @@ from moorl_jax.agents import AGENTS, OPT, Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.evaluation import Evaluator
-from moorl_jax.engine.trainer import Trainer, returns_rule
+from moorl_jax.engine.recipes import returns_rule
+from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.phases import Offline, Online
 from moorl_jax.settings import settings, suits
@@ -103,5 +104,5 @@ def _updating(name: str) -> Agent:
         raise UnknownNameError("agent", name, AGENTS_MEASURED)
     spent = (1_000_000, 0 if name == "bc" else 300_000)
     phases = settings(name, find(TASK), *spent).agent.phases(*spent)
-    offline = [phase.agent for phase in phases if isinstance(phase, Offline) and phase.judged]
+    offline = [phase.agent for phase in phases if isinstance(phase, Offline) and phase.evaluated]
     return offline[0] if offline else next(phase.agent for phase in phases if isinstance(phase, Online))

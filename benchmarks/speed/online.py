@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
 from moorl_jax.agents import AGENTS, BC, Subroutine
-from moorl_jax.engine.trainer import Trainer, length, returns_rule
+from moorl_jax.engine.recipes import returns_rule
+from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.nets import Learner
 from moorl_jax.phases import Collect, Offline, Online, Phase, Pretrain
@@ -58,7 +59,7 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
     prepared = random_data(task, returns_rule(phases))
     trainer = Trainer(phases, task, prepared, tuple(range(count)))
     while not isinstance(trainer.current, Online):
-        trainer.start(length(trainer.current))()
+        trainer.start(trainer.left)()
         trainer.next_phase()
     learning = trainer.current
     trainer.start(warm_up)()

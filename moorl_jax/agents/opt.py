@@ -175,7 +175,7 @@ class OPT(Agent):
             *before,
             Switch(online.expand),
             Collect(online, self.collect_steps),
-            Pretrain(pretraining, self.pretrain_updates, Both(), judged=False),
+            Pretrain(pretraining, self.pretrain_updates, Both(), evaluated=False),
             Switch(online.renew),
             Online(online, env_steps - self.collect_steps, self.replay, self.utd),
         )

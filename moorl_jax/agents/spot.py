@@ -193,7 +193,7 @@ class SPOT(TD3BC):
 
         tuned = self.replace(discount=self.online_discount, cooling_updates=self.online_cooling_updates)
         return (
-            Offline(self.density_model(), self.vae_updates, judged=False),
+            Offline(self.density_model(), self.vae_updates, evaluated=False),
             Switch(adopt),
             Offline(self, updates),
             Switch(count_anew),

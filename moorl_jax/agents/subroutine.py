@@ -23,7 +23,7 @@ from moorl_jax.agents.sac import SAC
 from moorl_jax.config import Bounds, Count, NotNegative, Share, Steps, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, critics, init_critics, polyak
-from moorl_jax.phases import Collect, Judge, Offline, Online, Pause, Phase, Pretrain, Review, Switch
+from moorl_jax.phases import Collect, Evaluate, Offline, Online, Pause, Phase, Pretrain, Review, Switch
 from moorl_jax.replay import Experience, FromBuffer, History, Mixed, Sampling, Union
 from moorl_jax.replay.buffer import ENDED
 from moorl_jax.replay.history import Selected, episode_numbers
@@ -97,7 +97,7 @@ class Subroutine(Agent):
             phases += [Online(learning, steps, FromBuffer(), learner.utd), Pause(), Collect(learning, fresh), Pause()]
             phases += self._pause(updates, fresh, each)
             if not self.tunes or share < self.pauses[-1]:
-                phases.append(Judge(Recommended(candidates=self._candidates)))
+                phases.append(Evaluate(Recommended(candidates=self._candidates)))
             taken = ends
         if not self.tunes:
             last = Online(learning, env_steps - taken, FromBuffer(), learner.utd)
@@ -151,7 +151,7 @@ class Subroutine(Agent):
     @property
     def _offline(self) -> Offline:
         first = self.offline.phases(1, 1)[0]
-        if not isinstance(first, Offline) or not first.judged:
+        if not isinstance(first, Offline) or not first.evaluated:
             raise MoorlError(f"{type(self.offline).__name__} does not begin with its own offline updates")
         return first
 
@@ -168,16 +168,16 @@ class Subroutine(Agent):
             else:
                 history = History(dataset=dataset, share=self.share)
             phases.append(Switch(partial(_add, agent=offline)))
-            training = Pretrain(part, updates // self._checkpoints, history, judged=False)
+            training = Pretrain(part, updates // self._checkpoints, history, evaluated=False)
             phases += [training, Switch(_keep)] * self._checkpoints
         for number, agent in enumerate(candidates if len(candidates) > 1 else ()):
             candidate = Candidate(agent=agent, number=number)
             if self.validation == "online":
                 scored = partial(_score_episodes, number=number, env_steps=each)
-                phases += [Collect(candidate, each, judged=False), Pause(), Review(scored)]
+                phases += [Collect(candidate, each, evaluated=False), Pause(), Review(scored)]
             else:
                 values = FittedValue(candidate=candidate)
-                fitting = Pretrain(values, self.validation_updates, History(), judged=False)
+                fitting = Pretrain(values, self.validation_updates, History(), evaluated=False)
                 phases += [Switch(values.begin), fitting, Review(values.score)]
         return [*phases, Switch(partial(_choose, preference=self._preference))]
 
@@ -185,7 +185,7 @@ class Subroutine(Agent):
         """Return what the offline algorithm's own recipe has after its offline phase, all history for its dataset."""
         offline = self._offline.agent
         made = Part(agent=offline, name="tuned", batch_size=offline.batch_size)
-        phases: list[Phase] = [Switch(_take_over), Judge(made)]  # where fine-tuning sets out from
+        phases: list[Phase] = [Switch(_take_over), Evaluate(made)]  # where fine-tuning sets out from
         for phase in self.offline.phases(updates, env_steps)[1:]:
             if isinstance(phase, Switch):
                 phases.append(Switch(partial(_change_tuned, change=phase.change)))

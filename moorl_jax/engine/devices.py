@@ -1,4 +1,4 @@
-"""Where seeds run: lanes of seeds, one a device."""
+"""Where seeds run: which of them on which device."""
 
 import math
 from dataclasses import dataclass
@@ -37,36 +37,31 @@ def require_devices() -> None:
 
 
 @dataclass(frozen=True)
-class Lane:
+class Placement:
     """A device, and the seeds it trains in groups, each group by one compiled call."""
 
     device: jax.Device
     groups: tuple[tuple[int, ...], ...]  #: positions of seeds
 
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """All seeds of the lane."""
-        return tuple(position for group in self.groups for position in group)
 
-
-def lanes(seeds: int, images: bool = False) -> tuple[Lane, ...]:
+def placements(seeds: int, images: bool = False) -> tuple[Placement, ...]:
     """Deal the seeds out over the devices, as evenly as whole numbers allow.
 
     Each device has a copy of the data. A CPU's devices share one memory, which one copy of `images` fills: there all
     seeds go to the first one.
 
-    No device talks to another, so seeds need not divide evenly and each lane runs by itself. On an accelerator a
-    lane's seeds are one group, a batch. On a CPU each is a group of its own: batching gains nothing there, one seed's
-    networks fit the cache where several do not, its arithmetic is the same bit for bit in any company, and its
-    simulator can run under the update of another. So are those that learn from images: a batch of encoders, each with
-    kernels of its own, is one grouped convolution, which took three times as long on an H100.
+    No device talks to another, so seeds need not divide evenly. On an accelerator a device's seeds are one group, a
+    batch. On a CPU each is a group of its own: batching gains nothing there, one seed's networks fit the cache where
+    several do not, its arithmetic is the same bit for bit whichever seeds are beside it, and its simulator can run
+    under the update of another. So are those that learn from images: a batch of encoders, each with kernels of its
+    own, is one grouped convolution, which took three times as long on an H100.
     """
     cpu = jax.default_backend() == "cpu"
     used = jax.local_devices()[: 1 if images and cpu else seeds]
     dealt = (tuple(range(first, seeds, len(used))) for first in range(len(used)))
     alone = cpu or images
     return tuple(
-        Lane(device, tuple((position,) for position in positions) if alone else (positions,))
+        Placement(device, tuple((position,) for position in positions) if alone else (positions,))
         for device, positions in zip(used, dealt, strict=True)
     )
 

@@ -10,6 +10,7 @@ from moorl_jax.agents import Agent
 from moorl_jax.data import Normalizer
 from moorl_jax.divergence import finite
 from moorl_jax.engine.devices import evaluation_device
+from moorl_jax.engine.keys import episode_start
 from moorl_jax.tasks import Task, make_environment
 from moorl_jax.types import Array, Params
 
@@ -24,8 +25,8 @@ class Episodes(NamedTuple):
 
     def success_rates(self) -> np.ndarray | None:
         """Return each seed's rate of success, (seeds,); None where the environment is silent."""
-        told = ~np.isnan(self.successes)
-        return self.successes.mean(axis=1) if told.any() and told[~np.isnan(self.returns)].all() else None
+        counted = ~np.isnan(self.successes)
+        return self.successes.mean(axis=1) if counted.any() and counted[~np.isnan(self.returns)].all() else None
 
 
 class Evaluator:
@@ -56,7 +57,7 @@ class Evaluator:
         step = 0
         while running:
             seen = self._normalizer(observations)
-            actions = np.asarray(_judged(agent, policies, seen, keys, np.int32(step)))
+            actions = np.asarray(_actions(agent, policies, seen, keys, np.int32(step)))
             acts = finite(actions)
             diverged = [s for s, e in running if not acts[s, e]]
             returns[diverged] = successes[diverged] = np.nan
@@ -75,8 +76,8 @@ class Evaluator:
         return Episodes(returns, successes)
 
     def _begin(self, seed: int, round_: int, episode: int) -> np.ndarray:
-        start = np.random.SeedSequence([STREAM, self._seeds[seed], round_, episode]).generate_state(1)[0]
-        observation, _ = self._simulators[seed][episode].reset(seed=int(start))
+        start = episode_start(STREAM, self._seeds[seed], round_, episode)
+        observation, _ = self._simulators[seed][episode].reset(seed=start)
         return observation
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class Evaluator:
 
 
 @jax.jit  # parameters are an argument: a closure over them would compile again at every evaluation
-def _judged(agent: Agent, policies: Params, observations: Array, keys: Array, step: Array) -> Array:
+def _actions(agent: Agent, policies: Params, observations: Array, keys: Array, step: Array) -> Array:
     """Return the actions of all seeds' episodes, (seeds, episodes, action size)."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
     return jax.vmap(agent.judged)(policies, observations, keys)

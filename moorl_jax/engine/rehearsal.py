@@ -8,7 +8,7 @@ import jax
 
 from moorl_jax.agents import Agent, own_fault
 from moorl_jax.errors import OwnAgentError, one_line
-from moorl_jax.phases import Instant, Offline, Online, Phase, Pretrain
+from moorl_jax.phases import Instant, Phase
 from moorl_jax.replay import Balanced, Both
 from moorl_jax.types import Transitions
 
@@ -34,7 +34,7 @@ def rehearse(phases: tuple[Phase, ...], example: Transitions) -> None:
         return
     key, one = jax.random.key(0), jax.eval_shape(lambda: example)
     state = _called(agent.init, key, one)
-    if isinstance(phase, Offline | Pretrain | Online) and not isinstance(phase.sampling, Balanced | Both):
+    if phase.learns and not isinstance(phase.sampling, Balanced | Both):
         cycle = agent.cycle()
         if not (isinstance(cycle, tuple) and cycle and all(map(callable, cycle))):
             raise _wrong(agent.cycle, f"must return a tuple of updates, not {cycle!r:.80}")

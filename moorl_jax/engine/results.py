@@ -28,10 +28,12 @@ import pandas as pd
 from moorl_jax.agents import Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
-from moorl_jax.engine import provenance, seals
+from moorl_jax.engine import provenance, schema, seals
 from moorl_jax.engine.disk import written_to
-from moorl_jax.engine.trainer import final_state
-from moorl_jax.engine.training import LEADING, Plan, Run
+from moorl_jax.engine.recipes import final_state
+from moorl_jax.engine.schema import NO_SOURCE
+from moorl_jax.engine.training import Run
+from moorl_jax.engine.training_loop import LEADING, Plan
 from moorl_jax.errors import MoorlError, UnreadableError, one_line
 from moorl_jax.tasks import Task, find
 
@@ -41,31 +43,6 @@ COUNTED = ("seed", "updates", "env_steps")
 CHECKPOINT = "checkpoint"
 PARTIAL, REPLACED = ".partial", ".replaced"  #: how directories end that a result is written in, and then leaves
 EARLIER = "so it may be of an earlier version: move it away and run it again by its own command"
-NO_SOURCE = "none"  #: where an agent learned from its own experience alone
-
-# What whoever reads a result counts on, and of what kind it is ([str]: any number, [str, ...]: at least one).
-CONFIG = {
-    "task": str,
-    "agent": str,
-    "agent_config": dict,
-    "overrides": [str],
-    "preparation": dict,
-    "protocol": str,
-    "source": str,
-    "seeds": [int, ...],
-    "plan": {field.name: int for field in dataclasses.fields(Plan)},
-    "command": str,
-}
-PROVENANCE = {
-    "source": str,
-    "finished": str,
-    "seconds": {"total": float | int},
-    "versions": dict,
-    "devices": [str, ...],
-    "commit": str,
-}
-OF_BACKEND = {"backend": dict}  #: which earlier results lack
-OF_DATA = {"dataset_sha256": str, "dataset_mean_return": float | int, "transitions": int}
 
 
 @dataclass(frozen=True)
@@ -241,15 +218,8 @@ def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
         raise MoorlError(f"{directory}: the result is damaged ({fault}); run it again")
     try:
         config, made_by = json.loads(contents["config.json"]), json.loads(contents["provenance.json"])
-        _check("config.json", config, CONFIG)
-        _check("provenance.json", made_by, PROVENANCE)
-        if "backend" in made_by:
-            _check("provenance.json", made_by, OF_BACKEND)
+        schema.check(config, made_by)
         find(config["task"])
-        if made_by["source"] != config["source"]:
-            raise ValueError(f"its data is {config['source']} and {made_by['source']}")
-        if config["source"] != NO_SOURCE:
-            _check("provenance.json", made_by, OF_DATA)
         kinds = dict.fromkeys(MEASURED, float) | dict.fromkeys(COUNTED, int)
         curves = pd.read_csv(io.BytesIO(contents["curves.csv"]), dtype=kinds)
         _ = curves[LEADING]
@@ -301,20 +271,6 @@ def _protocol(run: Run) -> str:
     if alone or isinstance(run.agent, Subroutine):
         return "subroutine"
     return "offline-to-online" if run.plan.updates else "online"
-
-
-def _check(name: str, value: Any, kind: Any) -> None:
-    """Raise ValueError where a part of a file is missing or not of its kind: a type, or what a list or dict holds."""
-    if isinstance(kind, dict):
-        _check(name, value, dict)
-        for part, of in kind.items():
-            _check(f"{name}: {part}", value.get(part), of)
-    elif isinstance(kind, list):
-        _check(name, value or None if ... in kind else value, list)
-        for part in value:
-            _check(f"each of {name}", part, kind[0])
-    elif not isinstance(value, kind):
-        raise ValueError(f"{name} is {'missing' if value is None else repr(value)[:40]}")
 
 
 def _tree(states: State, normalizer: Normalizer) -> dict[str, Any]:

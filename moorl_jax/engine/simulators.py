@@ -1,12 +1,14 @@
 """The simulators that online phases act in, one a seed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from moorl_jax.data import Prepared
 from moorl_jax.data.returns import returns_to_go
 from moorl_jax.divergence import finite
+from moorl_jax.engine.keys import episode_start
 from moorl_jax.replay.buffer import CUT, ENDED
 from moorl_jax.tasks import Task, make_environment, restore_environment, save_environment
 from moorl_jax.types import ReturnsToGo, Transitions
@@ -90,36 +92,31 @@ class Simulators:
         """Return how episodes ended at each env step that a seed has taken, (env steps,): ENDED, CUT, or 0."""
         return self._ends[position, : self._taken[position]]
 
-    def save(self) -> list[dict[str, np.ndarray]]:
-        """Return, for each seed, all that decides how its episodes go on."""
-        saved = []
-        for position, environment in enumerate(self._environments):
-            rewards = np.zeros(self._horizon, np.float32)
-            rewards[: len(self._rewards[position])] = self._rewards[position]
-            saved.append(
-                save_environment(environment)
-                | {
-                    "observation": self.observations[position],
-                    "episodes": np.array(self._episodes[position]),
-                    "rewards": rewards,
-                    "length": np.array(len(self._rewards[position])),
-                    "taken": np.array(self._taken[position]),
-                    "diverged": np.array(self.diverged[position]),
-                    "ends": self._ends[position],
-                }
-            )
-        return saved
+    def save(self) -> dict[str, Any]:
+        """Return all that decides how the episodes go on, a pytree of arrays with a leading seed axis."""
+        environments = [save_environment(environment) for environment in self._environments]
+        rewards = np.zeros((len(self._seeds), self._horizon), np.float32)
+        for row, episode in zip(rewards, self._rewards, strict=True):
+            row[: len(episode)] = episode
+        return {
+            "environments": {name: np.stack([each[name] for each in environments]) for name in environments[0]},
+            "observations": self.observations.copy(),
+            "episodes": np.array(self._episodes),
+            "rewards": rewards,
+            "lengths": np.array([len(episode) for episode in self._rewards]),
+            "taken": self._taken.copy(),
+            "diverged": self.diverged.copy(),
+            "ends": self._ends.copy(),
+        }
 
-    def restore(self, saved: list[dict[str, np.ndarray]]) -> None:
+    def restore(self, saved: dict[str, Any]) -> None:
         """Go on from where `save` was called."""
-        self.observations = np.stack([seed["observation"] for seed in saved])
-        self._episodes = [int(seed["episodes"]) for seed in saved]
-        self._taken = np.stack([seed["taken"] for seed in saved])
-        self.diverged = np.stack([seed["diverged"] for seed in saved])
-        self._ends = np.stack([seed["ends"] for seed in saved])
-        self._rewards = [list(seed["rewards"][: int(seed["length"])]) for seed in saved]
-        for environment, seed in zip(self._environments, saved, strict=True):
-            restore_environment(environment, seed)
+        self.observations = saved["observations"]
+        self._episodes = [int(number) for number in saved["episodes"]]
+        self._taken, self.diverged, self._ends = saved["taken"], saved["diverged"], saved["ends"]
+        self._rewards = [list(row[:length]) for row, length in zip(saved["rewards"], saved["lengths"], strict=True)]
+        for position, environment in enumerate(self._environments):
+            restore_environment(environment, {name: leaf[position] for name, leaf in saved["environments"].items()})
 
     def close(self) -> None:
         """Close all simulators."""
@@ -138,9 +135,8 @@ class Simulators:
         return len(episode)
 
     def _begin(self, position: int) -> np.ndarray:
-        entropy = [STREAM, self._seeds[position], self._episodes[position]]
-        start = np.random.SeedSequence(entropy).generate_state(1)[0]
+        start = episode_start(STREAM, self._seeds[position], self._episodes[position])
         self._episodes[position] += 1
         self._rewards[position] = []
-        observation, _ = self._environments[position].reset(seed=int(start))
+        observation, _ = self._environments[position].reset(seed=start)
         return self._prepared.normalizer(observation)

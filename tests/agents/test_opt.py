@@ -314,7 +314,7 @@ class TestPhases:
         assert (phases[2].env_steps, phases[3].updates, phases[5].env_steps, phases[5].utd) == (25, 50, 275, 5)
         assert phases[0].agent.cloning
         assert not phases[5].agent.backbone.cloning
-        assert not phases[3].judged
+        assert not phases[3].evaluated
 
     def test_the_backbone_tunes_as_it_would_alone(self):
         online = OPTSPOT(backbone=SPOT(online_discount=0.995), collect_steps=5).phases(100, 50)[-1]

@@ -31,7 +31,7 @@ from moorl_jax.agents.subroutine import (
     _score_episodes,
 )
 from moorl_jax.errors import MoorlError
-from moorl_jax.phases import Collect, Judge, Offline, Online, Pretrain, Review, Switch
+from moorl_jax.phases import Collect, Evaluate, Offline, Online, Pretrain, Review, Switch
 from moorl_jax.replay import Buffer, Experience, FromBuffer, History, Union
 from moorl_jax.replay.buffer import CUT, ENDED
 from moorl_jax.settings import settings
@@ -66,7 +66,7 @@ def test_all_env_steps_come_from_the_budget(kind, pauses, tunes, validated, vali
     agent = kind(**COST, pauses=pauses, tunes=tunes, validated=validated, validation=validation)
     phases = agent.phases(30, 4_000)
     assert env_steps(phases) == 4_000
-    verdicts = [number for number, phase in enumerate(phases) if isinstance(phase, Judge)]
+    verdicts = [number for number, phase in enumerate(phases) if isinstance(phase, Evaluate)]
     assert len(verdicts) == len(pauses)
     for share, verdict in zip(pauses, verdicts, strict=False):
         assert env_steps(phases[:verdict]) == share * 4_000
@@ -119,7 +119,7 @@ def test_fine_tuning_is_the_algorithms_own_on_history_for_a_dataset(kind, sampli
     assert phases[-1].sampling == sampling
     own = kind().offline.phases(30, 10_000)
     tuning = [phase for phase in phases if getattr(getattr(phase, "agent", None), "name", "") == "tuned"]
-    assert [type(phase) for phase in tuning if not isinstance(phase, Judge)] == [
+    assert [type(phase) for phase in tuning if not isinstance(phase, Evaluate)] == [
         type(phase) for phase in own if not isinstance(phase, Offline | Switch)
     ]
     assert tuning[-1].agent.agent == own[-1].agent

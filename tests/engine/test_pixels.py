@@ -17,8 +17,9 @@ from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared
 from moorl_jax.data.frames import Frames
 from moorl_jax.engine import evaluation, simulators
 from moorl_jax.engine import trainer as engine
-from moorl_jax.engine.devices import Lane
-from moorl_jax.engine.trainer import Trainer, length, span_rule
+from moorl_jax.engine.devices import Placement
+from moorl_jax.engine.recipes import span_rule
+from moorl_jax.engine.trainer import Trainer
 from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Offline, Online
@@ -206,10 +207,10 @@ def walk(trainer, calls=(100,)):
     """Take a trainer to its end in calls of these sizes, the last one again and again."""
     sizes = itertools.chain(calls, itertools.repeat(calls[-1]))
     while not trainer.finished:
-        if trainer.done >= length(trainer.current):
+        if trainer.left <= 0:
             trainer.next_phase()
             continue
-        trainer.start(min(next(sizes), length(trainer.current) - trainer.done))()
+        trainer.start(min(next(sizes), trainer.left))()
     return trainer.states()
 
 
@@ -226,7 +227,7 @@ def test_an_online_seed_holds_what_its_episodes_showed(screens):
     screens[0].unwrapped.step = lambda action: noted(screens[0].unwrapped, action)
     trainer.start(HORIZON + 3)()
     numbers.append(screens[0].unwrapped.number)
-    buffer = jax.tree.map(lambda leaf: np.asarray(leaf)[0], trainer._groups[0][0].buffer)
+    buffer = jax.tree.map(lambda leaf: np.asarray(leaf)[0], trainer._groups[0].buffer)
     trainer.close()
     shown = []
     for number, clocks in zip(numbers, (HORIZON + 1, 4), strict=True):
@@ -257,7 +258,7 @@ def test_resumed_amid_learning_from_images_it_ends_the_same():
 @pytest.mark.slow
 def test_seeds_in_a_group(monkeypatch):
     apart = [walk(online((seed,))) for seed in (0, 1)]
-    monkeypatch.setattr(engine, "lanes", lambda seeds, images: (Lane(jax.local_devices()[0], ((0, 1),)),))
+    monkeypatch.setattr(engine, "placements", lambda seeds, images: (Placement(jax.local_devices()[0], ((0, 1),)),))
     together = walk(online((0, 1)))
     for position, alone in enumerate(apart):
         mine = jax.tree.map(lambda leaf, position=position: leaf[position : position + 1], together)

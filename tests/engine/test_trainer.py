@@ -27,9 +27,10 @@ from moorl_jax.agents import (
 from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.subroutine import Candidate
 from moorl_jax.data import Normalizer, Preparation, Prepared
-from moorl_jax.engine import trainer as engine
-from moorl_jax.engine.devices import lanes
-from moorl_jax.engine.trainer import Trainer, needs_data, returns_rule
+from moorl_jax.engine import programs
+from moorl_jax.engine.devices import placements
+from moorl_jax.engine.recipes import final_state, needs_data, returns_rule
+from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Pause, Pretrain, Switch
 from moorl_jax.replay import Balanced, Both, FromBuffer, History, Mixed, OneSource, Union
@@ -143,10 +144,9 @@ def walk(trainer, *calls):
     metrics, calls = [], calls or (10**6,)
     while True:
         for number in range(10**6):
-            left = engine.length(trainer.current) - trainer.done
-            if left <= 0:
+            if trainer.left <= 0:
                 break
-            metrics.append(trainer.start(min(left, calls[number % len(calls)]))())
+            metrics.append(trainer.start(min(trainer.left, calls[number % len(calls)]))())
         if trainer.finished:
             return trainer.states(), metrics
         trainer.next_phase()
@@ -156,10 +156,10 @@ def walk_saving(trainer):
     """Go through all phases in calls and return what was saved in the middle of each."""
     saves = []
     while True:
-        while (left := engine.length(trainer.current) - trainer.done) > 0:
-            if trainer.done and trainer.done <= CALL + 1:  # a call of updates ends with a whole cycle
+        while trainer.left > 0:
+            if 0 < trainer.progress.done <= CALL + 1:  # a call of updates ends with a whole cycle
                 saves.append(trainer.save())
-            trainer.start(min(left, CALL))()
+            trainer.start(min(trainer.left, CALL))()
         if trainer.finished:
             return saves
         trainer.next_phase()
@@ -195,13 +195,13 @@ def test_cut_into_calls_or_resumed_it_ends_the_same(name, make):
     trainer = make(phases, (3, 1))
     saves = walk_saving(trainer)
     assert_same(trainer.states(), straight)
-    assert len(saves) == sum(engine.length(phase) > 1 for phase in trainer.phases)  # all but evaluations
+    assert len(saves) == sum(phase.length > 1 for phase in trainer.phases)  # all but evaluations
     for saved in saves:
         resumed = make(phases, (3, 1))
         resumed.restore(saved)
         states, _ = walk(resumed, CALL)
         assert_same(states, straight)
-        assert (resumed.updates, resumed.env_steps) == (trainer.updates, trainer.env_steps)
+        assert resumed.progress == trainer.progress
 
 
 @pytest.mark.slow
@@ -218,12 +218,24 @@ def test_resumed_amid_a_pause_it_ends_the_same(make):
     phases = agent.phases(10, 80)
     trainer = make(phases)
     saves = walk_saving(trainer)
-    validated = [saved for saved in saves if saved["env_steps"] < 40 and saved["phase"] > 5]
+    validated = [saved for saved in saves if saved["progress.env_steps"] < 40 and saved["progress.phase"] > 5]
     resumed = make(phases)
     resumed.restore(validated[-1])
     assert isinstance(resumed.agent, Candidate)
     assert_same(walk(resumed, CALL)[0], trainer.states())
-    assert resumed.env_steps == 80
+    assert resumed.progress.env_steps == 80
+
+
+def test_resumed_amid_learning_from_history_it_ends_the_same(make):
+    """What the sampling rule remembers is as long as the history was; a new trainer has none."""
+    agent = OFFLINE["bc"]
+    phases = (Collect(agent, 20, random=True), Pretrain(agent, 8, History(dataset="last")))
+    trainer, resumed = make(phases), make(phases)
+    trainer.start(20)()
+    trainer.next_phase()
+    trainer.start(4)()
+    resumed.restore(trainer.save())
+    assert_same(walk(resumed)[0], walk(trainer)[0])
 
 
 @pytest.mark.parametrize("name", quickest(("td3_bc", "opt", "cal_ql"), ("td3_bc",)))
@@ -233,7 +245,7 @@ def test_groups_of_several_seeds_as_an_accelerator_has_them(name, make, monkeypa
     alone, _ = walk(make(RECIPES[name], seeds))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     batched = make(RECIPES[name], seeds)
-    assert max(len(group.positions) for group in batched._all_groups()) == 2
+    assert max(len(group.positions) for group in batched._groups) == 2
     saves = walk_saving(batched)
     together = batched.states()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3), together, alone)
@@ -245,7 +257,7 @@ def test_groups_of_several_seeds_as_an_accelerator_has_them(name, make, monkeypa
 def test_updates_are_rounded_up_to_whole_cycles(make):
     trainer = make((Offline(OFFLINE["td3_bc"], 4),))
     trainer.start(3)()
-    assert trainer.updates == 4
+    assert trainer.progress.updates == 4
     state = trainer.states()
     assert state.critic.moments.count == 4
     assert state.actor.moments.count == 2
@@ -257,7 +269,7 @@ class TestOnline:
         agent = OFFLINE["td3_bc"]
         trainer = make((Collect(agent, 6), Online(agent, 5, Union(), utd=3)))
         _, metrics = walk(trainer)
-        assert (trainer.updates, trainer.env_steps) == (15, 11)
+        assert (trainer.progress.updates, trainer.progress.env_steps) == (15, 11)
         assert metrics[0] == {}
         assert np.isfinite(metrics[1]["actor_loss"]).all()
         state = trainer.states()
@@ -267,9 +279,9 @@ class TestOnline:
     def test_time_outs_bootstrap_and_are_kept(self, make):
         """Every episode of a simulator that only times out: no terminal is stored, and no transition is lost."""
         trainer = make((Collect(OFFLINE["td3_bc"], 23, random=True),))
-        trainer._groups[0][0].simulators._environments[0] = timing_out(5)
+        trainer._groups[0].simulators._environments[0] = timing_out(5)
         walk(trainer)
-        buffer = jax.tree.map(lambda leaf: leaf[0], trainer._groups[0][0].buffer)
+        buffer = jax.tree.map(lambda leaf: leaf[0], trainer._groups[0].buffer)
         assert int(buffer.size) == 23
         assert (buffer.rows.terminals == 0).all()
         clock = np.asarray(buffer.rows.observations)[:23, 0]
@@ -279,7 +291,7 @@ class TestOnline:
     def test_terminals_are_stored(self, make):
         trainer = make((Collect(OFFLINE["td3_bc"], 200, random=True),))
         walk(trainer)
-        buffer = jax.tree.map(lambda leaf: np.asarray(leaf[0]), trainer._groups[0][0].buffer)
+        buffer = jax.tree.map(lambda leaf: np.asarray(leaf[0]), trainer._groups[0].buffer)
         ends = np.flatnonzero(buffer.rows.terminals[:200])
         assert len(ends) > 3, "random Hopper falls within 200 steps"
         jumps = np.abs(buffer.rows.observations[1:200] - buffer.rows.next_observations[:199]).max(axis=1) > 0
@@ -305,9 +317,9 @@ class TestOnline:
         trainer = make(phases, (0, 1))
         _, metrics = walk(trainer)
         assert all(np.isfinite(value).all() for each in metrics for value in each.values())
-        group = trainer._groups[0][0]
+        group = trainer._groups[0]
         for place in range(len(group.positions)):
-            experience = jax.device_get(trainer._experience(group, place))
+            experience = jax.device_get(group.experience(place))
             count, ends = int(experience.buffer.written), experience.ends
             assert 26 < count < 66
             assert len(ends) == count
@@ -335,7 +347,7 @@ class TestOnline:
                 return state, {"number": jnp.float32(0.1)}
 
         trainer = make((Online(Constant(batch_size=1), 3_000, Union()),))
-        trainer._groups[0][0].simulators._environments[0] = timing_out(5)
+        trainer._groups[0].simulators._environments[0] = timing_out(5)
         assert trainer.start(3_000)()["number"] == pytest.approx(0.1, rel=1e-6)
 
     @pytest.mark.parametrize(
@@ -352,16 +364,16 @@ class TestOnline:
         trainer.start(20)()
         trainer.next_phase()
         trainer.start(1)()
-        before = engine._env_step._cache_size(), engine._store._cache_size()
+        before = programs.env_step._cache_size(), programs.store._cache_size()
         trainer.start(290)()
-        assert (engine._env_step._cache_size(), engine._store._cache_size()) == before
-        assert sum(simulators._episodes[0] for simulators in (g.simulators for g in trainer._all_groups())) > 4
+        assert (programs.env_step._cache_size(), programs.store._cache_size()) == before
+        assert sum(group.simulators._episodes[0] for group in trainer._groups) > 4
 
     def test_cal_ql_gets_the_returns_of_finished_episodes(self, make):
         agent = CalQL(**SMALL, **FEW)
         trainer = make((Collect(agent, 150, random=True),))
         walk(trainer)
-        buffer = jax.tree.map(lambda leaf: np.asarray(leaf[0]), trainer._groups[0][0].buffer)
+        buffer = jax.tree.map(lambda leaf: np.asarray(leaf[0]), trainer._groups[0].buffer)
         ends = np.flatnonzero(buffer.rows.terminals[:150])
         assert buffer.finished == ends[-1] + 1 <= 150
         following = 0.0
@@ -372,11 +384,11 @@ class TestOnline:
     def test_random_steps_are_uniform_and_then_the_policy_acts(self, make):
         trainer = make((Collect(OFFLINE["td3_bc"], 300, random=True), Collect(OFFLINE["td3_bc"], 50)))
         walk(trainer)
-        actions = np.asarray(trainer._groups[0][0].buffer.rows.actions)[0]
+        actions = np.asarray(trainer._groups[0].buffer.rows.actions)[0]
         assert np.abs(actions[:300]).mean() == pytest.approx(0.5, abs=0.05)
         policy = OFFLINE["td3_bc"].greedy(
             jax.tree.map(lambda leaf: leaf[0], trainer.policies()),
-            trainer._groups[0][0].buffer.rows.observations[0, 300:350],
+            trainer._groups[0].buffer.rows.observations[0, 300:350],
         )
         assert (actions[300:350] - policy).std() == pytest.approx(0.1, abs=0.03)  # exploration noise
 
@@ -394,7 +406,7 @@ class TestOnline:
         trainer = make(phases)
         states, _ = walk(trainer)
         assert isinstance(trainer.current, Offline)
-        last, shapes = engine.final_state(phases, hopper, 1)
+        last, shapes = final_state(phases, hopper, 1)
         assert type(last) is type(trainer.agent)
         assert jax.tree.map(np.shape, states) == jax.tree.map(np.shape, shapes)
 
@@ -402,7 +414,7 @@ class TestOnline:
         with pytest.raises(MoorlError, match="cannot be combined"):
             make((Online(CalQL(**SMALL), 5, Balanced()),))
         with pytest.raises(MoorlError, match="needs a buffer"):
-            make((Pretrain(OFFLINE["iql"], 5, Both()),)).start(5)
+            make((Pretrain(OFFLINE["iql"], 5, Both()),)).start(5)()
 
 
 def timing_out(horizon):
@@ -426,16 +438,16 @@ def timing_out(horizon):
 
 
 def test_seeds_are_dealt_over_devices_evenly():
-    assert [lane.positions for lane in lanes(1)] == [(0,)]
-    assert [lane.positions for lane in lanes(3)] == [(0, 2), (1,)]
-    assert len({lane.device for lane in lanes(3)}) == 2
-    assert [lane.groups for lane in lanes(3, images=True)] == [((0,), (1,), (2,))]
+    assert [placed.groups for placed in placements(1)] == [((0,),)]
+    assert [placed.groups for placed in placements(3)] == [((0,), (2,)), ((1,),)]
+    assert len({placed.device for placed in placements(3)}) == 2
+    assert [placed.groups for placed in placements(3, images=True)] == [((0,), (1,), (2,))]
 
 
-def test_an_accelerator_takes_a_lane_as_one_batch_but_images_seed_by_seed(monkeypatch):
+def test_an_accelerator_takes_its_seeds_as_one_batch_but_images_seed_by_seed(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert [lane.groups for lane in lanes(3)] == [((0, 2),), ((1,),)]
-    assert [lane.groups for lane in lanes(3, images=True)] == [((0,), (2,)), ((1,),)]
+    assert [placed.groups for placed in placements(3)] == [((0, 2),), ((1,),)]
+    assert [placed.groups for placed in placements(3, images=True)] == [((0,), (2,)), ((1,),)]
 
 
 def test_one_device_gives_what_two_give(make, hopper_data, tmp_path):

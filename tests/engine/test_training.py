@@ -13,10 +13,10 @@ from moorl_jax.data import Normalizer, Preparation
 from moorl_jax.engine import provenance, trainer
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.evaluation import Evaluator
-from moorl_jax.engine.trainer import INITIAL
+from moorl_jax.engine.keys import INITIAL, stream
 from moorl_jax.engine.training import evaluate, train
 from moorl_jax.errors import CheckpointsError, MoorlError, NotAvailableError, UnknownNameError
-from moorl_jax.phases import Judge, Offline
+from moorl_jax.phases import Evaluate, Offline
 from moorl_jax.tasks import find
 from moorl_jax.types import Transitions
 
@@ -237,7 +237,7 @@ class Fragile(CalQL):
 
     def init(self, key, example):
         """Return a state, of that seed one of NaN."""
-        lost = (jax.random.key_data(key) == jax.random.key_data(jax.random.fold_in(jax.random.key(1), INITIAL))).all()
+        lost = (jax.random.key_data(key) == jax.random.key_data(stream(1, INITIAL))).all()
         return jax.tree.map(lambda leaf: jnp.where(lost, jnp.nan, leaf).astype(leaf.dtype), super().init(key, example))
 
 
@@ -365,7 +365,7 @@ def test_an_agent_that_raised_may_be_mended(hopper, stopped, tmp_path, monkeypat
 def test_an_evaluation_alone_has_a_checkpoint_of_its_own(hopper, hopper_data, tmp_path):
     class Twice(BC):
         def phases(self, updates, env_steps):
-            return (Offline(self, updates), Judge(self), Offline(self, updates))
+            return (Offline(self, updates), Evaluate(self), Offline(self, updates))
 
     agent = Twice(hidden=(8, 8), batch_size=8)
     how = {"seeds": 1, "updates": 2, "evaluate_every": 2, "episodes": 1, "dataset": hopper_data}

@@ -1,0 +1,220 @@
+"""The seeds that one compiled program advances together: entering a phase, learning, acting, saving, restoring."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moorl_jax.agents.contract import State
+from moorl_jax.data import Prepared
+from moorl_jax.engine import programs, recipes
+from moorl_jax.engine.clock import Clock
+from moorl_jax.engine.devices import require_room
+from moorl_jax.engine.keys import ACTIONS, INITIAL, RULES, SWITCHES, UPDATES, stream
+from moorl_jax.engine.programs import Carry, Inputs
+from moorl_jax.engine.simulators import Simulators
+from moorl_jax.engine.snapshots import Progress, SeedArrays
+from moorl_jax.phases import Instant, Phase
+from moorl_jax.replay import Buffer, Experience, Sampling
+from moorl_jax.tasks import Task
+from moorl_jax.types import Array, Metrics, Transitions
+
+
+class Group:
+    """Some seeds on one device, where their arrays have a leading axis over them."""
+
+    def __init__(
+        self,
+        positions: tuple[int, ...],
+        seeds: tuple[int, ...],
+        device: jax.Device,
+        phases: tuple[Phase, ...],
+        task: Task,
+        prepared: Prepared,
+        example: Transitions,
+    ):
+        """Make networks and, where the recipe takes env steps, buffers and simulators; `prepared` is on the device.
+
+        One seed's networks are made after another's, so that they are the same beside whatever seeds. They are not
+        compiled, here and wherever networks are made: several QR decompositions of orthogonal initializers in one
+        program can wait for each other for ever in XLA's CPU thread pool.
+        """
+        self.positions = positions  #: of its seeds among all of the training's
+        self.device = device
+        self._seeds, self._example = seeds, example
+        self.progress = Progress()  #: as of the latest phase's beginning
+        first, returns, env_steps = recipes.first_agent(phases), recipes.returns_rule(phases), recipes.env_steps(phases)
+        states = [first.init(stream(seed, INITIAL), example) for seed in seeds]
+        self.carry = jax.device_put(Carry(_stack(states), None, {}), device)
+        keys = [jnp.stack([stream(seed, use) for seed in seeds]) for use in (UPDATES, ACTIONS)]
+        self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, *keys), device)
+        self.actions: Array | None = None  #: (seeds, action size), chosen and not taken yet
+        self.metrics: Metrics = {}  #: of the latest call; while env steps are taken their sums so far, in float64
+        self.simulators: Simulators | None = None
+        self.buffer: Buffer | None = None
+        self._delayed = returns is not None  # a transition is drawn only once its episode's returns are known
+        if env_steps:
+            self.simulators = Simulators(task, prepared, seeds, returns, env_steps)
+            self.buffer = self._empty_buffers(phases, task)
+
+    def enter(self, phase: Phase, progress: Progress) -> None:
+        """Make ready for a phase, which begins at `progress`; let an instant happen."""
+        self.progress = progress
+        if isinstance(phase, Instant):
+            phase.happen(self)
+            return
+        agent, sampling = jax.device_put((phase.agent, phase.sampling), self.device)
+        self.inputs = self.inputs.replace(agent=agent, sampling=sampling)
+        memory = jax.device_put(self._memory(phase), self.device)
+        self.carry = self.carry.replace(memory=memory, totals={})
+        if phase.acts:
+            assert self.simulators
+            observations = jax.device_put(self.simulators.observations, self.device)
+            self.actions = programs.first_actions(
+                self.carry.state, self.inputs, observations, np.int32(progress.env_steps), random=phase.random
+            )
+            if phase.learns:
+                metrics = programs.metrics_of(self.carry, self.buffer, self.inputs)
+                totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+                self.carry = self.carry.replace(totals=jax.device_put(totals, self.device))
+
+    def end_episodes(self) -> None:
+        """End the episodes under way as a time-out would."""
+        if self.simulators:
+            self._finish(*self.simulators.pause())
+
+    def switch(self, change: Callable[[State, Array, Transitions], State]) -> None:
+        """Replace each seed's state by `change(state, key, example)`."""
+        self._replace_states(lambda state, key, _: change(state, key, self._example))
+
+    def review(self, change: Callable[[State, Array, Experience], State]) -> None:
+        """Replace each seed's state by `change(state, key, experience)`; not before the first env step.
+
+        So nothing is reviewed on the way to where a checkpoint is restored.
+        """
+        if self.progress.env_steps:
+            self._replace_states(lambda state, key, place: change(state, key, jax.device_get(self.experience(place))))
+
+    def experience(self, place: int) -> Experience:
+        """Return what one seed of the group may draw from; this copies its buffer."""
+        buffer = jax.tree.map(lambda leaf: leaf[place], self.buffer)
+        if not self.simulators:
+            return Experience(self.inputs.data, buffer)
+        return Experience(self.inputs.data, buffer, self.simulators.ends(place), self.simulators.diverged[place])
+
+    def learn(self, program: Any, first: int) -> None:
+        """Perform the updates of a compiled program, `first` the number of the first, and wait for them."""
+        self.carry, self.metrics = program(self.carry, self.buffer, self.inputs, np.int32(first))
+        jax.block_until_ready(self.metrics)
+
+    def env_step(self, phase: Phase, numbers: dict[str, np.int32], clock: Clock, use: str) -> None:
+        """Take the env step whose actions are chosen; start the updates that follow it and the next actions' choice.
+
+        `numbers` are those of `programs.env_step`; `use` is what the time of its call counts towards.
+        """
+        assert self.simulators
+        with clock.counting("update"):
+            actions = np.asarray(self.actions)
+        with clock.counting("simulate"):
+            outcome = self.simulators.step(actions)
+        with clock.counting(use):
+            self.buffer = programs.store(
+                self.buffer, outcome.transitions, outcome.taken, outcome.begins, delayed=self._delayed
+            )
+            self._finish(outcome.returns, outcome.lengths)
+            self.carry, self.actions = programs.env_step(
+                self.carry,
+                self.buffer,
+                self.inputs,
+                outcome.observations,
+                **numbers,
+                utd=phase.utd,
+                random=phase.random,
+            )
+            if use == "compile":
+                jax.block_until_ready(self.actions)
+
+    def begin_metrics(self) -> None:
+        """Begin the metrics of some env steps at 0."""
+        self.metrics = jax.tree.map(lambda total: np.zeros(total.shape), self.carry.totals)
+
+    def add_metrics(self) -> None:
+        """Add to the metrics what the updates have summed on the device, where the sums begin anew."""
+        totals = self.carry.totals
+        # In one call: a call for each of a dozen metrics takes as long as an env step.
+        zeros = jax.device_put(jax.tree.map(lambda total: np.zeros(total.shape, total.dtype), totals), self.device)
+        self.carry = self.carry.replace(totals=zeros)
+        self.metrics = jax.tree.map(lambda sums, more: sums + np.asarray(more, np.float64), self.metrics, totals)
+
+    def end_metrics(self, count: int) -> None:
+        """Wait for the device, and make the metrics means over `count` updates."""
+        jax.block_until_ready(self.actions)
+        self.add_metrics()
+        # NaN, not zero, where there were none; in NumPy, for JAX may have been told to stop at a NaN.
+        self.metrics = jax.tree.map(lambda sums: sums / (count or np.nan), self.metrics)
+
+    def save(self, phase: Phase, progress: Progress) -> SeedArrays:
+        """Return all that decides how the seeds go on."""
+        return SeedArrays(
+            self.carry,
+            self.buffer if progress.env_steps else None,
+            self.actions if phase.acts else None,
+            self.simulators.save() if self.simulators else None,
+        )
+
+    def restore(self, arrays: SeedArrays) -> None:
+        """Go on from where `save` was called."""
+        self.carry, buffer, self.actions = jax.device_put((arrays.carry, arrays.buffer, arrays.actions), self.device)
+        self.buffer = self.buffer if buffer is None else buffer
+        if self.simulators and arrays.simulators:
+            self.simulators.restore(arrays.simulators)
+
+    def close(self) -> None:
+        """Close the simulators."""
+        if self.simulators:
+            self.simulators.close()
+
+    def _empty_buffers(self, phases: tuple[Phase, ...], task: Task) -> Buffer:
+        """Return the buffers before the first env step, made on the device; raise MoorlError where it has no room."""
+
+        def buffers() -> Buffer:
+            one = recipes.empty_buffer(phases, task, self._example)
+            return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(self._seeds), *leaf.shape)), one)
+
+        require_room(jax.eval_shape(buffers), self.device, "experience to come")
+        with jax.default_device(self.device):
+            return jax.device_put(jax.jit(buffers)(), self.device)  # compiled, no buffer is made only to be copied
+
+    def _memory(self, phase: Phase) -> Any:
+        """Return what the phase's sampling rule remembers before its first draw."""
+        rule = self.inputs.sampling
+        if rule is None or type(rule).init is Sampling.init:
+            return None
+        memories = []
+        for place, seed in enumerate(self._seeds):
+            experience = self.experience(place) if rule.begins_with_experience else Experience(None, None)
+            memories.append(rule.init(self._key(seed, RULES), experience, phase.agent.batch_size))
+        return _stack(memories)
+
+    def _finish(self, returns: np.ndarray, lengths: np.ndarray) -> None:
+        """Give the transitions of the episodes that ended their returns to go, where they are waited for."""
+        if lengths.any():
+            self.buffer = programs.finish_episodes(self.buffer, returns, lengths)
+
+    def _replace_states(self, change: Callable[[State, Array, int], State]) -> None:
+        """Replace each seed's state by `change(state, key, place)`, one seed after another."""
+        states = []
+        for place, seed in enumerate(self._seeds):
+            state = jax.tree.map(lambda leaf, place=place: leaf[place], self.carry.state)
+            states.append(change(state, self._key(seed, SWITCHES), place))
+        self.carry = self.carry.replace(state=jax.device_put(_stack(states), self.device))
+
+    def _key(self, seed: int, use: int) -> Array:
+        """Return a seed's key for a use in the current phase."""
+        return jax.random.fold_in(stream(seed, use), self.progress.phase)
+
+
+def _stack(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

@@ -1,0 +1,131 @@
+"""What the engine does, on one page: one seed, in plain JAX and NumPy.
+
+This is the documentation of the engine: `Trainer` and `Evaluator` end with the same numbers. Many seeds, several
+devices, compiled loops and resuming are the same, only faster. Left out are images, seeds that diverge, and what
+subroutines do between phases (`Pause`, `Review`).
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moorl_jax.agents import Agent
+from moorl_jax.agents.contract import State
+from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.data.returns import returns_to_go
+from moorl_jax.engine import evaluation, recipes, simulators
+from moorl_jax.engine.keys import ACTIONS, INITIAL, RULES, SWITCHES, UPDATES, episode_start, stream
+from moorl_jax.phases import Phase, Switch
+from moorl_jax.replay import Experience, Sampling
+from moorl_jax.tasks import Task, make_environment
+from moorl_jax.types import Array, Transitions
+
+
+def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) -> State:
+    """Take one seed through a recipe on a task and return the agent's final state.
+
+    `prepared` holds the dataset, and what is done to an observation and a reward before the agent is given them.
+    """
+    returns = recipes.returns_rule(phases)  # which returns to go batches hold: Cal-QL's; None for the other agents
+    example = recipes.example(task, prepared, returns)
+    data, buffer = jax.tree.map(jnp.asarray, prepared.transitions), recipes.empty_buffer(phases, task, example)
+    environment = make_environment(task, as_data=data is not None)
+    observation: Array | None = None  # the latest of the episode under way
+    rewards: list[np.float32] = []  # of that episode
+    updates = env_steps = episodes = 0  # so far: each has a random key of its own, by its number
+    state = recipes.first_agent(phases).init(stream(seed, INITIAL), example)
+
+    for number, phase in enumerate(recipes.taken(phases)):
+        if isinstance(phase, Switch):
+            state = phase.change(state, jax.random.fold_in(stream(seed, SWITCHES), number), example)
+            continue
+        agent, sampling, memory = phase.agent, phase.sampling, None
+        cycle, turn = agent.cycle(), 0  # an agent's different updates take turns, from the first on in each phase
+        if sampling:
+            key = jax.random.fold_in(stream(seed, RULES), number)
+            memory = sampling.init(key, Experience(data, buffer), agent.batch_size)
+
+        # Updates without env steps end with the last of a cycle.
+        length = phase.length if phase.acts else -(-phase.length // len(cycle)) * len(cycle)
+        for _ in range(length):
+            if phase.acts:
+                if observation is None:  # an episode begins
+                    seen, _ = environment.reset(seed=episode_start(simulators.STREAM, seed, episodes))
+                    observation, rewards, episodes = jnp.asarray(prepared.normalizer(seen)), [], episodes + 1
+
+                # Act.
+                key = jax.random.fold_in(stream(seed, ACTIONS), env_steps)
+                action = _act(agent, state, observation, key, random=phase.random)
+                seen, reward, terminal, timeout, _ = environment.step(np.asarray(action))
+                env_steps += 1
+
+                # Store. A time-out is no terminal: values beyond it count.
+                rewards.append(np.float32(float(reward) * prepared.reward_scale + prepared.reward_shift))
+                transition = Transitions(
+                    observations=observation,
+                    actions=action,
+                    rewards=jnp.asarray(rewards[-1]),
+                    next_observations=jnp.asarray(prepared.normalizer(seen)),
+                    terminals=jnp.float32(terminal),
+                    mc_returns=jnp.float32(0.0) if returns else None,
+                )
+                buffer = buffer.store(transition, finished=returns is None)
+                observation = transition.next_observations
+                if terminal or timeout:
+                    observation = None
+                    if returns:  # known only now, and the episode is not drawn before
+                        ends = np.append(np.zeros(len(rewards) - 1), terminal)
+                        to_go = returns_to_go(np.array(rewards), ends, returns)
+                        buffer = buffer.finish(jnp.asarray(to_go), jnp.int32(len(rewards)))
+                if sampling:
+                    memory = sampling.stored(memory, Experience(data, buffer))
+
+            for _ in range(phase.utd):
+                # Sample and update.
+                key = jax.random.fold_in(stream(seed, UPDATES), updates)
+                update = cycle.index(cycle[turn % len(cycle)])
+                state, memory = _update(agent, sampling, state, memory, Experience(data, buffer), key, update=update)
+                updates, turn = updates + 1, turn + 1
+    environment.close()
+    return state
+
+
+def evaluate(agent: Agent, state: State, task: Task, normalizer: Normalizer, seed: int, round_: int) -> float:
+    """Play an episode by the policy that is evaluated and return its raw return, undiscounted."""
+    environment, total, step, ended = make_environment(task), 0.0, 0, False
+    seen, _ = environment.reset(seed=episode_start(evaluation.STREAM, seed, round_, 0))
+    key = jax.random.fold_in(jax.random.key(seed + evaluation.STREAM), round_)
+    while not ended:
+        step_key = jax.random.fold_in(key, step)
+        action = _act_evaluated(agent, state, jnp.asarray(normalizer(seen)), step_key)
+        seen, reward, terminal, timeout, _ = environment.step(np.asarray(action))
+        total, step, ended = total + float(reward), step + 1, terminal or timeout
+    environment.close()
+    return total
+
+
+@partial(jax.jit, static_argnames="update")
+def _update(
+    agent: Agent, sampling: Sampling, state: State, memory: Any, experience: Experience, key: Array, update: int
+) -> tuple[State, Any]:
+    """Draw a batch and the noise of one of the agent's updates, and perform it."""
+    batch_key, noise_key = jax.random.split(key)
+    memory, batch = sampling.sample(memory, batch_key, experience, agent.batch_size)
+    state, _ = agent.cycle()[update](state, batch, agent.draw(noise_key, batch))
+    return state, memory
+
+
+@partial(jax.jit, static_argnames="random")
+def _act(agent: Agent, state: State, observation: Array, key: Array, random: bool) -> Array:
+    """Choose an action: the agent's, with its exploration, or a uniform random one."""
+    action = agent.act(agent.policy(state), observation[None], key)[0]
+    return jax.random.uniform(key, action.shape, action.dtype, -1.0, 1.0) if random else action
+
+
+@jax.jit
+def _act_evaluated(agent: Agent, state: State, observation: Array, key: Array) -> Array:
+    """Choose an action as evaluation does."""
+    return agent.judged(agent.policy(state), observation[None], key)[0]

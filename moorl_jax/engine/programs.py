@@ -1,0 +1,207 @@
+"""The compiled programs that training consists of: pure functions of what they carry on and what they read.
+
+Each takes a group of seeds, whose arrays have a leading axis over them. What it does to one of them is written down as
+a function of one seed, which `_over_seeds` applies to all.
+"""
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from moorl_jax.agents import Agent
+from moorl_jax.agents.contract import State, Update
+from moorl_jax.footage import Footage
+from moorl_jax.replay import Buffer, Experience
+from moorl_jax.types import Array, Metrics, Transitions
+
+
+class Carry(struct.PyTreeNode):
+    """What an update changes of a seed."""
+
+    state: State  #: the agent's
+    memory: Any  #: the sampling rule's state
+    totals: Metrics  #: sums of an online phase's metrics since they were last taken
+
+
+class Inputs(struct.PyTreeNode):
+    """What a phase's programs read and do not change. Agent, rule and data are the same for all seeds."""
+
+    agent: Agent
+    sampling: Any  #: a Sampling; None in a phase without updates
+    data: Transitions | Footage | None
+    update_key: Array  #: (seeds,)
+    action_key: Array  #: (seeds,)
+
+
+@partial(jax.jit, donate_argnums=0, static_argnames="count")
+def learn(carry: Carry, buffer: Buffer | None, inputs: Inputs, first: Array, *, count: int) -> tuple[Carry, Metrics]:
+    """Perform `count` updates, whole cycles, `first` the number of the first; metrics are means over the cycles."""
+
+    def one(carry: Carry, buffer: Buffer | None, key: Array) -> tuple[Carry, Metrics]:
+        carry, metrics = _updates(carry, buffer, inputs, key, first, 0, count=count)
+        return carry, jax.tree.map(lambda values: values.mean(axis=0), metrics)
+
+    return _over_seeds(one, carry, buffer, inputs.update_key)
+
+
+@partial(jax.jit, donate_argnums=0, static_argnames=("utd", "random"))
+def env_step(
+    carry: Carry,
+    buffer: Buffer,
+    inputs: Inputs,
+    observations: Array,
+    step: Array,
+    first: Array,
+    turn: Array,
+    *,
+    utd: int,
+    random: bool,
+) -> tuple[Carry, Array]:
+    """Perform `utd` updates, of which the first has number `first` and place `turn` in the cycle; choose next actions.
+
+    `step` is the number of the env step that these are for.
+    """
+
+    def one(
+        carry: Carry, buffer: Buffer, update_key: Array, action_key: Array, observation: Array
+    ) -> tuple[Carry, Any]:
+        if utd:
+            memory = inputs.sampling.stored(carry.memory, Experience(inputs.data, buffer))
+            carry = carry.replace(memory=memory)
+            carry, metrics = _updates(carry, buffer, inputs, update_key, first, turn, count=utd)
+            totals = jax.tree.map(lambda total, values: total + values.sum(axis=0), carry.totals, metrics)
+            carry = carry.replace(totals=totals)
+        return carry, _act(carry.state, inputs.agent, action_key, observation, step, random)
+
+    return _over_seeds(one, carry, buffer, inputs.update_key, inputs.action_key, observations)
+
+
+@partial(jax.jit, static_argnames="random")
+def first_actions(state: State, inputs: Inputs, observations: Array, step: Array, *, random: bool) -> Array:
+    """Choose the actions of a phase's first env step, number `step`."""
+
+    def one(state: State, key: Array, observation: Array) -> Array:
+        return _act(state, inputs.agent, key, observation, step, random)
+
+    return _over_seeds(one, state, inputs.action_key, observations)
+
+
+# Storing has a program of its own. In one with the draws, the CPU's gather is a loop that carries the whole buffer, and
+# the buffer would be copied at every env step because it is written too.
+@partial(jax.jit, donate_argnums=0, static_argnames="delayed")
+def store(buffer: Buffer, transitions: Transitions, taken: Array, begins: Array, *, delayed: bool) -> Buffer:
+    """Store each seed's transition that was taken; `delayed`, it may be drawn once its episode's returns are known."""
+
+    def one(buffer: Buffer, transition: Transitions, taken: Array, begins: Array) -> Buffer:
+        if delayed:
+            transition = transition.replace(mc_returns=jnp.zeros_like(transition.rewards))
+        return buffer.store(transition, taken=taken, begins=begins, finished=not delayed)
+
+    return _over_seeds(one, buffer, transitions, taken, begins)
+
+
+@partial(jax.jit, donate_argnums=0)
+def finish_episodes(buffer: Buffer, returns: Array, lengths: Array) -> Buffer:
+    """Give the transitions of the episodes that ended their returns to go."""
+    return _over_seeds(Buffer.finish, buffer, returns, lengths)
+
+
+def metrics_of(carry: Carry, buffer: Buffer | None, inputs: Inputs) -> Metrics:
+    """Return names, shapes and types of the metrics of an online phase."""
+
+    def one(carry: Carry, buffer: Buffer | None, key: Array) -> Metrics:
+        _, metrics = _updates(carry, buffer, inputs, key, 0, 0, count=len(inputs.agent.cycle()))
+        return jax.tree.map(lambda values: values[0], metrics)
+
+    return jax.eval_shape(partial(_over_seeds, one), carry, buffer, inputs.update_key)
+
+
+def _over_seeds(function: Callable[..., Any], *grouped: Any) -> Any:
+    """Apply a function of one seed to a group: as it is to a single one, batched to several."""
+    if jax.tree.leaves(grouped)[0].shape[0] == 1:
+        # By reshaping, which is free: an index would copy the buffer at every step.
+        alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), grouped))
+        return jax.tree.map(lambda leaf: jnp.reshape(leaf, (1, *jnp.shape(leaf))), alone)
+    return jax.vmap(function)(*grouped)
+
+
+def _updates(
+    carry: Carry,
+    buffer: Buffer | None,
+    inputs: Inputs,
+    key: Array,
+    first: Array | int,
+    turn: Array | int,
+    *,
+    count: int,
+) -> tuple[Carry, Metrics]:
+    """Perform `count` updates of one seed; `first` is the number of the first, `turn` its place in the agent's cycle.
+
+    Number n draws its batch and its noise by fold_in(key, n). Metrics have a leading axis and are those of the updates
+    that end a cycle; where `count` is not whole cycles, which then begin anywhere, the other updates' are 0.
+    """
+    agent, cycle = inputs.agent, inputs.agent.cycle()
+    if buffer is not None and agent.returns_to_go() is None:  # it need not wait for an episode's end
+        buffer = buffer.replace(finished=buffer.written)
+    experience = Experience(inputs.data, buffer)
+
+    def one(carry: Carry, number: Array, update: Update) -> tuple[Carry, Metrics]:
+        sample_key, draw_key = jax.random.split(jax.random.fold_in(key, number))
+        memory, batch = inputs.sampling.sample(carry.memory, sample_key, experience, agent.batch_size)
+        state, metrics = update(carry.state, batch, agent.draw(draw_key, batch))
+        return carry.replace(state=state, memory=memory), metrics
+
+    def whole_cycle(carry: Carry, number: Array) -> tuple[Carry, Metrics]:
+        metrics: Metrics = {}
+        # Equal updates in a row are scanned: unrolled, twenty of them would take a minute to compile.
+        for _, run in itertools.groupby(cycle):
+            same = list(run)
+            if len(same) == 1:
+                carry, metrics = one(carry, number, same[0])
+            else:
+                carry, each = jax.lax.scan(partial(one, update=same[0]), carry, number + jnp.arange(len(same)))
+                metrics = jax.tree.map(lambda values: values[-1], each)
+            number = number + len(same)
+        return carry, metrics
+
+    if count % len(cycle) == 0:  # and a phase begins with a whole cycle, so `turn` is 0
+        return jax.lax.scan(whole_cycle, carry, first + len(cycle) * jnp.arange(count // len(cycle)))
+    update_at = _update_at(cycle)
+
+    def by_turn(carry: Carry, number: Array) -> tuple[Carry, Metrics]:
+        return one(carry, number, lambda *given: update_at((turn + number - first) % len(cycle), *given))
+
+    return jax.lax.scan(by_turn, carry, first + jnp.arange(count))
+
+
+def _update_at(cycle: tuple[Update, ...]) -> Callable[..., tuple[State, Metrics]]:
+    """Return the update at a place of the cycle, an argument, that is known as the program runs.
+
+    Its metrics are 0 but at the last place. On a CPU a program for each place, all updates unrolled, is no faster, and
+    OPT's took half a minute to compile.
+    """
+    kinds = [update for place, update in enumerate(cycle) if update not in cycle[:place]]
+    kind = jnp.array([kinds.index(update) for update in cycle])
+
+    def update_at(place: Array, state: State, batch: Any, draws: Any) -> tuple[State, Metrics]:
+        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(cycle[-1], state, batch, draws)[1])
+
+        def reporting(update: Update) -> Update:
+            return lambda *given: update(*given) if update == cycle[-1] else (update(*given)[0], nothing)
+
+        state, metrics = jax.lax.switch(kind[place], list(map(reporting, kinds)), state, batch, draws)
+        ends = place == len(cycle) - 1
+        return state, jax.tree.map(lambda value: jnp.where(ends, value, 0), metrics)
+
+    return update_at
+
+
+def _act(state: State, agent: Agent, key: Array, observation: Array, step: Array, random: bool) -> Array:
+    key = jax.random.fold_in(key, step)
+    actions = agent.act(agent.policy(state), observation[None], key)[0]
+    return jax.random.uniform(key, actions.shape, actions.dtype, -1.0, 1.0) if random else actions

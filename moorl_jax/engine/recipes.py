@@ -1,0 +1,92 @@
+"""Questions about a recipe, the phases that an agent goes through: what it needs, and what it ends with."""
+
+import jax
+import jax.numpy as jnp
+
+from moorl_jax.agents import Agent
+from moorl_jax.agents.contract import State
+from moorl_jax.data import Normalizer, Prepared
+from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Instant, Pause, Phase, Switch
+from moorl_jax.replay import Balanced, Buffer, FrameBuffer
+from moorl_jax.tasks import Task
+from moorl_jax.types import NStep, ReturnsToGo, Transitions
+
+
+def taken(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """Leave out the phases that a budget leaves no room for, and the instants that lead to nothing else."""
+    kept = [phase for phase in phases if phase.length > 0 or isinstance(phase, Instant)]
+    while kept and isinstance(kept[-1], Instant) and kept[-1] is not phases[-1]:
+        kept.pop()
+    return tuple(kept)
+
+
+def agents(phases: tuple[Phase, ...]) -> list[Agent]:
+    """Return the agent of each phase that is taken, in order."""
+    return [phase.agent for phase in taken(phases) if not isinstance(phase, Instant)]
+
+
+def first_agent(phases: tuple[Phase, ...]) -> Agent:
+    """Return the agent whose state a recipe begins with, though its phase may have no length: a switch follows."""
+    return next(phase.agent for phase in phases if not isinstance(phase, Instant))
+
+
+def env_steps(phases: tuple[Phase, ...]) -> int:
+    """Return how many env steps a recipe takes."""
+    return sum(phase.length for phase in phases if phase.acts)
+
+
+def needs_data(phases: tuple[Phase, ...]) -> bool:
+    """Tell whether a recipe draws from a dataset."""
+    return any(phase.needs_dataset for phase in phases)
+
+
+def returns_rule(phases: tuple[Phase, ...]) -> ReturnsToGo | None:
+    """Return the returns to go that a recipe's agents need, None where they need none."""
+    rules = {agent.returns_to_go() for agent in agents(phases)} - {None}
+    if len(rules) > 1:
+        raise MoorlError(f"the phases' agents ask for different returns to go: {rules}")
+    if rules and any(isinstance(phase.sampling, Balanced) for phase in taken(phases)):
+        raise MoorlError("balanced replay and Monte-Carlo returns cannot be combined")
+    return next(iter(rules), None)
+
+
+def span_rule(phases: tuple[Phase, ...]) -> NStep:
+    """Return how many steps the transitions of a recipe's batches span, where observations are images."""
+    rules = {agent.n_step_returns() for agent in agents(phases)}
+    if len(rules) > 1:
+        raise MoorlError(f"the phases' agents ask for transitions over different steps: {rules}")
+    return rules.pop()
+
+
+def example(task: Task, prepared: Prepared, returns: ReturnsToGo | None) -> Transitions:
+    """Return a batch of one, for shapes and types."""
+    if isinstance(prepared.transitions, Transitions):
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), prepared.transitions)
+    observation = jnp.zeros((1, *task.observation_shape), jnp.uint8 if task.pixels else jnp.float32)
+    scalar = jnp.zeros(1, jnp.float32)
+    action = jnp.zeros((1, task.action_size), jnp.float32)
+    return Transitions(observation, action, scalar, observation, scalar, scalar if returns else None)
+
+
+def empty_buffer(phases: tuple[Phase, ...], task: Task, example: Transitions) -> Buffer:
+    """Return a seed's buffer before the first env step, large enough for all that a recipe takes."""
+    steps = env_steps(phases)
+    if not task.pixels:
+        # One whole episode fits in any case: it is written before it is finished.
+        return Buffer.create(max(steps, task.horizon), example)
+    pauses = sum(isinstance(phase, Pause) for phase in taken(phases))
+    episodes = steps // task.horizon + 1 + pauses  # they never end early
+    return FrameBuffer.create_for(steps, episodes, example, span_rule(phases))
+
+
+def final_state(phases: tuple[Phase, ...], task: Task, seeds: int) -> tuple[Agent, State]:
+    """Return the last phase's agent, and shapes and types of the states a recipe ends with, seed axis first."""
+    key = jax.random.key(0)
+    no_data = Prepared(None, Normalizer.identity(task.observation_shape))
+    one = example(task, no_data, returns_rule(phases))
+    state = jax.eval_shape(first_agent(phases).init, key, one)
+    for phase in taken(phases):
+        if isinstance(phase, Switch):
+            state = jax.eval_shape(phase.change, state, key, one)
+    return agents(phases)[-1], jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype), state)

@@ -1,0 +1,72 @@
+"""What the arrays of a checkpoint hold and what they are called: the one place that knows its layout.
+
+    progress.NAME    how far the training is, a whole number
+    seeds.PATH       a leaf of `SeedArrays` with a leading axis over all seeds, in their order
+
+`Trainer.save` packs them, `Trainer.restore` unpacks them, `checkpoints.py` writes and reads them.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from moorl_jax.engine.programs import Carry
+from moorl_jax.replay import Buffer
+from moorl_jax.types import Array
+
+
+class Progress(NamedTuple):
+    """How far a training is, the same for each of its seeds."""
+
+    phase: int = 0  #: number of the current phase
+    done: int = 0  #: updates, env steps or evaluations of it
+    updates: int = 0  #: critic updates, those of phases that only prepare left out
+    env_steps: int = 0
+    drawn: int = 0  #: all updates; it numbers their randomness
+
+    @property
+    def number(self) -> int:
+        """A number that grows with everything done; an evaluation alone is a phase of its own."""
+        return self.drawn + self.env_steps + self.phase
+
+
+class SeedArrays(NamedTuple):
+    """All that decides how some seeds go on, with a leading axis over them."""
+
+    carry: Carry
+    buffer: Buffer | None  #: None before the first env step, for it may be gigabytes of zeros
+    actions: Array | None  #: chosen and not taken yet; None where the phase takes none
+    simulators: dict[str, Any] | None  #: None in a recipe without env steps
+
+
+def pack(progress: Progress, seeds: SeedArrays) -> dict[str, np.ndarray]:
+    """Return the arrays of a checkpoint by name."""
+    numbers = {f"progress.{name}": np.array(value) for name, value in progress._asdict().items()}
+    return numbers | {f"seeds{path}": leaf for path, leaf in _named(seeds)}
+
+
+def progress_of(arrays: dict[str, np.ndarray]) -> Progress:
+    """Return how far the training of a checkpoint is; raises KeyError where it does not say."""
+    return Progress(*(int(arrays[f"progress.{name}"]) for name in Progress._fields))
+
+
+def seeds_of(arrays: dict[str, np.ndarray], like: SeedArrays, positions: tuple[int, ...]) -> SeedArrays:
+    """Return the seeds at some positions of a checkpoint; `like` them are those of a training that has come as far.
+
+    Raises KeyError or IndexError where one is missing, ValueError where its arrays are of another shape or type.
+    """
+    rows = np.array(positions)
+    leaves = []
+    for path, mine in _named(like):
+        leaf = arrays[f"seeds{path}"][rows]
+        # A sampling rule may remember more of experience than one that began without any.
+        same_shape = mine.shape == leaf.shape or path.startswith(".carry.memory")
+        if not same_shape or mine.dtype != leaf.dtype:
+            raise ValueError(f"{path} is of another shape or type")
+        leaves.append(leaf)
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _named(seeds: SeedArrays) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(seeds)]
