@@ -102,7 +102,7 @@ FIELDS = [
     ("opt", "replay=Balanced(temperature=0)", "above 0.0"),
     ("opt", "replay=OneSource(draws=0)", "OneSource.draws must be"),
     ("opt", "replay=History(dataset='worst')", "'all' or 'last' or 'best'"),
-    ("opt", "backbone=BC()", "OPT.backbone must be of the kind TD3BC"),
+    ("opt", "backbone=BC()", "OPT.backbone must be of the kind Backbone"),
     ("opt", "backbone.discount=5", "TD3BC.discount must be"),
     ("opt", "backbone=TD3BC(tau=-1)", "TD3BC.tau must be"),
     ("opt_iql", "backbone=TD3BC()", "of the kind IQL"),

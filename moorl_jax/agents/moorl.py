@@ -7,7 +7,8 @@ from moorl_jax.agents.sac import SAC, SACState
 from moorl_jax.config import Bounds, Share, Turns, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import Learner, polyak
-from moorl_jax.replay import OneSource, Sampling
+from moorl_jax.phases import Online
+from moorl_jax.replay import OneSource
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 Interpolated = Literal["actor", "critic", "target_critic", "log_temperature"]  #: parts of the meta update
@@ -81,9 +82,10 @@ class MOORL(SAC):
         """Sample the acting policy."""
         return super().act(params["acting"], observations, key)
 
-    def sampling(self) -> Sampling:
-        """Return where batches come from: one source an epoch."""
-        return OneSource(self.offline_probability, draws=self.utd, repeated=self.repeats_batch)
+    def online(self, env_steps: int) -> Online:
+        """Return learning from one source an epoch."""
+        one_source = OneSource(self.offline_probability, draws=self.utd, repeated=self.repeats_batch)
+        return Online(self, env_steps, one_source, self.utd)
 
     def _parts(self, state: SACState) -> dict[str, Params]:
         """Return the parameters that meta updates interpolate."""

@@ -124,10 +124,13 @@ class PEX(IQL):
         choice = jnp.where(draws["explore_choice"] <= self.epsilon, draws["choice"], greedily)
         return self.propose(params, observations, {"noise": noise, "choice": choice})[0]
 
+    def online(self, env_steps: int) -> Online:
+        """Return the set's learning on half offline data."""
+        return Online(self.replace(actor_decay_updates=None), env_steps, Mixed(self.offline_share))
+
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return IQL offline, then the expanded set online: collecting first, then learning on half offline data."""
+        """Return IQL offline, then the expanded set online: collecting first, then learning."""
         offline = IQL(**{name: getattr(self, name) for name in IQL.__dataclass_fields__})
-        online = self.replace(actor_decay_updates=None)
 
         def expand(state: IQLState, key: Array, example: Transitions) -> PEXState:
             fresh = IQL.init(offline, key, example)
@@ -140,12 +143,8 @@ class PEX(IQL):
             )
 
         collected = min(self.collect_steps, env_steps)
-        return (
-            Offline(offline, updates),
-            Switch(expand),
-            Collect(online, collected),
-            Online(online, env_steps - collected, Mixed(self.offline_share)),
-        )
+        online = self.online(env_steps - collected)
+        return (Offline(offline, updates), Switch(expand), Collect(online.agent, collected), online)
 
     def _new_mean(self, params: Params, observations: Array) -> Array:
         return jnp.tanh(mlp(params["actor"]["mean"], observations))

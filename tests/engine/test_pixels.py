@@ -143,7 +143,7 @@ def test_no_actor_loss_reaches_the_encoder(dataset):
     @jax.jit
     @jax.grad
     def critic_gradient(critic):
-        q = rlpd.values(critic, rlpd.see(critic, batch.observations, draws["shift"]), batch.actions)
+        q = rlpd.values(critic, rlpd.see(critic, batch.observations), batch.actions)
         return jnp.mean((q - rlpd.target(state, batch, draws)) ** 2)
 
     gradient = critic_gradient(state.critic.params)
