@@ -154,25 +154,27 @@ class OPT(Agent):
             raise MoorlError(
                 f"OPT collects {self.collect_steps:,} env steps before it learns online: {env_steps:,} are too few"
             )
-        learning = self.online(env_steps - self.collect_steps)
-        opt = learning.agent
+        opt = self._tuning(env_steps)
         return (
             *before,
             Switch(opt.expand),
             Collect(opt, self.collect_steps),
             Pretrain(opt.online_pretraining(), self.pretrain_updates, Both(), judged=False),
             Switch(opt.renew),
-            learning,
+            self.online(env_steps - self.collect_steps),
         )
 
     def online(self, env_steps: int) -> Online:
-        """Return fine-tuning, the backbone as it would fine-tune alone (a schedule switched off, another discount)."""
-        opt = self.replace(backbone=self.backbone.online(env_steps).agent)
-        return Online(opt, env_steps, self.replay, self.utd)
+        """Return fine-tuning."""
+        return Online(self._tuning(env_steps), env_steps, self.replay, self.utd)
 
     def online_pretraining(self) -> "OnlinePretraining":
         """Return the agent that trains the new critics before fine-tuning."""
         return OnlinePretraining(batch_size=self.batch_size, opt=self)
+
+    def _tuning(self, env_steps: int) -> "OPT":
+        """Return OPT over its backbone as that would fine-tune alone: a schedule switched off, another discount."""
+        return self.replace(backbone=self.backbone.online(env_steps).agent)
 
     def generation_axes(self, backbone: State) -> Any:
         """Return over which axes of a backbone's state its updates are batched: the generations', where there are."""

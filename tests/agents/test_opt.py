@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from moorl_jax.agents import IQL, OPT, OPTIQL, OPTSPOT, SPOT, TD3BC
+from moorl_jax.agents import BC, CQL, IQL, OPT, OPTIQL, OPTSPOT, SAC, SPOT, TD3BC
+from moorl_jax.agents.backbone import Backbone
 from moorl_jax.agents.opt import NEW, OLD
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Pretrain, Switch
@@ -123,6 +124,11 @@ def test_kappa_and_lambda_follow_every_recorded_schedule(path):
             np.testing.assert_allclose(lambdas, z.arrays[f"support_lambda/{task}"], rtol=1e-12, err_msg=task)
     without_lambda = dict.fromkeys(("support_lambda", "support_lambda_end", "support_lambda_cool"), "not of TD3+BC")
     assert h.overlooked(SETTINGS | without_lambda | {"online_steps_for_lambda": "likewise"}) == []
+
+
+def test_backbones_are_td3s_family_and_whatever_else_has_what_opt_asks_for():
+    assert all(isinstance(agent, Backbone) for agent in (TD3BC(), SPOT()))
+    assert not any(isinstance(agent, Backbone) for agent in (BC(), CQL(), IQL(), SAC()))
 
 
 def test_kappa_without_room_for_a_ramp():

@@ -39,9 +39,10 @@ PauseShare = Annotated[float, Bounds(above=0.0, at_most=1.0)]
 class Stretch:
     """The env steps up to a pause's end, by use."""
 
-    online: int  #: the learner learns
-    fresh: int  #: its policy collects a dataset
+    online: int  #: in which the learner learns
+    fresh: int  #: in which its policy collects a dataset
     validation: int  #: of each candidate
+    ends: int  #: env steps so far, when the pause is over
 
 
 class Subroutine(Agent):
@@ -90,14 +91,17 @@ class Subroutine(Agent):
         for number, steps in enumerate(stretches, 1):
             if number > 1:
                 phases.append(Switch(leave_pause))
-            phases.append(replace(learning, env_steps=steps.online))
-            phases.append(Pause())
-            phases += self._dataset(learning.agent, steps.fresh)
-            phases += self._offline_trainings(updates, steps.fresh)
-            phases += self._choice(steps.validation)
+            phases += [
+                replace(learning, env_steps=steps.online),
+                Pause(),
+                Collect(learning.agent, steps.fresh),  # a dataset; the others are there already
+                Pause(),
+                *self._offline_trainings(updates, steps.fresh),
+                *self._choice(steps.validation),
+            ]
             if not self.tunes or number < len(stretches):
                 phases.append(Judge(Recommended(candidates=self._preferred)))
-        left = env_steps - round(self.pauses[-1] * env_steps) if self.pauses else env_steps - self.first_steps
+        left = env_steps - (stretches[-1].ends if stretches else self.first_steps)
         if self.tunes:
             phases += self._tuning(updates, left)
         elif left:
@@ -126,7 +130,7 @@ class Subroutine(Agent):
                     f"pause {number} of {len(self.pauses)} ends at env step {ends:,} of {env_steps:,} and costs "
                     f"{cost:,}: no env step is left to the learner before it"
                 )
-            stretches.append(Stretch(ends - taken - cost, fresh, validation))
+            stretches.append(Stretch(ends - taken - cost, fresh, validation, ends))
             taken = ends
         return stretches
 
@@ -136,10 +140,6 @@ class Subroutine(Agent):
         if count == 1 or self.validation == "offline":
             return 0
         return max(1, round(self.validation_share * env_steps) // count)
-
-    def _dataset(self, learner: Agent, fresh: int) -> list[Phase]:
-        """Return what is collected for a fresh dataset; the others are there already."""
-        return [Collect(learner, fresh), Pause()]
 
     def _offline_trainings(self, updates: int, fresh: int) -> list[Phase]:
         """Return a pause's offline trainings, from scratch on each dataset."""
