@@ -5,7 +5,7 @@ says that it follows theirs; our tests hold to numbers recorded from it.
 """
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ class OPT(Agent):
     #: Fields of the backbone's state of which there are two.
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic")
 
-    backbone: Backbone = TD3BC()  #: the agent that is trained offline
+    backbone: Annotated[Any, Backbone] = TD3BC()  #: the agent that is trained offline
     replay: Sampling = Balanced(updated_numerator=True, online_fraction=None)  #: where fine-tuning's batches come from
     utd: Turns = static(5)  #: updates per env step of fine-tuning
     collect_steps: Steps = static(25_000)  #: N_tau, env steps of the frozen policy before the new critics are trained
@@ -184,7 +184,7 @@ class OPT(Agent):
 class OPTSPOT(OPT):
     """OPT over SPOT, as the paper runs AntMaze and Adroit."""
 
-    backbone: SPOT = SPOT(q_epsilon=1e-10)
+    backbone: Annotated[Any, SPOT] = SPOT(q_epsilon=1e-10)
 
 
 class OnlinePretraining(Agent):
