@@ -33,13 +33,14 @@ def score_episodes(
 
 
 def mean_return(rewards: np.ndarray, ends: np.ndarray) -> np.float32:
-    """Return the mean return of a window's whole episodes; `rewards` and `ends` are (env steps,).
+    """Return the mean return of the episodes in a window; `rewards` and `ends` are (env steps,).
 
-    Episodes of 165 steps score a little less than those of 167, however many of either a window of 333 has room for.
-    All rewards over the number of ends, or of beginnings, would make one twice the other.
+    Whole episodes count. At a reward of 1 a step, those of 165 steps score 165 and those of 167 score 167, whatever the
+    window's length. All rewards over the number of episodes that ended would make it 166.5 and 333 in a window of 333.
 
-    The last episode, which the window cuts short, counts where it was longer than every whole one, or none was whole:
-    it would have gone on, and it is those who do not fall that a window cuts. Leaving them out would favour who falls.
+    The window cuts the last episode short. It counts if it is longer than every whole one, or if none is whole. Long
+    episodes are those that a window cuts: without them, a policy that falls early would look as good as one that once
+    fell and then stood until the end.
     """
     number = episode_numbers(ends)
     returns, lengths = np.bincount(number, rewards), np.bincount(number)
