@@ -102,7 +102,7 @@ FIELDS = [
     ("opt", "replay=Balanced(temperature=0)", "above 0.0"),
     ("opt", "replay=OneSource(draws=0)", "OneSource.draws must be"),
     ("opt", "replay=History(dataset='worst')", "'all' or 'last' or 'best'"),
-    ("opt", "backbone=BC()", "OPT.backbone must be of the kind TD3BC"),
+    ("opt", "backbone=BC()", "OPT.backbone must be of the kind Backbone"),
     ("opt", "backbone.discount=5", "TD3BC.discount must be"),
     ("opt", "backbone=TD3BC(tau=-1)", "TD3BC.tau must be"),
     ("opt_iql", "backbone=TD3BC()", "of the kind IQL"),
@@ -204,8 +204,8 @@ OWN = {
         "metrics that are scalars: 'r' is not",
     ),
     "returns observations for actions": (
-        HEAD + "    def judged(self, params, observations, key):\n        return observations\n",
-        ":6: A.judged must return actions (1, 3), not (1, 11)",
+        HEAD + "    def act_in_evaluation(self, params, observations, key):\n        return observations\n",
+        ":6: A.act_in_evaluation must return actions (1, 3), not (1, 11)",
     ),
     "returns no actions": (
         HEAD + "    def act(self, params, observations, key):\n        pass\n",

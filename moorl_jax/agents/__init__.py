@@ -13,7 +13,8 @@ from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.drq import DrQ, DrQBC
 from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.moorl import MOORL
-from moorl_jax.agents.opt import OPT, OPTIQL, OPTSPOT
+from moorl_jax.agents.opt import OPT, OPTSPOT
+from moorl_jax.agents.opt_iql import OPTIQL
 from moorl_jax.agents.pex import PEX
 from moorl_jax.agents.pixels import PixelBC, PixelCQL, PixelMOORL, PixelRLPD
 from moorl_jax.agents.sac import RLPD, SAC

@@ -9,7 +9,7 @@ from moorl_jax.agents.contract import Agent
 from moorl_jax.config import NotNegative, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
-from moorl_jax.phases import Offline, Phase
+from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 
@@ -47,8 +47,10 @@ class BC(Agent):
         """Return pi(s)."""
         return jnp.tanh(mlp(params, observations))
 
+    def online(self, env_steps: int) -> Online:  # noqa: ARG002
+        """Raise MoorlError: cloning its own actions would teach it nothing."""
+        raise MoorlError("BC does not learn online: give it no env steps")
+
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return offline training alone: cloning its own actions would teach it nothing."""
-        if env_steps:
-            raise MoorlError("BC does not learn online: give it no env steps")
-        return (Offline(self, updates),)
+        """Return offline training alone."""
+        return (Offline(self, updates), self.online(env_steps)) if env_steps else (Offline(self, updates),)

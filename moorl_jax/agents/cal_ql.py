@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
-from moorl_jax.agents.cql import CQL
+from moorl_jax.agents.cql import CQL, CriticInputs
 from moorl_jax.config import NotNegative, static
-from moorl_jax.types import Array, Metrics, ReturnsToGo, Transitions
+from moorl_jax.types import Array, Metrics, ReturnsToGo
 
 
 class CalQL(CQL):
@@ -22,17 +22,17 @@ class CalQL(CQL):
     failure_reward: float | None = None  #: of a step without success, as prepared, where rewards are sparse
     endless: bool = static(False)  #: whether returns to go take an episode's last reward to go on for ever
 
-    def calibrate(self, q_current: Array, q_ahead: Array, batch: Transitions) -> tuple[Array, Array, Metrics]:
-        """Bound the values of the policy's actions at s and at s' from below by the return to go (eq. 5.1).
+    def critic_loss(self, q: Array, inputs: CriticInputs, weight: Array) -> tuple[Array, Metrics]:
+        """Return CQL's loss, the values of the policy's actions bounded from below by the return to go (eq. 5.1).
 
         Random actions and the data's own are not bounded. Where the return is the larger no gradient flows.
         """
-        bound = jnp.asarray(batch.mc_returns)[:, None]
-        metrics = {
-            "bound_rate{}_current": jnp.mean(q_current < bound, axis=(-2, -1)),
-            "bound_rate{}_next": jnp.mean(q_ahead < bound, axis=(-2, -1)),
-        }
-        return jnp.maximum(q_current, bound), jnp.maximum(q_ahead, bound), metrics
+        given, by_policy = jnp.split(q, [1 + self.actions_per_state], axis=-1)
+        bound = jnp.asarray(inputs.batch.mc_returns)[:, None]
+        bounded = jnp.concatenate([given, jnp.maximum(by_policy, bound)], axis=-1)
+        loss, metrics = super().critic_loss(bounded, inputs, weight)
+        current, following = (rate.mean(axis=(-2, -1)) for rate in jnp.split(by_policy < bound, 2, axis=-1))
+        return loss, metrics | {"bound_rate_current": current, "bound_rate_next": following}
 
     def returns_to_go(self) -> ReturnsToGo:
         """Ask for the discounted return to go of every transition."""

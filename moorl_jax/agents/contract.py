@@ -64,7 +64,7 @@ class Agent(struct.PyTreeNode):
         return (self.update,)
 
     def policy(self, state: State) -> Params:
-        """Return what `greedy`, `act` and `judged` need of the state."""
+        """Return what `greedy`, `act` and `act_in_evaluation` need of the state."""
         return state.actor.params
 
     def greedy(self, params: Params, observations: Array) -> Array:
@@ -75,7 +75,7 @@ class Agent(struct.PyTreeNode):
         """Return exploratory actions; the greedy ones by default."""
         return self.greedy(params, observations)
 
-    def judged(self, params: Params, observations: Array, key: Array) -> Array:  # noqa: ARG002
+    def act_in_evaluation(self, params: Params, observations: Array, key: Array) -> Array:  # noqa: ARG002
         """Return the actions that evaluation takes; the greedy ones by default."""
         return self.greedy(params, observations)
 
@@ -87,10 +87,17 @@ class Agent(struct.PyTreeNode):
         """Return how many steps the transitions of its batches span, where observations are images; one by default."""
         return NStep()
 
+    def online(self, env_steps: int) -> Online:
+        """Return the phase in which the agent learns online, with whatever it changes of itself for that.
+
+        By default one update per env step on dataset and buffer together. Raises MoorlError where it never does.
+        """
+        return Online(self, env_steps, Union())
+
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return the recipe the agent goes through within a budget of offline updates and online env steps.
 
-        By default offline training, then fine-tuning with one update per env step on dataset and buffer together.
-        Either number may be 0: such phases are left out. Raises MoorlError for a budget the agent cannot use.
+        By default offline training, then learning online. Either number may be 0: such phases are left out. Raises
+        MoorlError for a budget the agent cannot use.
         """
-        return (Offline(self, updates), Online(self, env_steps, Union()))
+        return (Offline(self, updates), self.online(env_steps))

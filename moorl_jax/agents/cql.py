@@ -1,6 +1,5 @@
 """CQL: conservative Q-learning over SAC (Kumar, Zhou, Tucker and Levine 2020, arXiv 2006.04779)."""
 
-import math
 from functools import partial
 
 import chex
@@ -9,12 +8,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, blockwise, over_members, squashed_sample
+from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, squashed_sample
 from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Widths, static
-from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak, q_of_several
-from moorl_jax.phases import Offline, Online, Phase
+from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, member_gradients, mlp, polyak, q_value
+from moorl_jax.phases import Online
 from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Metrics, Params, Transitions
+
+Gaussian = tuple[Array, Array]
+"""Mean and log std before squashing, (..., action size) each."""
 
 
 class CQLState(struct.PyTreeNode):
@@ -27,12 +29,16 @@ class CQLState(struct.PyTreeNode):
     target_critic: Params
 
 
-class Tried(struct.PyTreeNode):
-    """Actions at the batch's states: the data's, then n random ones, n by the policy there, n by the policy at s'."""
+class CriticInputs(struct.PyTreeNode):
+    """What the critics learn from: the batch, its targets, and actions at its states whose values the penalty compares.
 
+    The actions are the data's, then n random ones, n by the policy at s, n by the policy at s'.
+    """
+
+    batch: Transitions
+    target: Array  #: (batch,)
     actions: Array  #: (batch, 1 + 3 n, A)
-    log_densities: Array  #: (batch, 3 n), of those that were sampled
-    target: Array  #: (batch,), the value that the data's is to have
+    log_densities: Array  #: (batch, 3 n), of all but the data's
 
 
 class CQL(SquashedGaussian):
@@ -110,12 +116,28 @@ class CQL(SquashedGaussian):
 
     def update(self, state: CQLState, batch: Transitions, draws: dict[str, Array]) -> tuple[CQLState, Metrics]:
         """Step policy, critics and multipliers, each on its own loss, then move the targets."""
-        cloning = state.actor.moments.count < self.cloning_updates
-        gradients, metrics = self.gradients(state, batch, draws, cloning)
-        critic = state.critic.descend(gradients["critic"], self.critic_learning_rate)
-        log_alpha_prime = state.log_alpha_prime
+        policy = {"actor": state.actor.params, "log_alpha": state.log_alpha.params}
+        policy_loss = partial(self.policy_loss, state=state, batch=batch, draws=draws)
+        (_, (here, ahead, metrics)), gradients = jax.value_and_grad(policy_loss, has_aux=True)(policy)
+
+        # Everything below treats the policy as given.
+        target, next_q = self.target(state, ahead, batch, draws, metrics["alpha"])
+        inputs = self.critic_inputs(here, ahead, target, batch, draws)
+        alpha_prime, weight = jnp.zeros(()), jnp.asarray(self.penalty_weight)
         if self.lagrange:
-            log_alpha_prime = log_alpha_prime.descend(gradients["log_alpha_prime"], self.critic_learning_rate)
+            alpha_prime = _bounded_exp(state.log_alpha_prime.params)
+            weight = weight * alpha_prime
+        critic_gradients, twins = self.critic_gradients(state.critic.params, inputs, weight)
+        critic = state.critic.descend(critic_gradients, self.critic_learning_rate)
+
+        log_alpha_prime, alpha_prime_loss = state.log_alpha_prime, jnp.zeros(())
+        if self.lagrange:
+            multiplier_loss = partial(self.multiplier_loss, gap=twins["gap"])
+            alpha_prime_loss, multiplier_gradient = jax.value_and_grad(multiplier_loss)(log_alpha_prime.params)
+            log_alpha_prime = log_alpha_prime.descend(multiplier_gradient, self.critic_learning_rate)
+
+        metrics |= {"target_q": next_q.mean(), "alpha_prime": alpha_prime, "alpha_prime_loss": alpha_prime_loss}
+        metrics |= {f"{name}{i + 1}": values[i] for name, values in twins.items() for i in range(2)}
         state = CQLState(
             actor=state.actor.descend(gradients["actor"], self.actor_learning_rate),
             critic=critic,
@@ -125,178 +147,118 @@ class CQL(SquashedGaussian):
         )
         return state, metrics
 
-    def gradients(
-        self, state: CQLState, batch: Transitions, draws: dict[str, Array], cloning: Array
-    ) -> tuple[dict[str, Params], Metrics]:
-        """Return the gradients of all losses, each by the parameters that it is for, and the metrics."""
-        seen = self.see(state.critic.params, batch.observations, draws.get("shift"))
-        next_seen = self.see(state.critic.params, batch.next_observations, draws.get("next_shift"))
-        policy = {"actor": state.actor.params, "log_alpha": state.log_alpha.params}
-        loss = partial(self.policy_loss, state=state, seen=(seen, next_seen), batch=batch, draws=draws, cloning=cloning)
-        (_, (proposals, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(policy)
-
-        # Everything below treats the policy as given.
-        mean, next_mean, log_std, next_log_std = proposals
-        several, next_several = (mean[:, None], log_std[:, None]), (next_mean[:, None], next_log_std[:, None])
-        target, next_q = self.target(state, next_seen, (next_mean, next_log_std), batch, draws, metrics["alpha"])
-        current_actions, current_log_pi = squashed_sample(*several, draws["current"])
-        ahead_actions, ahead_log_pi = squashed_sample(*next_several, draws["next"])
-        random_log_pi = jnp.full_like(current_log_pi, batch.actions.shape[-1] * jnp.log(0.5))
-        tried = Tried(
-            actions=jnp.concatenate(
-                [batch.actions[:, None], draws["random_actions"], current_actions, ahead_actions], axis=1
-            ),
-            log_densities=jnp.concatenate([random_log_pi, current_log_pi, ahead_log_pi], axis=1),
-            target=target,
-        )
-        alpha_prime, rate = jnp.zeros(()), jnp.asarray(self.penalty_weight)
-        if self.lagrange:
-            alpha_prime = _bounded_exp(state.log_alpha_prime.params)
-            rate = rate * alpha_prime
-        gradients["critic"], twins = self.critic_gradients(state.critic.params, seen, tried, batch, draws, rate)
-
-        def alpha_prime_loss(log_alpha_prime: Array) -> Array:
-            return -jnp.mean(_bounded_exp(log_alpha_prime) * self.penalty_weight * (twins["gap{}"] - self.target_gap))
-
-        metrics |= {"target_q": next_q.mean(), "alpha_prime": alpha_prime, "alpha_prime_loss": jnp.zeros(())}
-        if self.lagrange:
-            metrics["alpha_prime_loss"], gradients["log_alpha_prime"] = jax.value_and_grad(alpha_prime_loss)(
-                state.log_alpha_prime.params
-            )
-        metrics |= {name.format(i + 1): value[i] for name, value in twins.items() for i in range(2)}
-        return gradients, metrics
-
     def policy_loss(
-        self,
-        params: dict[str, Params],
-        state: CQLState,
-        seen: tuple[Array, Array],
-        batch: Transitions,
-        draws: dict[str, Array],
-        cloning: Array,
-    ) -> tuple[Array, tuple[tuple[Array, ...], Metrics]]:
-        """Return the losses of policy and temperature (SAC's), mean and log std at s and s', and the metrics.
+        self, policy: dict[str, Params], state: CQLState, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[Array, tuple[Gaussian, Gaussian, Metrics]]:
+        """Return the losses of policy and temperature (SAC's), the policy at s and at s', and the metrics.
 
         One pass of the policy serves all samples.
         """
-        (mean, next_mean), (log_std, next_log_std) = self.gaussian(params["actor"], jnp.stack(seen))
+        both = jnp.stack([batch.observations, batch.next_observations])
+        (mean, next_mean), (log_std, next_log_std) = self.gaussian(policy["actor"], both)
         actions, log_pi = squashed_sample(mean, log_std, draws["policy"])
         target_entropy = -actions.shape[-1] if self.target_entropy is None else self.target_entropy
-        alpha_loss = -params["log_alpha"] * jax.lax.stop_gradient(log_pi + target_entropy).mean()
-        alpha = self.alpha_multiplier * jnp.exp(jax.lax.stop_gradient(params["log_alpha"]))
-        q_pi = self.values(state.critic.params, seen[0], actions).min(axis=0)
+        alpha_loss = -policy["log_alpha"] * jax.lax.stop_gradient(log_pi + target_entropy).mean()
+        alpha = self.alpha_multiplier * jnp.exp(jax.lax.stop_gradient(policy["log_alpha"]))
+        q_pi = self.values(state.critic.params, batch.observations, actions).min(axis=0)
         chex.assert_equal_shape([log_pi, q_pi, batch.rewards])
         loss = jnp.mean(alpha * log_pi - q_pi)
         if self.cloning_updates:
+            cloning = state.actor.moments.count < self.cloning_updates
             data_log_pi = _log_density(mean, log_std, batch.actions)
             loss = jnp.where(cloning, jnp.mean(alpha * log_pi - data_log_pi), loss)
         metrics = {"policy_loss": loss, "log_pi": log_pi.mean(), "alpha": alpha, "alpha_loss": alpha_loss}
-        return loss + alpha_loss, ((mean, next_mean, log_std, next_log_std), metrics)
+        return loss + alpha_loss, ((mean, log_std), (next_mean, next_log_std), metrics)
 
     def target(
-        self,
-        state: CQLState,
-        next_seen: Array,
-        policy: tuple[Array, Array],
-        batch: Transitions,
-        draws: dict[str, Array],
-        alpha: Array,
+        self, state: CQLState, ahead: Gaussian, batch: Transitions, draws: dict[str, Array], alpha: Array
     ) -> tuple[Array, Array]:
-        """Return what the critics are to say of the batch, (batch,), and the next value in it.
+        """Return the critics' targets, (batch,), and the next value in them.
 
         y = r + (1 - d) discount (min_i Qbar_i(s', a') [- alpha log pi(a'|s')]), a' ~ pi, or the best of several.
         """
         if self.max_target_backup:
-            actions, log_pi = squashed_sample(policy[0][:, None], policy[1][:, None], draws["target"])
-            candidates = self.values(state.target_critic, next_seen, actions).min(axis=0)
+            actions, log_pi = squashed_sample(*_of_several(ahead), draws["target"])
+            candidates = self.values(state.target_critic, batch.next_observations, actions).min(axis=0)
             best = candidates.argmax(axis=-1)[:, None]
             next_q = jnp.take_along_axis(candidates, best, axis=-1)[:, 0]
             log_pi = jnp.take_along_axis(log_pi, best, axis=-1)[:, 0]
         else:
-            actions, log_pi = squashed_sample(*policy, draws["target"])
-            next_q = self.values(state.target_critic, next_seen, actions).min(axis=0)
+            actions, log_pi = squashed_sample(*ahead, draws["target"])
+            next_q = self.values(state.target_critic, batch.next_observations, actions).min(axis=0)
         if self.backup_entropy:
             next_q = next_q - alpha * log_pi
         return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q, next_q
 
-    def critic_gradients(
-        self,
-        params: Params,
-        seen: Array,
-        tried: Tried,
-        batch: Transitions,
-        draws: dict[str, Array],  # noqa: ARG002
-        rate: Array,
-    ) -> tuple[Params, Metrics]:
+    def critic_inputs(
+        self, here: Gaussian, ahead: Gaussian, target: Array, batch: Transitions, draws: dict[str, Array]
+    ) -> CriticInputs:
+        """Return what the critics learn from, given the policy at s and at s'."""
+        current, current_log_pi = squashed_sample(*_of_several(here), draws["current"])
+        following, following_log_pi = squashed_sample(*_of_several(ahead), draws["next"])
+        random_log_pi = jnp.full_like(current_log_pi, batch.actions.shape[-1] * jnp.log(0.5))
+        return CriticInputs(
+            batch=batch,
+            target=target,
+            actions=jnp.concatenate([batch.actions[:, None], draws["random_actions"], current, following], axis=1),
+            log_densities=jnp.concatenate([random_log_pi, current_log_pi, following_log_pi], axis=1),
+        )
+
+    def critic_gradients(self, critic: Params, inputs: CriticInputs, weight: Array) -> tuple[Params, Metrics]:
         """Return the gradients of the twins' losses, and the metrics, (2,) each."""
 
-        def of_member(member: Params) -> tuple[Params, Metrics]:
-            def of_block(block: tuple[Array, Tried, Transitions]) -> tuple[Params, Metrics]:
-                seen, tried, batch = block
+        def loss(member: Params, inputs: CriticInputs) -> tuple[Array, Metrics]:
+            return self.critic_loss(q_value(member, inputs.batch.observations, inputs.actions), inputs, weight)
 
-                def loss(member: Params) -> tuple[Array, Metrics]:
-                    return self.critic_loss(q_of_several(member, seen, tried.actions), tried, batch, rate)
+        return member_gradients(loss, critic, inputs, self.blocks)
 
-                (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(member)
-                return gradients, metrics
+    def critic_loss(self, q: Array, inputs: CriticInputs, weight: Array) -> tuple[Array, Metrics]:
+        """Return the loss of one critic, (), or of several, (members,), by the values of all actions.
 
-            return blockwise(of_block, (seen, tried, batch), self.parts(batch))
-
-        return over_members(of_member, params)
-
-    def parts(self, batch: Transitions) -> int:
-        """Return in how many blocks a batch's critics are differentiated."""
-        return self.blocks or (math.gcd(16, len(batch)) if jax.default_backend() == "cpu" else 1)
-
-    def critic_loss(self, q: Array, tried: Tried, batch: Transitions, rate: Array) -> tuple[Array, Metrics]:
-        """Return the loss of one critic, (), or of several, (members,), by its values of all that was tried.
-
-        It is the mean of (Q(s, a) - y)^2 and `rate` times the penalty, which pushes down where the data is not, up
-        where it is (eq. 4 with R(mu) of app. F). The metrics' names have a place for the number of the critic.
+        It is the mean of (Q(s, a) - y)^2 and `weight` times the penalty, which pushes down where the data is not, up
+        where it is (eq. 4 with R(mu) of app. F).
         """
         q, sampled = q[..., 0], q[..., 1:]
-        chex.assert_equal_shape_suffix([q, tried.target], 1)
-        bellman_loss = jnp.mean((q - tried.target) ** 2, axis=-1)
-        of_random, of_current, of_ahead = jnp.split(sampled, 3, axis=-1)
-        of_current, of_ahead, metrics = self.calibrate(of_current, of_ahead, batch)
-        sampled = jnp.concatenate([of_random, of_current, of_ahead], axis=-1)
-        all_of_them = jnp.concatenate([sampled, q[..., None]], axis=-1)
-        compared = sampled - tried.log_densities if self.importance_sampling else all_of_them
+        chex.assert_equal_shape_suffix([q, inputs.target], 1)
+        bellman_loss = jnp.mean((q - inputs.target) ** 2, axis=-1)
+        with_data = jnp.concatenate([sampled, q[..., None]], axis=-1)
+        compared = sampled - inputs.log_densities if self.importance_sampling else with_data
         soft_max = self.penalty_temperature * jax.nn.logsumexp(compared / self.penalty_temperature, axis=-1)
         gap = jnp.clip(soft_max - q, self.gap_min, self.gap_max).mean(axis=-1)
-        penalty = rate * (gap - self.target_gap if self.lagrange else gap)
+        penalty = weight * (gap - self.target_gap if self.lagrange else gap)
         loss = bellman_loss + penalty
-        over_states = (-2, -1)
-        return loss, metrics | {
-            "bellman{}_loss": bellman_loss,
-            "critic{}_loss": loss,
-            "q{}": q.mean(axis=-1),
-            "q{}_random": of_random.mean(axis=over_states),
-            "q{}_current": of_current.mean(axis=over_states),
-            "q{}_next": of_ahead.mean(axis=over_states),
-            "q{}_spread": jnp.std(all_of_them, axis=-1).mean(axis=-1),
-            "gap{}": gap,
-            "penalty{}": penalty,
+        of_random, of_current, of_next = (of.mean(axis=(-2, -1)) for of in jnp.split(sampled, 3, axis=-1))
+        return loss, {
+            "bellman_loss": bellman_loss,
+            "critic_loss": loss,
+            "q": q.mean(axis=-1),
+            "q_random": of_random,
+            "q_current": of_current,
+            "q_next": of_next,
+            "q_spread": jnp.std(with_data, axis=-1).mean(axis=-1),
+            "gap": gap,
+            "penalty": penalty,
         }
 
-    def calibrate(
-        self,
-        q_current: Array,
-        q_ahead: Array,
-        batch: Transitions,  # noqa: ARG002
-    ) -> tuple[Array, Array, Metrics]:
-        """Return the values of the policy's actions as the penalty compares them, (..., batch, n): unchanged."""
-        return q_current, q_ahead, {}
+    def multiplier_loss(self, log_alpha_prime: Array, gap: Array) -> Array:
+        """Return -mean alpha' weight (gap - target gap), which raises alpha' while the twins' gaps are above it."""
+        return -jnp.mean(_bounded_exp(log_alpha_prime) * self.penalty_weight * (gap - self.target_gap))
 
-    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return offline training, then the same losses online with a fixed share of each batch from the dataset."""
-        return (Offline(self, updates), Online(self, env_steps, Mixed(self.offline_share)))
+    def online(self, env_steps: int) -> Online:
+        """Return the same losses online, with a fixed share of each batch from the dataset."""
+        return Online(self, env_steps, Mixed(self.offline_share))
 
-    def gaussian(self, actor: Params, seen: Array) -> tuple[Array, Array]:
+    def gaussian(self, actor: Params, observations: Array) -> Gaussian:
         """Return mean and log std before squashing; the log std is a trained line through the network's output."""
-        mean, raw = jnp.split(mlp(actor["net"], seen), 2, axis=-1)
+        mean, raw = jnp.split(mlp(actor["net"], observations), 2, axis=-1)
         log_std = actor["log_std_multiplier"] * raw + actor["log_std_offset"]
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
+
+
+def _of_several(policy: Gaussian) -> Gaussian:
+    """Return a policy that several actions are drawn from at each state."""
+    mean, log_std = policy
+    return mean[:, None], log_std[:, None]
 
 
 def _log_density(mean: Array, log_std: Array, actions: Array) -> Array:

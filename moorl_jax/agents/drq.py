@@ -201,6 +201,10 @@ class DrQ(Agent):
         """Ask for rewards summed over `n_step` steps."""
         return NStep(self.n_step, self.discount)
 
+    def online(self, env_steps: int) -> Online:
+        """Return learning from online experience alone."""
+        return Online(self, env_steps, FromBuffer())
+
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:  # noqa: ARG002
         """Return random steps, which the noise's schedule counts, then learning online; there is no offline phase."""
         if self.random_steps < self.n_step:
@@ -214,7 +218,7 @@ class DrQ(Agent):
         def count_random_steps(state: DrQState, key: Array, example: Transitions) -> DrQState:  # noqa: ARG001
             return state.replace(steps=jnp.full_like(state.steps, self.random_steps))
 
-        learning = Online(self, env_steps - self.random_steps, FromBuffer())
+        learning = self.online(env_steps - self.random_steps)
         return (Collect(self, self.random_steps, random=True), Switch(count_random_steps), learning)
 
 
@@ -226,9 +230,13 @@ class DrQBC(DrQ):
     cloning: bool = static(True)
     noise_updates: Positive = 125_000.0
 
+    def online(self, env_steps: int) -> Online:
+        """Return learning from dataset and buffer together (ours)."""
+        return Online(self, env_steps, Union())
+
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return offline training, then learning online from dataset and buffer together (ours)."""
-        return (Offline(self, updates), Online(self, env_steps, Union()))
+        """Return offline training, then learning online."""
+        return (Offline(self, updates), self.online(env_steps))
 
 
 def noisy(mean: Array, std: Array, noise: Array, clip: float) -> Array:

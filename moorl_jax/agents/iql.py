@@ -12,7 +12,7 @@ from moorl_jax.agents.common import kept_units
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import NotNegative, PartShare, Positive, Share, Widths, static
 from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
-from moorl_jax.phases import Offline, Online, Phase
+from moorl_jax.phases import Online
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
@@ -142,13 +142,12 @@ class IQL(Agent):
         std = jnp.exp(jnp.clip(params["log_std"], *LOG_STD_BOUNDS))
         return jnp.clip(mean + std * jax.random.normal(key, mean.shape, mean.dtype), -1.0, 1.0)
 
-    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return offline training, then fine-tuning on all data at the actor's full rate.
+    def online(self, env_steps: int) -> Online:
+        """Return fine-tuning on all data at the actor's full rate.
 
         A cosine belongs to the offline phase alone; carried on, it would lead the rate up again.
         """
-        tuned = self.replace(actor_decay_updates=None)
-        return (Offline(self, updates), Online(tuned, env_steps, Union()))
+        return Online(self.replace(actor_decay_updates=None), env_steps, Union())
 
     def _actor_rate(self, count: Array) -> Array | float:
         """Return the actor's learning rate at its `count`-th step, counted from 0."""

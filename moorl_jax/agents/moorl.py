@@ -7,7 +7,8 @@ from moorl_jax.agents.sac import SAC, SACState
 from moorl_jax.config import Bounds, Share, Turns, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import Learner, polyak
-from moorl_jax.replay import OneSource, Sampling
+from moorl_jax.phases import Online
+from moorl_jax.replay import OneSource
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 Interpolated = Literal["actor", "critic", "target_critic", "log_temperature"]  #: parts of the meta update
@@ -71,21 +72,22 @@ class MOORL(SAC):
         return started, metrics
 
     def policy(self, state: MOORLState) -> Params:
-        """Return the policy that is judged and the one that acts."""
+        """Return the policy that is evaluated and the one that acts."""
         meta = state.meta["actor"]
-        return {"judged": meta, "acting": meta if self.acting == "meta" else state.adapted_actor}
+        return {"evaluated": meta, "acting": meta if self.acting == "meta" else state.adapted_actor}
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the meta policy's squashed mean."""
-        return super().greedy(params["judged"], observations)
+        return super().greedy(params["evaluated"], observations)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample the acting policy."""
         return super().act(params["acting"], observations, key)
 
-    def sampling(self) -> Sampling:
-        """Return where batches come from: one source an epoch."""
-        return OneSource(self.offline_probability, draws=self.utd, repeated=self.repeats_batch)
+    def online(self, env_steps: int) -> Online:
+        """Return learning from one source an epoch."""
+        one_source = OneSource(self.offline_probability, draws=self.utd, repeated=self.repeats_batch)
+        return Online(self, env_steps, one_source, self.utd)
 
     def _parts(self, state: SACState) -> dict[str, Params]:
         """Return the parameters that meta updates interpolate."""

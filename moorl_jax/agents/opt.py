@@ -1,6 +1,6 @@
 """OPT: a second critic, pre-trained online, beside the offline one (Shin et al. 2025, arXiv 2507.08387).
 
-No code of the authors is at hand. Where the paper leaves a detail open it is that of a third-party implementation which
+The authors' code is not public. Where the paper leaves a detail open it is that of a third-party implementation which
 says that it follows theirs; our tests hold to numbers recorded from it.
 """
 
@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from moorl_jax.agents.backbone import Backbone
 from moorl_jax.agents.contract import Agent, State, Update
-from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.spot import SPOT
 from moorl_jax.agents.td3_bc import TD3BC, first_critic
 from moorl_jax.config import NotNegative, Share, Steps, Turns, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import Learner, critics, mlp, polyak
+from moorl_jax.nets import Learner, polyak
 from moorl_jax.phases import Collect, Online, Phase, Pretrain, Switch
 from moorl_jax.replay import Balanced, Both, Sampling
 from moorl_jax.types import Array, Metrics, Params, Transitions
@@ -48,7 +48,7 @@ class OPT(Agent):
     #: Fields of the backbone's state of which there are two.
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic")
 
-    backbone: Annotated[Any, TD3BC] = TD3BC()  #: the agent that is trained offline
+    backbone: Annotated[Any, Backbone] = TD3BC()  #: the agent that is trained offline
     replay: Sampling = Balanced(updated_numerator=True, online_fraction=None)  #: where fine-tuning's batches come from
     utd: Turns = static(5)  #: updates per env step of fine-tuning
     collect_steps: Steps = static(25_000)  #: N_tau, env steps of the frozen policy before the new critics are trained
@@ -103,15 +103,16 @@ class OPT(Agent):
             old, new = jax.vmap(first_critic, in_axes=(0, None, None))(params, observations, actions)
             return (1.0 - kappa) * old + kappa * new
 
-        backbone, actor_metrics = self.backbone.update_actor(state.backbone, batch, draws, mixture)
+        backbone, actor_metrics = self.backbone.update_actor(state.backbone, mixture, batch, draws)
         return state.replace(backbone=backbone), critic_metrics | actor_metrics | {"kappa": jnp.mean(kappa)}
 
     def update_critics(self, state: OPTState, batch: Transitions, draws: dict[str, Array]) -> tuple[OPTState, Metrics]:
         """Update both generations on the same batch, each towards its own targets, in one batched pass."""
-        axes, noise = self._axes(state.backbone), {name: 0 if name == "policy_noise" else None for name in draws}
-        both = jax.vmap(self.backbone.update_critic, in_axes=(axes, None, noise), out_axes=(axes, 0))
+        axes = self.generation_axes(state.backbone)
+        noise_axis = {name: 0 if name == "policy_noise" else None for name in draws}
+        both = jax.vmap(self.backbone.update_critic, in_axes=(axes, None, noise_axis), out_axes=(axes, 0))
         backbone, metrics = both(state.backbone, batch, draws)
-        return OPTState(backbone, state.updates + 1), _by_generation(metrics)
+        return OPTState(backbone, state.updates + 1), by_generation(metrics)
 
     def kappa(self, updates: Array, batch: Transitions) -> Array:
         """Return the new critics' weight at the given number of updates: (), or (batch,) by density."""
@@ -126,18 +127,6 @@ class OPT(Agent):
         progress = jnp.where(self.kappa_steps > self.collect_steps, jnp.clip(ramp, 0.0, 1.0), 1.0)
         progress = jnp.where(self.kappa_steps > 0, progress, 0.0)
         return self.kappa_start + progress * (self.kappa_end - self.kappa_start)
-
-    def newcomers(self, state: State) -> Params:
-        """Return the parameters that pre-training learns, of a backbone's state with the new generation alone."""
-        return {"critic": state.critic.params}
-
-    def newcomers_loss(self, params: Params, state: State, batch: Transitions, draws: dict[str, Array]) -> Array:
-        """Return their loss on a batch, as the backbone has it; the actor and the targets are held."""
-        return self.backbone.critic_loss(params["critic"], state, batch, draws)[0]
-
-    def descend(self, state: State, gradients: Params) -> State:
-        """Take the step of pre-training."""
-        return state.replace(critic=state.critic.descend(gradients["critic"], self.backbone.critic_learning_rate))
 
     def policy(self, state: OPTState) -> Params:
         """Return the backbone's policy."""
@@ -154,10 +143,9 @@ class OPT(Agent):
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return the backbone's offline phases, collecting, pre-training of the new critics, fine-tuning.
 
-        `collect_steps` are part of `env_steps`. The backbone fine-tunes as its own last phase says (a schedule switched
-        off, another discount).
+        `collect_steps` are part of `env_steps`.
         """
-        *before, tuned = self.backbone.phases(updates, env_steps)
+        *before, _ = self.backbone.phases(updates, env_steps)
         if not env_steps:
             return tuple(before)
         if self.pretrain_updates and not self.collect_steps:
@@ -168,19 +156,29 @@ class OPT(Agent):
             raise MoorlError(
                 f"OPT collects {self.collect_steps:,} env steps before it learns online: {env_steps:,} are too few"
             )
-        assert isinstance(tuned, Online)
-        online = self.replace(backbone=tuned.agent)
-        pretraining = OnlinePretraining(batch_size=self.batch_size, opt=online)
+        opt = self._tuning(env_steps)
         return (
             *before,
-            Switch(online.expand),
-            Collect(online, self.collect_steps),
-            Pretrain(pretraining, self.pretrain_updates, Both(), evaluated=False),
-            Switch(online.renew),
-            Online(online, env_steps - self.collect_steps, self.replay, self.utd),
+            Switch(opt.expand),
+            Collect(opt, self.collect_steps),
+            Pretrain(opt.online_pretraining(), self.pretrain_updates, Both(), evaluated=False),
+            Switch(opt.renew),
+            self.online(env_steps - self.collect_steps),
         )
 
-    def _axes(self, backbone: State) -> Any:
+    def online(self, env_steps: int) -> Online:
+        """Return fine-tuning."""
+        return Online(self._tuning(env_steps), env_steps, self.replay, self.utd)
+
+    def online_pretraining(self) -> "OnlinePretraining":
+        """Return the agent that trains the new critics before fine-tuning."""
+        return OnlinePretraining(batch_size=self.batch_size, opt=self)
+
+    def _tuning(self, env_steps: int) -> "OPT":
+        """Return OPT over its backbone as that would fine-tune alone: a schedule switched off, another discount."""
+        return self.replace(backbone=self.backbone.online(env_steps).agent)
+
+    def generation_axes(self, backbone: State) -> Any:
         """Return over which axes of a backbone's state its updates are batched: the generations', where there are."""
         return jax.tree.map(lambda _: None, backbone).replace(**dict.fromkeys(self.BOTH, 0))
 
@@ -189,55 +187,6 @@ class OPTSPOT(OPT):
     """OPT over SPOT, as the paper runs AntMaze and Adroit."""
 
     backbone: Annotated[Any, SPOT] = SPOT(q_epsilon=1e-10)
-
-
-class OPTIQL(OPT):
-    """OPT over IQL; how is ours, for the paper's own account of it is not at hand.
-
-    A generation is a pair of critics and a state value. Pre-training's loss is the sum of IQL's two. The actor is
-    weighted by the mixed advantage, (1 - kappa) A_old + kappa A_new.
-    """
-
-    source = "as OPT over TD3+BC: ours"
-
-    BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic", "value")
-
-    backbone: Annotated[Any, IQL] = IQL()
-
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
-        """Draw what IQL draws."""
-        return self.backbone.draw(key, batch)
-
-    def update(self, state: OPTState, batch: Transitions, draws: dict[str, Array]) -> tuple[OPTState, Metrics]:
-        """Update both generations of values, critics and targets, then the actor by their mixed advantage."""
-        axes = self._axes(state.backbone)
-        both = jax.vmap(self.backbone.update_critics, in_axes=(axes, None), out_axes=(axes, 0, 0))
-        backbone, (old, new), metrics = both(state.backbone, batch)
-        state = OPTState(backbone, state.updates + 1)
-        kappa = self.kappa(state.updates, batch)
-        advantage = (1.0 - kappa) * old + kappa * new
-        backbone, actor_metrics = self.backbone.update_actor(state.backbone, batch, draws, advantage)
-        metrics = _by_generation(metrics) | actor_metrics | {"kappa": jnp.mean(kappa)}
-        return state.replace(backbone=backbone), metrics
-
-    def newcomers(self, state: State) -> Params:
-        """Return the new critics' and the new value's parameters."""
-        return {"critic": state.critic.params, "value": state.value.params}
-
-    def newcomers_loss(self, params: Params, state: State, batch: Transitions, draws: dict[str, Array]) -> Array:  # noqa: ARG002
-        """Return the sum of IQL's losses of value and critics."""
-        q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
-        next_v = jax.lax.stop_gradient(mlp(params["value"], batch.next_observations)[..., 0])
-        value_loss, _ = self.backbone.value_loss(params["value"], q, batch)
-        critic_loss, _ = self.backbone.critic_loss(params["critic"], next_v, batch)
-        return value_loss + critic_loss
-
-    def descend(self, state: State, gradients: Params) -> State:
-        """Take the step of pre-training."""
-        return state.replace(
-            critic=state.critic.descend(gradients["critic"], self.backbone.critic_learning_rate),
-            value=state.value.descend(gradients["value"], self.backbone.value_learning_rate),
-        )
 
 
 class OnlinePretraining(Agent):
@@ -260,16 +209,17 @@ class OnlinePretraining(Agent):
     def update(self, state: OPTState, batch: Pair, draws: Any) -> tuple[OPTState, Metrics]:
         """Update the new critics, then move their targets."""
         state, metrics = self.update_critics(state, batch, draws)
-        new = _generation(state.backbone, self.opt.BOTH, NEW)
+        new = self.new_generation(state)
         target = polyak(new.target_critic, new.critic.params, self.opt.backbone.tau)
-        return self._adopt(state, new.replace(target_critic=target)), metrics
+        return self.adopt(state, new.replace(target_critic=target)), metrics
 
     def update_critics(self, state: OPTState, batch: Pair, draws: Any) -> tuple[OPTState, Metrics]:
         """Update the new critics alone."""
-        new = _generation(state.backbone, self.opt.BOTH, NEW)
+        new = self.new_generation(state)
         loss = partial(self.loss, state=new, batch=batch, draws=draws)
-        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(self.opt.newcomers(new))
-        return self._adopt(state, self.opt.descend(new, gradients)), metrics
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(new.critic.params)
+        critic = new.critic.descend(gradients, self.opt.backbone.critic_learning_rate)
+        return self.adopt(state, new.replace(critic=critic)), metrics
 
     def loss(self, params: Params, state: State, batch: Pair, draws: Any) -> tuple[Array, Metrics]:
         """Return L_off(psi) + w L_on(psi - alpha grad L_off(psi)) (eq. 3), w = min(L_off, L_on) / L_on held fixed.
@@ -279,16 +229,25 @@ class OnlinePretraining(Agent):
         """
         (offline, online), (offline_draws, online_draws) = batch, draws
         if self.opt.pretraining == "online":
-            loss = self.opt.newcomers_loss(params, state, online, online_draws)
+            loss = self.td_loss(params, state, online, online_draws)
             return loss, {"online_td_loss": loss}
-        before, gradient = jax.value_and_grad(self.opt.newcomers_loss)(params, state, offline, offline_draws)
+        before, gradient = jax.value_and_grad(self.td_loss)(params, state, offline, offline_draws)
         adapted = jax.tree.map(lambda p, g: p - self.opt.inner_learning_rate * g, params, gradient)
-        after = self.opt.newcomers_loss(adapted, state, online, online_draws)
+        after = self.td_loss(adapted, state, online, online_draws)
         weight = jax.lax.stop_gradient(jnp.minimum(before, after) / (after + 1e-10))
         metrics = {"offline_td_loss": before, "online_td_loss": after, "gradient_weight": weight}
         return before + weight * after, metrics
 
-    def _adopt(self, state: OPTState, new: State) -> OPTState:
+    def td_loss(self, critic: Params, state: State, batch: Transitions, draws: dict[str, Array]) -> Array:
+        """Return L of the new critics on one batch, as the backbone has it; the actor and the targets are held."""
+        return self.opt.backbone.critic_loss(critic, state, batch, draws)[0]
+
+    def new_generation(self, state: OPTState) -> State:
+        """Return the backbone's state with the new critics alone."""
+        new = {name: jax.tree.map(lambda pair: pair[NEW], getattr(state.backbone, name)) for name in self.opt.BOTH}
+        return state.backbone.replace(**new)
+
+    def adopt(self, state: OPTState, new: State) -> OPTState:
         """Put the new generation back in its place."""
         both = {}
         for name in self.opt.BOTH:
@@ -297,11 +256,6 @@ class OnlinePretraining(Agent):
         return state.replace(backbone=state.backbone.replace(**both))
 
 
-def _generation(backbone: State, names: tuple[str, ...], which: int) -> State:
-    """Return the backbone's state with one generation of critics alone."""
-    return backbone.replace(**{name: jax.tree.map(lambda pair: pair[which], getattr(backbone, name)) for name in names})
-
-
-def _by_generation(metrics: Metrics) -> Metrics:
+def by_generation(metrics: Metrics) -> Metrics:
     """Name metrics that have an axis of generations."""
     return {f"{age}_{name}": value[g] for g, age in ((OLD, "old"), (NEW, "new")) for name, value in metrics.items()}

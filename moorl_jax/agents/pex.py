@@ -108,16 +108,16 @@ class PEX(IQL):
         draws = self._proposal_draws(key, observations.shape[:-1], size)
         return jnp.clip(self.propose(params, observations, draws)[0], -1.0, 1.0)
 
-    def judged(self, params: Params, observations: Array, key: Array) -> Array:
+    def act_in_evaluation(self, params: Params, observations: Array, key: Array) -> Array:
         """Return evaluation's actions: epsilon-greedy in the new policy's noise and, apart, in the choice."""
         size = params["actor"]["log_std"].shape[-1]
         keys = jax.random.split(key, 3)
         draws = self._proposal_draws(keys[0], observations.shape[:-1], size)
         draws["explore_action"] = jax.random.uniform(keys[1], observations.shape[:-1])
         draws["explore_choice"] = jax.random.uniform(keys[2], observations.shape[:-1])
-        return jnp.clip(self.propose_judged(params, observations, draws), -1.0, 1.0)
+        return jnp.clip(self.propose_in_evaluation(params, observations, draws), -1.0, 1.0)
 
-    def propose_judged(self, params: Params, observations: Array, draws: dict[str, Array]) -> Array:
+    def propose_in_evaluation(self, params: Params, observations: Array, draws: dict[str, Array]) -> Array:
         """Return the actions of evaluation for given draws: those of `propose`, and the two that epsilon is held to."""
         explores = draws["explore_action"] <= self.epsilon
         noise = jnp.where(explores[..., None], draws["noise"], 0.0)
@@ -126,10 +126,13 @@ class PEX(IQL):
         choice = jnp.where(draws["explore_choice"] <= self.epsilon, draws["choice"], greedily)
         return self.propose(params, observations, {"noise": noise, "choice": choice})[0]
 
+    def online(self, env_steps: int) -> Online:
+        """Return the set's learning on half offline data."""
+        return Online(self.replace(actor_decay_updates=None), env_steps, Mixed(self.offline_share))
+
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return IQL offline, then the expanded set online: collecting first, then learning on half offline data."""
+        """Return IQL offline, then the expanded set online: collecting first, then learning."""
         offline = IQL(**{name: getattr(self, name) for name in IQL.__dataclass_fields__})
-        online = self.replace(actor_decay_updates=None)
 
         def expand(state: IQLState, key: Array, example: Transitions) -> PEXState:
             fresh = IQL.init(offline, key, example)
@@ -142,12 +145,8 @@ class PEX(IQL):
             )
 
         collected = min(self.collect_steps, env_steps)
-        return (
-            Offline(offline, updates),
-            Switch(expand),
-            Collect(online, collected),
-            Online(online, env_steps - collected, Mixed(self.offline_share)),
-        )
+        online = self.online(env_steps - collected)
+        return (Offline(offline, updates), Switch(expand), Collect(online.agent, collected), online)
 
     def _new_mean(self, params: Params, observations: Array) -> Array:
         return jnp.tanh(mlp(params["actor"]["mean"], observations))

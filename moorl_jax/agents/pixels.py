@@ -1,22 +1,37 @@
 """BC, CQL, RLPD and MOORL from images: the same losses, on the features of an encoder that the critics train.
 
-As in RLPD (Ball, Smith, Kostrikov and Levine 2023, arXiv 2302.02948) and DrQ-v2 images are shifted at random, actor and
-critics narrow the features by a trunk each, and the actor's loss does not reach the encoder. The encoder is part of the
-critics' parameters, so SAC's targets have their own, as RLPD's, and MOORL's meta update interpolates it.
+As in RLPD (Ball, Smith, Kostrikov and Levine 2023, arXiv 2302.02948) and DrQ-v2 images are shifted at random before an
+update, actor and critics narrow the features by a trunk each, and the actor's loss does not reach the encoder. The
+encoder is part of the critics' parameters, so SAC's targets have their own, as RLPD's, and MOORL's meta update
+interpolates it.
 """
+
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
 from moorl_jax.agents.bc import BC, BCState
-from moorl_jax.agents.common import SquashedGaussian, blockwise
-from moorl_jax.agents.contract import State
-from moorl_jax.agents.cql import CQL, Tried
+from moorl_jax.agents.common import SquashedGaussian
+from moorl_jax.agents.contract import State, Update
+from moorl_jax.agents.cql import CQL, CQLState, CriticInputs
 from moorl_jax.agents.moorl import MOORL
 from moorl_jax.agents.sac import RLPD, SAC, SACState
 from moorl_jax.config import Count, Positive, Steps, Turns, Widths, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import MLP, Encoder, Learner, Trunk, drawn_shifts, encode, init_mlp, mlp, random_shift, trunk
+from moorl_jax.nets import (
+    MLP,
+    Encoder,
+    Learner,
+    Trunk,
+    batch_gradients,
+    drawn_shifts,
+    encode,
+    init_mlp,
+    mlp,
+    random_shift,
+    trunk,
+)
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 
@@ -47,18 +62,25 @@ class FromImages(SquashedGaussian):
         shifts |= {"next_shift": drawn_shifts(next_key, len(batch), self.pad)}
         return super().draw(key, batch) | shifts
 
-    def see(self, critic: Params, observations: Array, shifts: Array | None) -> Array:
-        """Return the encoder's features of the shifted images, (batch, features)."""
-        images = observations if shifts is None else random_shift(observations, shifts, self.pad)
+    def cycle(self) -> tuple[Update, ...]:
+        """Return the agent's updates, of shifted images."""
+        return self.shifted(super().cycle())
+
+    def shifted(self, updates: tuple[Update, ...]) -> tuple[Update, ...]:
+        """Return updates as they are, but that images are shifted first."""
+        return tuple(_OfShiftedImages(update, self.pad) for update in updates)
+
+    def see(self, critic: Params, images: Array) -> Array:
+        """Return the encoder's features, (batch, features)."""
         return encode(critic["encoder"], images, self.strides)
 
-    def values(self, critic: Params, seen: Array, actions: Array) -> Array:
-        """Return all critics' values, (members, ...), behind their trunk."""
-        return super().values(critic["members"], trunk(critic["trunk"], seen), actions)
+    def values(self, critic: Params, observations: Array, actions: Array) -> Array:
+        """Return all critics' values, (members, ...), of features, behind their trunk."""
+        return super().values(critic["members"], trunk(critic["trunk"], observations), actions)
 
-    def gaussian(self, actor: Params, seen: Array) -> tuple[Array, Array]:
-        """Return mean and log std before squashing, behind the actor's trunk."""
-        return super().gaussian(actor["net"], trunk(actor["trunk"], seen))  # type: ignore[safe-super]
+    def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+        """Return mean and log std before squashing, of features, behind the actor's trunk."""
+        return super().gaussian(actor["net"], trunk(actor["trunk"], observations))  # type: ignore[safe-super]
 
     def policy(self, state: State) -> Params:
         """Return the critics' encoder and the actor."""
@@ -73,20 +95,30 @@ class FromImages(SquashedGaussian):
         return super().act(params["actor"], encode(params["encoder"], observations, self.strides), key)
 
 
+@dataclass(frozen=True)
+class _OfShiftedImages:
+    """An update, before which images are shifted. Two of the same update are equal, so that they are scanned."""
+
+    update: Update
+    pad: int
+
+    def __call__(self, state: State, batch: Transitions, draws: dict[str, Array]) -> tuple[State, Metrics]:
+        images = random_shift(batch.observations, draws["shift"], self.pad)
+        next_images = random_shift(batch.next_observations, draws["next_shift"], self.pad)
+        return self.update(state, batch.replace(observations=images, next_observations=next_images), draws)
+
+
 class PixelSAC(FromImages, SAC):
     """SAC from images."""
 
-    def critic_gradients(
-        self, params: Params, target: Array, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[Params, Metrics]:
+    def critic_gradients(self, critic: Params, target: Array, batch: Transitions) -> tuple[Params, Metrics]:
         """Return the gradient and the metrics of the critics' loss, of all at once: they share an encoder."""
 
-        def loss(params: Params) -> tuple[Array, Metrics]:
-            seen = self.see(params, batch.observations, draws["shift"])
-            return self.critic_loss(self.values(params, seen, batch.actions), target)
+        def loss(critic: Params, batch: Transitions) -> tuple[Array, Metrics]:
+            seen = self.see(critic, batch.observations)
+            return self.critic_loss(self.values(critic, seen, batch.actions), target)
 
-        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        return gradients, metrics
+        return batch_gradients(loss, critic, batch)
 
     def subset(self, critic: Params, members: Array) -> Params:
         """Return these members of the ensemble, with the encoder and the trunk that all share."""
@@ -114,8 +146,12 @@ class PixelMOORL(MOORL, PixelSAC):
 
     source = "MOORL's; the encoder conglu1997/v-d4rl drqbc/drqv2.py: ours"
 
+    def cycle(self) -> tuple[Update, ...]:
+        """Return MOORL's updates, of shifted images."""
+        return self.shifted(super().cycle())
+
     def policy(self, state: State) -> Params:
-        """Return the policies that are judged and that act, each with the meta critics' encoder."""
+        """Return the policies that are evaluated and that act, each with the meta critics' encoder."""
         encoder = state.meta["critic"]["encoder"]
         return {name: {"encoder": encoder, "actor": actor} for name, actor in super().policy(state).items()}
 
@@ -125,34 +161,36 @@ class PixelMOORL(MOORL, PixelSAC):
         return super()._parts(state)
 
 
+class Seen(Transitions):
+    """Transitions between features, and the images that the first ones are of."""
+
+    images: Array | None = None
+
+
 class PixelCQL(FromImages, CQL):
     """CQL from images. Targets see by the encoder that is trained, as DrQ-v2's do."""
 
     source = "CQL's; the encoder conglu1997/v-d4rl drqbc/drqv2.py"
 
-    def critic_gradients(
-        self,
-        params: Params,
-        seen: Array,  # noqa: ARG002
-        tried: Tried,
-        batch: Transitions,
-        draws: dict[str, Array],
-        rate: Array,
-    ) -> tuple[Params, Metrics]:
+    def update(self, state: CQLState, batch: Transitions, draws: dict[str, Array]) -> tuple[CQLState, Metrics]:
+        """Step as CQL does; all but the critics' loss takes the features as given."""
+        features = {
+            "observations": self.see(state.critic.params, batch.observations),
+            "next_observations": self.see(state.critic.params, batch.next_observations),
+        }
+        return super().update(state, Seen(**vars(batch) | features, images=batch.observations), draws)
+
+    def critic_gradients(self, critic: Params, inputs: CriticInputs, weight: Array) -> tuple[Params, Metrics]:
         """Return the gradient of the twins' losses, of both at once: they share an encoder; and the metrics, (2,)."""
 
-        def of_block(block: tuple[Tried, Transitions, Array]) -> tuple[Params, Metrics]:
-            tried, batch, shifts = block
+        def loss(critic: Params, inputs: CriticInputs) -> tuple[Array, Metrics]:
+            assert isinstance(inputs.batch, Seen)
+            assert inputs.batch.images is not None
+            q = self.values(critic, self.see(critic, inputs.batch.images), inputs.actions)
+            losses, metrics = self.critic_loss(q, inputs, weight)
+            return losses.sum(), metrics
 
-            def loss(params: Params) -> tuple[Array, Metrics]:
-                q = self.values(params, self.see(params, batch.observations, shifts), tried.actions)
-                losses, metrics = self.critic_loss(q, tried, batch, rate)
-                return losses.sum(), metrics
-
-            (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-            return gradients, metrics
-
-        return blockwise(of_block, (tried, batch, draws["shift"]), self.parts(batch))
+        return batch_gradients(loss, critic, inputs, self.blocks)
 
 
 class PixelBC(BC):

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, over_members, squashed_sample
+from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, squashed_sample
 from moorl_jax.agents.contract import Update
 from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Turns, Widths, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, mlp, polyak, q_value
+from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, member_gradients, mlp, polyak, q_value
 from moorl_jax.phases import Collect, Online, Phase
-from moorl_jax.replay import FromBuffer, Mixed, Sampling
+from moorl_jax.replay import FromBuffer, Mixed
 from moorl_jax.types import Array, Metrics, Params, Transitions
 
 
@@ -91,39 +91,32 @@ class SAC(SquashedGaussian):
     def update_critic(self, state: SACState, batch: Transitions, draws: dict[str, Array]) -> tuple[SACState, Metrics]:
         """Update the critics and move their targets."""
         target = self.target(state, batch, draws)
-        gradients, metrics = self.critic_gradients(state.critic.params, target, batch, draws)
+        gradients, metrics = self.critic_gradients(state.critic.params, target, batch)
         critic = state.critic.descend(gradients, self.critic_learning_rate)
         return state.replace(critic=critic, target_critic=polyak(state.target_critic, critic.params, self.tau)), metrics
 
     def target(self, state: SACState, batch: Transitions, draws: dict[str, Array]) -> Array:
-        """Return what the critics are to say of the batch, (batch,).
+        """Return the critics' targets, (batch,).
 
         y = r + (1 - d) discount (min over the drawn targets Qbar(s', a') [- temperature log pi(a'|s')]), a' ~ pi.
         """
-        shifts = draws.get("next_shift")
-        seen = self.see(state.critic.params, batch.next_observations, shifts)
+        seen = self.see(state.critic.params, batch.next_observations)
         actions, log_pi = squashed_sample(*self.gaussian(state.actor.params, seen), draws["next"])
         drawn = state.target_critic
         if self.target_members < self.members:
             drawn = self.subset(drawn, draws["subset"])
-        next_q = self.values(drawn, self.see(drawn, batch.next_observations, shifts), actions).min(axis=0)
+        next_q = self.values(drawn, self.see(drawn, batch.next_observations), actions).min(axis=0)
         if self.backup_entropy:
             next_q = next_q - jnp.exp(state.log_temperature.params) * log_pi
         return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
 
-    def critic_gradients(
-        self,
-        params: Params,
-        target: Array,
-        batch: Transitions,
-        draws: dict[str, Array],  # noqa: ARG002
-    ) -> tuple[Params, Metrics]:
+    def critic_gradients(self, critic: Params, target: Array, batch: Transitions) -> tuple[Params, Metrics]:
         """Return the gradient and the metrics of the critics' loss, a mean over members."""
 
-        def loss(member: Params) -> tuple[Array, Metrics]:
+        def loss(member: Params, batch: Transitions) -> tuple[Array, Metrics]:
             return self.critic_loss(q_value(member, batch.observations, batch.actions), target)
 
-        (_, metrics), gradients = over_members(jax.value_and_grad(loss, has_aux=True), params)
+        gradients, metrics = member_gradients(loss, critic, batch)
         mean = jax.tree.map(lambda leaf: leaf / self.members, gradients)
         return mean, {name: each.mean() for name, each in metrics.items()}
 
@@ -137,7 +130,7 @@ class SAC(SquashedGaussian):
         self, actor: Params, state: SACState, batch: Transitions, draws: dict[str, Array]
     ) -> tuple[Array, Metrics]:
         """Return mean (temperature log pi(a|s) - Q(s, a)), a ~ pi, Q as `actor_value` combines the critics'."""
-        seen = self.see(state.critic.params, batch.observations, draws.get("shift"))
+        seen = self.see(state.critic.params, batch.observations)
         actions, log_pi = squashed_sample(*self.gaussian(actor, seen), draws["policy"])
         q = self.actor_value(self.values(state.critic.params, seen, actions))
         chex.assert_equal_shape([q, log_pi])
@@ -159,9 +152,13 @@ class SAC(SquashedGaussian):
         loss = temperature * jax.lax.stop_gradient(entropy - target_entropy)
         return loss, {"temperature": temperature, "temperature_loss": loss}
 
-    def sampling(self) -> Sampling:
-        """Return where batches come from: online experience alone."""
-        return FromBuffer()
+    def see(self, critic: Params, observations: Array) -> Array:  # noqa: ARG002
+        """Return what actor and critics are functions of: the observations; of images, the critics' features."""
+        return observations
+
+    def online(self, env_steps: int) -> Online:
+        """Return learning from online experience alone."""
+        return Online(self, env_steps, FromBuffer(), self.utd)
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:  # noqa: ARG002
         """Return random steps, then learning online; there is no offline phase."""
@@ -172,8 +169,7 @@ class SAC(SquashedGaussian):
                 f"{type(self).__name__} learns online, after {self.random_steps:,} random env steps: it must be given "
                 f"more env steps than {env_steps:,}"
             )
-        learning = Online(self, env_steps - self.random_steps, self.sampling(), self.utd)
-        return (Collect(self, self.random_steps, random=True), learning)
+        return (Collect(self, self.random_steps, random=True), self.online(env_steps - self.random_steps))
 
     def gaussian(self, actor: Params, seen: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing."""
@@ -196,6 +192,6 @@ class RLPD(SAC):
         """Return the value the actor climbs: the mean over all critics."""
         return q.mean(axis=0)
 
-    def sampling(self) -> Sampling:
-        """Return where batches come from: dataset and online experience in a fixed proportion."""
-        return Mixed(self.offline_share)
+    def online(self, env_steps: int) -> Online:
+        """Return learning from dataset and online experience in a fixed proportion."""
+        return Online(self, env_steps, Mixed(self.offline_share), self.utd)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from moorl_jax.agents.common import kept_units
 from moorl_jax.agents.contract import Agent
-from moorl_jax.agents.td3_bc import TD3BC, TD3BCState, Value
+from moorl_jax.agents.td3_bc import TD3BC, TD3BCState
 from moorl_jax.config import Count, NotNegative, PartShare, Positive, Share, Steps, Widths, static
-from moorl_jax.nets import MLP, Learner, init_mlp, mlp
+from moorl_jax.nets import MLP, Learner, QFunction, init_mlp, mlp
 from moorl_jax.phases import Offline, Online, Phase, Switch
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Metrics, Params, Transitions
@@ -133,35 +133,35 @@ class SPOT(TD3BC):
         state, metrics = super().update_critic(state, batch, draws)  # type: ignore[assignment]
         return state.replace(updates=state.updates + 1), metrics
 
+    def critic_loss(
+        self, critic: Params, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[Array, Metrics]:
+        """Return TD3's loss, but that some of the target actor's units are dropped, as in the authors' code."""
+        next_actions = self._dropped(state.target_actor, batch.next_observations, draws.get("target_dropout"))
+        return self.td_loss(critic, state.target_critic, self.smoothed(next_actions, draws["policy_noise"]), batch)
+
     def actor_loss(
         self,
         actor: Params,
+        q: QFunction,
         state: SPOTState,  # type: ignore[override]
         batch: Transitions,
         draws: dict[str, Array],
-        value: Value,
     ) -> tuple[Array, Metrics]:
-        """Return -mean Q(s, pi(s)) / mean |Q| - lambda mean log beta(pi(s)|s) (eq. 11), the divisor held fixed.
-
-        Q is `value`, the first critic's.
-        """
+        """Return -mean Q(s, pi(s)) / mean |Q| - lambda mean log beta(pi(s)|s) (eq. 11), the divisor held fixed."""
         actions = self._dropped(actor, batch.observations, draws.get("dropout"))
-        q = value(batch.observations, actions)
-        scale = jax.lax.stop_gradient(1.0 / (jnp.mean(jnp.abs(q)) + self.q_epsilon)) if self.normalize_q else 1.0
+        values = q(batch.observations, actions)
+        scale = jax.lax.stop_gradient(1.0 / (jnp.mean(jnp.abs(values)) + self.q_epsilon)) if self.normalize_q else 1.0
         unlikeliness = self.negative_log_density(state.vae, batch.observations, actions, draws["vae_noise"])
         weight = self._support_weight(state.updates)
-        loss = -scale * q.mean() + weight * unlikeliness.mean()
+        loss = -scale * values.mean() + weight * unlikeliness.mean()
         return loss, {
             "actor_loss": loss,
-            "q": q.mean(),
+            "q": values.mean(),
             "negative_log_density": unlikeliness.mean(),
             "negative_log_density_max": unlikeliness.max(),
             "support_weight": jnp.asarray(weight),
         }
-
-    def next_actions(self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]) -> Array:
-        """Return the target actor's actions at s'; some of its units are dropped, too, as in the authors' code."""
-        return self._dropped(state.target_actor, batch.next_observations, draws.get("target_dropout"))
 
     def negative_log_density(self, vae: Params, observations: Array, actions: Array, noise: Array) -> Array:
         """Return the bound on -log beta(a|s), (batch,), from `noise` of (batch, samples, latent size).
@@ -182,8 +182,13 @@ class SPOT(TD3BC):
         posterior = jnp.sum(-0.5 * noise**2 - log_std[:, None], axis=-1)
         return jnp.log(self.samples) - jax.nn.logsumexp(likelihood + prior - posterior, axis=1)
 
+    def online(self, env_steps: int) -> Online:
+        """Return fine-tuning on all data, with a cooling lambda."""
+        tuned = self.replace(discount=self.online_discount, cooling_updates=self.online_cooling_updates)
+        return Online(tuned, env_steps, Union(), self.utd)
+
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return the density model's training, offline training, and fine-tuning with a cooling lambda on all data."""
+        """Return the density model's training, offline training, and fine-tuning."""
 
         def adopt(vae: Learner, key: Array, example: Transitions) -> SPOTState:
             return self.init(key, example).replace(vae=vae.params)
@@ -191,13 +196,12 @@ class SPOT(TD3BC):
         def count_anew(state: SPOTState, key: Array, example: Transitions) -> SPOTState:  # noqa: ARG001
             return state.replace(updates=jnp.zeros_like(state.updates))
 
-        tuned = self.replace(discount=self.online_discount, cooling_updates=self.online_cooling_updates)
         return (
             Offline(self.density_model(), self.vae_updates, evaluated=False),
             Switch(adopt),
             Offline(self, updates),
             Switch(count_anew),
-            Online(tuned, env_steps, Union(), self.utd),
+            self.online(env_steps),
         )
 
     def _dropped(self, actor: Params, observations: Array, uniform: Array | None) -> Array:

@@ -1,6 +1,5 @@
 """TD3+BC: TD3 with a cloning term (Fujimoto and Gu 2021, arXiv 2106.06860)."""
 
-from collections.abc import Callable
 from functools import partial
 
 import chex
@@ -10,13 +9,20 @@ from flax import struct
 
 from moorl_jax.agents.contract import Agent, Update
 from moorl_jax.config import NotNegative, Positive, Share, Turns, Widths, static
-from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak, symmetric_uniform
-from moorl_jax.phases import Offline, Online, Phase
+from moorl_jax.nets import (
+    MLP,
+    Learner,
+    QFunction,
+    critics,
+    init_critics,
+    init_mlp,
+    mlp,
+    polyak,
+    symmetric_uniform,
+)
+from moorl_jax.phases import Online
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Metrics, Params, Transitions
-
-Value = Callable[[Array, Array], Array]
-"""Of observations and actions, (batch, sizes), to (batch,)."""
 
 
 class TD3BCState(struct.PyTreeNode):
@@ -75,9 +81,10 @@ class TD3BC(Agent):
         return (self.update_critic,) * (self.policy_freq - 1) + (self.update,)
 
     def update(self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]) -> tuple[TD3BCState, Metrics]:
-        """Update the critics, then the actor against the new critics, then all targets."""
+        """Update the critics, then the actor against the first of the new ones, then all targets."""
         state, critic_metrics = self.update_critic(state, batch, draws)
-        state, actor_metrics = self.update_actor(state, batch, draws, partial(first_critic, state.critic.params))
+        q = partial(first_critic, state.critic.params)
+        state, actor_metrics = self.update_actor(state, q, batch, draws)
         return state, critic_metrics | actor_metrics
 
     def update_critic(
@@ -89,10 +96,10 @@ class TD3BC(Agent):
         return state.replace(critic=state.critic.descend(gradients, self.critic_learning_rate)), metrics
 
     def update_actor(
-        self, state: TD3BCState, batch: Transitions, draws: dict[str, Array], value: Value
+        self, state: TD3BCState, q: QFunction, batch: Transitions, draws: dict[str, Array]
     ) -> tuple[TD3BCState, Metrics]:
-        """Update the actor against `value`, then move all targets."""
-        loss = partial(self.actor_loss, state=state, batch=batch, draws=draws, value=value)
+        """Update the actor, then move all targets."""
+        loss = partial(self.actor_loss, q=q, state=state, batch=batch, draws=draws)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
         actor = state.actor.descend(gradients, self.actor_learning_rate)
         state = state.replace(
@@ -105,50 +112,49 @@ class TD3BC(Agent):
     def critic_loss(
         self, critic: Params, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
     ) -> tuple[Array, Metrics]:
+        """Return the TD loss for the target actor's smoothed actions at s'."""
+        next_actions = self.smoothed(self.greedy(state.target_actor, batch.next_observations), draws["policy_noise"])
+        return self.td_loss(critic, state.target_critic, next_actions, batch)
+
+    def smoothed(self, actions: Array, noise: Array) -> Array:
+        """Return actions with clipped noise, clipped to the action range (target policy smoothing, TD3, sec. 5.3)."""
+        noise = jnp.clip(noise * self.policy_noise, -self.noise_clip, self.noise_clip)
+        return jnp.clip(actions + noise, -self.max_action, self.max_action)
+
+    def td_loss(
+        self, critic: Params, target_critic: Params, next_actions: Array, batch: Transitions
+    ) -> tuple[Array, Metrics]:
         """Return sum_i mean (Q_i(s, a) - y)^2, y = r + (1 - d) discount min_i Qbar_i(s', a').
 
-        a' is the target actor's action with clipped noise, itself clipped to the action range (clipped double
-        Q-learning and target policy smoothing, Fujimoto et al. 2018).
+        This is clipped double Q-learning (Fujimoto et al. 2018, arXiv 1802.09477, sec. 4.2).
         """
-        noise = jnp.clip(draws["policy_noise"] * self.policy_noise, -self.noise_clip, self.noise_clip)
-        next_actions = self.next_actions(state, batch, draws) + noise
-        next_actions = jnp.clip(next_actions, -self.max_action, self.max_action)
-        next_q = critics(state.target_critic, batch.next_observations, next_actions).min(axis=0)
+        next_q = critics(target_critic, batch.next_observations, next_actions).min(axis=0)
         target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
         q = critics(critic, batch.observations, batch.actions)
         chex.assert_shape(q, (2, *target.shape))
         loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
         return loss, {"critic_loss": loss, "target_q": target.mean()}
 
-    def next_actions(
-        self,
-        state: TD3BCState,
-        batch: Transitions,
-        draws: dict[str, Array],  # noqa: ARG002
-    ) -> Array:
-        """Return the target actor's actions at s', before they are smoothed."""
-        return self.greedy(state.target_actor, batch.next_observations)
-
     def actor_loss(
         self,
         actor: Params,
+        q: QFunction,
         state: TD3BCState,  # noqa: ARG002
         batch: Transitions,
         draws: dict[str, Array],  # noqa: ARG002
-        value: Value,
     ) -> tuple[Array, Metrics]:
         """Return -lambda mean Q(s, pi(s)) + mean (pi(s) - a)^2, lambda = alpha / mean |Q| held fixed (eq. 5).
 
-        Q is `value`, the first critic's. Without `cloning` it is TD3's loss, -mean Q(s, pi(s)).
+        Without `cloning` it is TD3's loss, -mean Q(s, pi(s)).
         """
         actions = self.greedy(actor, batch.observations)
-        q = value(batch.observations, actions)
+        values = q(batch.observations, actions)
         if not self.cloning:
-            return -q.mean(), {"actor_loss": -q.mean(), "q": q.mean()}
-        weight = jax.lax.stop_gradient(self.alpha / jnp.mean(jnp.abs(q)))
+            return -values.mean(), {"actor_loss": -values.mean(), "q": values.mean()}
+        weight = jax.lax.stop_gradient(self.alpha / jnp.mean(jnp.abs(values)))
         bc_loss = jnp.mean((actions - batch.actions) ** 2)
-        loss = -weight * q.mean() + bc_loss
-        return loss, {"actor_loss": loss, "bc_loss": bc_loss, "q": q.mean(), "lambda": weight}
+        loss = -weight * values.mean() + bc_loss
+        return loss, {"actor_loss": loss, "bc_loss": bc_loss, "q": values.mean(), "lambda": weight}
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s) = max_action tanh(net(s))."""
@@ -160,10 +166,9 @@ class TD3BC(Agent):
         noise = self.exploration_noise * self.max_action * jax.random.normal(key, actions.shape, actions.dtype)
         return jnp.clip(actions + noise, -self.max_action, self.max_action)
 
-    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return offline training, then fine-tuning on all data, by TD3 unless `online_cloning`."""
-        tuned = self.replace(cloning=self.online_cloning)
-        return (Offline(self, updates), Online(tuned, env_steps, Union(), self.utd))
+    def online(self, env_steps: int) -> Online:
+        """Return fine-tuning on all data, by TD3 unless `online_cloning`."""
+        return Online(self.replace(cloning=self.online_cloning), env_steps, Union(), self.utd)
 
 
 def first_critic(critic: Params, observations: Array, actions: Array) -> Array:

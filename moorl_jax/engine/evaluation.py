@@ -91,4 +91,4 @@ class Evaluator:
 def _actions(agent: Agent, policies: Params, observations: Array, keys: Array, step: Array) -> Array:
     """Return the actions of all seeds' episodes, (seeds, episodes, action size)."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
-    return jax.vmap(agent.judged)(policies, observations, keys)
+    return jax.vmap(agent.act_in_evaluation)(policies, observations, keys)

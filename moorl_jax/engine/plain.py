@@ -128,4 +128,4 @@ def _act(agent: Agent, state: State, observation: Array, key: Array, random: boo
 @jax.jit
 def _act_evaluated(agent: Agent, state: State, observation: Array, key: Array) -> Array:
     """Choose an action as evaluation does."""
-    return agent.judged(agent.policy(state), observation[None], key)[0]
+    return agent.act_in_evaluation(agent.policy(state), observation[None], key)[0]

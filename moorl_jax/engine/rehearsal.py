@@ -50,7 +50,7 @@ def rehearse(phases: tuple[Phase, ...], example: Transitions) -> None:
             if odd := [name for name, value in metrics.items() if getattr(value, "shape", None) != ()]:
                 raise _wrong(update, f"must return metrics that are scalars: '{odd[0]}' is not")
     params = _called(agent.policy, state)
-    for act in (agent.greedy, agent.act, agent.judged):
+    for act in (agent.greedy, agent.act, agent.act_in_evaluation):
         keys = () if act == agent.greedy else (key,)
         actions = _called(act, params, one.observations, *keys)
         if getattr(actions, "shape", None) != one.actions.shape:

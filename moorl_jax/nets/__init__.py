@@ -1,15 +1,16 @@
 """Networks: flax modules to initialize, pure functions of their parameters to evaluate, and how they learn."""
 
 from moorl_jax.nets.encoder import Encoder, Trunk, drawn_shifts, encode, random_shift, trunk
+from moorl_jax.nets.gradients import batch_gradients, member_gradients
 from moorl_jax.nets.learner import Learner, polyak
 from moorl_jax.nets.mlp import (
     MLP,
+    QFunction,
     critics,
     init_critics,
     init_mlp,
     matmul_precision,
     mlp,
-    q_of_several,
     q_value,
     symmetric_uniform,
 )
@@ -18,16 +19,18 @@ __all__ = [
     "MLP",
     "Encoder",
     "Learner",
+    "QFunction",
     "Trunk",
+    "batch_gradients",
     "critics",
     "drawn_shifts",
     "encode",
     "init_critics",
     "init_mlp",
     "matmul_precision",
+    "member_gradients",
     "mlp",
     "polyak",
-    "q_of_several",
     "q_value",
     "random_shift",
     "symmetric_uniform",

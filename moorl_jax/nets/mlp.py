@@ -11,6 +11,9 @@ from moorl_jax.types import Array, Params
 
 Initializer = Callable[..., Array]
 
+QFunction = Callable[[Array, Array], Array]
+"""Q(s, a): of observations and actions, (batch, sizes), to (batch,)."""
+
 
 class MLP(nn.Module):
     """Dense layers with ReLU between them; the last one is linear.
@@ -95,24 +98,25 @@ def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Pa
 
 
 def q_value(params: Params, observations: Array, actions: Array) -> Array:
-    """Evaluate one Q(s, a): (..., sizes) to (...,)."""
+    """Evaluate one Q(s, a): (..., sizes) to (...,), or to (..., several) where actions have an axis of several more."""
+    if actions.ndim > observations.ndim:
+        return _q_of_several(params, observations, actions)
     return mlp(params, jnp.concatenate([observations, actions], axis=-1))[..., 0]
 
 
 def critics(params: Params, observations: Array, actions: Array) -> Array:
-    """Evaluate an ensemble of Q(s, a) as batched products: (..., sizes) to (members, ...)."""
+    """Evaluate an ensemble of Q(s, a) as batched products: what `q_value` returns, with a leading axis of members."""
     return jax.vmap(q_value, in_axes=(0, None, None))(params, observations, actions)
 
 
-def q_of_several(params: Params, observations: Array, actions: Array) -> Array:
-    """Evaluate one Q, not normalized, at several actions of each state, (batch, several).
+def _q_of_several(params: Params, observations: Array, actions: Array) -> Array:
+    """Evaluate one Q, not normalized, at (..., several, size) actions of (..., size) states.
 
-    Observations (batch, size), actions (batch, several, size). The first layer's product with a state is made once for
-    all its actions.
+    The first layer's product with a state is made once for all its actions.
     """
     split = observations.shape[-1]
     kernel, bias = params["layer0"]["kernel"], params["layer0"]["bias"]
     of_states = jnp.dot(observations, kernel[:split], precision=matmul_precision()) + bias
     of_actions = jnp.dot(actions, kernel[split:], precision=matmul_precision())
     behind = {f"layer{layer - 1}": params[f"layer{layer}"] for layer in range(1, len(params))}
-    return mlp(behind, nn.relu(of_states[:, None] + of_actions))[..., 0]
+    return mlp(behind, nn.relu(of_states[..., None, :] + of_actions))[..., 0]

@@ -92,7 +92,7 @@ def test_moments_may_start_anew_with_each_epoch(rng):
 
 
 @pytest.mark.parametrize("acting", ["meta", "adapted"])
-def test_who_acts_and_who_is_judged(acting, rng):
+def test_who_acts_and_who_is_evaluated(acting, rng):
     agent = MOORL(**SMALL, utd=2, meta_rate=0.1, acting=acting)
     state, _ = run(agent, agent.init(KEY, batch_of(rng)), rng, 2)
     policy, observations = agent.policy(state), batch_of(rng).observations

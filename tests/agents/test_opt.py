@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from moorl_jax.agents import IQL, OPT, OPTIQL, OPTSPOT, SPOT, TD3BC
-from moorl_jax.agents.opt import NEW, OLD, OnlinePretraining
+from moorl_jax.agents import BC, CQL, IQL, OPT, OPTIQL, OPTSPOT, SAC, SPOT, TD3BC
+from moorl_jax.agents.backbone import Backbone
+from moorl_jax.agents.opt import NEW, OLD
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Pretrain, Switch
 from moorl_jax.replay import Mixed
@@ -125,6 +126,11 @@ def test_kappa_and_lambda_follow_every_recorded_schedule(path):
     assert h.overlooked(SETTINGS | without_lambda | {"online_steps_for_lambda": "likewise"}) == []
 
 
+def test_backbones_are_td3s_family_and_whatever_else_has_what_opt_asks_for():
+    assert all(isinstance(agent, Backbone) for agent in (TD3BC(), SPOT()))
+    assert not any(isinstance(agent, Backbone) for agent in (BC(), CQL(), IQL(), SAC()))
+
+
 def test_kappa_without_room_for_a_ramp():
     opt = OPT(collect_steps=100, kappa_start=0.2, kappa_end=0.7)
     steps = jnp.array([1, 100, 101, 10_000])
@@ -231,7 +237,7 @@ class TestPretraining:
     @pytest.mark.parametrize("name", BACKBONES)
     def test_only_the_new_critics_move(self, name, rng):
         opt = BACKBONES[name]
-        agent = OnlinePretraining(opt=opt)
+        agent = opt.online_pretraining()
         state = before = started(opt, rng)
         for number in range(4):
             pair = (batch_of(rng), batch_of(rng))
@@ -251,29 +257,29 @@ class TestPretraining:
             hidden=(4,), layer_norm=layer_norm, max_action=0.4, policy_freq=1, discount=0.97, cloning=False
         )
         opt = OPT(backbone=backbone, inner_learning_rate=0.05)
-        agent = OnlinePretraining(opt=opt)
+        agent = opt.online_pretraining()
         state = started(opt, rng)
         new = generation(opt, state, NEW)
         pair = (batch_of(rng), batch_of(rng))
         draws = agent.draw(KEY, pair)
-        flat, unflatten = ravel_pytree(opt.newcomers(new))
+        flat, unflatten = ravel_pytree(new.critic.params)
 
         def loss(vector, which):
-            return td_loss(backbone, unflatten(vector)["critic"], new, pair[which], draws[which]["policy_noise"])
+            return td_loss(backbone, unflatten(vector), new, pair[which], draws[which]["policy_noise"])
 
         gradient, hessian = jax.grad(loss)(flat, 0), jax.jit(jax.hessian(loss), static_argnums=1)(flat, 0)
         adapted = flat - 0.05 * gradient
         weight = min(loss(flat, 0), loss(adapted, 1)) / (loss(adapted, 1) + 1e-10)
         expected = gradient + weight * (np.eye(len(flat)) - 0.05 * hessian) @ jax.grad(loss)(adapted, 1)
 
-        ours = jax.jit(jax.grad(lambda params: agent.loss(params, new, pair, draws)[0]))(opt.newcomers(new))
+        ours = jax.jit(jax.grad(lambda params: agent.loss(params, new, pair, draws)[0]))(new.critic.params)
         np.testing.assert_allclose(ravel_pytree(ours)[0], expected, rtol=1e-9, atol=1e-12)
         first_order = gradient + weight * jax.grad(loss)(adapted, 1)
         assert np.abs(first_order - expected).max() > 1e-3, "else this test could not tell the orders apart"
 
     def test_online_alone_never_sees_the_dataset(self, rng):
         opt = BACKBONES["td3_bc"].replace(pretraining="online")
-        agent, state = OnlinePretraining(opt=opt), started(BACKBONES["td3_bc"], rng)
+        agent, state = opt.online_pretraining(), started(BACKBONES["td3_bc"], rng)
         online, draws = batch_of(rng), agent.draw(KEY, (batch_of(rng), batch_of(rng)))
         ends = [step(agent.update, state, (batch_of(rng), online), draws)[0] for _ in range(2)]
         assert_close(*ends)

@@ -17,7 +17,7 @@ from moorl_jax.agents import CQL, IQL, OPT, OPTSPOT, PEX, RLPD, SPOT, TD3BC, Cal
 from moorl_jax.agents.cql import CQLState
 from moorl_jax.agents.drq import DrQState
 from moorl_jax.agents.iql import IQLState
-from moorl_jax.agents.opt import OnlinePretraining, OPTState
+from moorl_jax.agents.opt import OPTState
 from moorl_jax.agents.pex import PEXState
 from moorl_jax.agents.sac import SACState
 from moorl_jax.agents.spot import BehaviourVAE, SPOTState
@@ -179,22 +179,22 @@ class CQLCase(Case):
     loss_names = {
         "log_pi": "log_pi",
         "policy_loss": "policy_loss",
-        "qf1_loss": "critic1_loss",
-        "qf2_loss": "critic2_loss",
+        "qf1_loss": "critic_loss1",
+        "qf2_loss": "critic_loss2",
         "alpha_loss": "alpha_loss",
         "alpha": "alpha",
         "q1_pred": "q1",
         "q2_pred": "q2",
         "target_q_values": "target_q",
-        "cql_std_q1": "q1_spread",
-        "cql_std_q2": "q2_spread",
-        "cql_q1_rand": "q1_random",
+        "cql_std_q1": "q_spread1",
+        "cql_std_q2": "q_spread2",
+        "cql_q1_rand": "q_random1",
         "cql_qf1_diff": "gap1",
         "cql_qf2_diff": "gap2",
         "cql_min_qf1_loss": "penalty1",
         "cql_min_qf2_loss": "penalty2",
-        "cql_q1_current_actions": "q1_current",
-        "cql_q2_next_actions": "q2_next",
+        "cql_q1_current_actions": "q_current1",
+        "cql_q2_next_actions": "q_next2",
         "alpha_prime": "alpha_prime",
         "alpha_prime_loss": "alpha_prime_loss",
     }
@@ -264,13 +264,13 @@ class CQLCase(Case):
 
 class CalQLCase(CQLCase):
     loss_names = CQLCase.loss_names | {
-        "cql_q2_rand": "q2_random",
-        "qf1_bellman_loss": "bellman1_loss",
-        "qf2_bellman_loss": "bellman2_loss",
-        "bound_rate_cql_q1_current_actions": "bound_rate1_current",
-        "bound_rate_cql_q2_current_actions": "bound_rate2_current",
-        "bound_rate_cql_q1_next_actions": "bound_rate1_next",
-        "bound_rate_ql_q2_next_actions": "bound_rate2_next",
+        "cql_q2_rand": "q_random2",
+        "qf1_bellman_loss": "bellman_loss1",
+        "qf2_bellman_loss": "bellman_loss2",
+        "bound_rate_cql_q1_current_actions": "bound_rate_current1",
+        "bound_rate_cql_q2_current_actions": "bound_rate_current2",
+        "bound_rate_cql_q1_next_actions": "bound_rate_next1",
+        "bound_rate_ql_q2_next_actions": "bound_rate_next2",
     }
     # Global gradient norms, which the norms per tensor check more closely, and a diagnostic of the data.
     unreported = {"policy_loss_gradient", "qf1_loss_gradient", "qf2_loss_gradient", "log_pi_data"}
@@ -592,7 +592,7 @@ class OPTPretrainCase(OPTCase):
     )
 
     def agent(self, z):
-        return OnlinePretraining(opt=super().agent(z))
+        return super().agent(z).online_pretraining()
 
     def state(self, z):
         actor = self._net(z.net("target_actor"))
@@ -849,7 +849,7 @@ def test_pex_acts_as_the_reference(path):
                 actions, probabilities = agent.propose(params, observations, draws)
                 np.testing.assert_allclose(probabilities, z.arrays["acting/train/probs"], rtol=1e-9)
             else:
-                actions = agent.propose_judged(params, observations, draws)
+                actions = agent.propose_in_evaluation(params, observations, draws)
             np.testing.assert_allclose(actions, z.arrays[f"acting/{mode}/action"], atol=1e-10)
         table = jax.nn.softmax(agent.choice_temperature * z.array("table/q_offline_new"), axis=-1)
         np.testing.assert_allclose(table, z.arrays["table/probs"], rtol=1e-9)

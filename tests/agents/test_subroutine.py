@@ -21,15 +21,10 @@ from moorl_jax.agents import (
     TunePEX,
 )
 from moorl_jax.agents.contract import Agent
-from moorl_jax.agents.subroutine import (
-    Candidate,
-    FittedValue,
-    Recommended,
-    _choose,
-    _PartialUpdate,
-    _scale,
-    _score_episodes,
-)
+from moorl_jax.agents.subroutine.changes import measure_scale
+from moorl_jax.agents.subroutine.parts import Candidate, PartialUpdate, Recommended
+from moorl_jax.agents.subroutine.state import SubroutineState
+from moorl_jax.agents.subroutine.validation import FittedValue, choose, mean_return, score_episodes
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Evaluate, Offline, Online, Pretrain, Review, Switch
 from moorl_jax.replay import Buffer, Experience, FromBuffer, History, Union
@@ -148,6 +143,8 @@ class Preparing(IQL):
     [
         ({"pauses": (0.5, 0.5)}, "rising order"),
         ({"datasets": ()}, "there must be a dataset"),
+        ({"datasets": ("all", "all")}, "each dataset may be named once"),
+        ({"learner": RecommendIQL()}, "cannot be the learner of another agent"),
         ({"pauses": (1.0,), "tunes": True}, "leaves env steps to it"),
         ({"pauses": (), "tunes": True}, "leaves env steps to it"),
         ({"validated": ("policy",), "validation_share": 0.99}, "costs 3,960: no env step is left"),
@@ -161,13 +158,14 @@ def test_what_cannot_be_is_named(fields, message):
         Subroutine(**{"first_steps": 100} | fields).phases(30, 4_000)
 
 
-def candidates(*actions):
-    return {
-        "learner": jnp.zeros(1),
-        "trained": tuple(jnp.full(1, action) for action in actions),
-        "scores": jnp.zeros(len(actions)),
-        "reward_scale": jnp.ones(()),
-    }
+def candidates(**actions):
+    """A state at a pause whose candidates are policies of one action each."""
+    return SubroutineState(
+        learner=jnp.zeros(1),
+        candidates={name: jnp.full(1, action) for name, action in actions.items()},
+        scores=dict.fromkeys(actions, jnp.zeros(())),
+        reward_scale=jnp.ones(()),
+    )
 
 
 def seen(rewards, ends, diverged=False):
@@ -185,61 +183,84 @@ def test_by_episodes_the_better_candidate_is_chosen(better, scores):
 
     One that has diverged takes none, and has no score.
     """
-    state, rewards, ends = candidates(0.0, 1.0), [50.0, 50.0, 50.0], [0, 0, CUT]
-    for number, score in enumerate(scores):
+    state, rewards, ends = candidates(first=0.0, second=1.0), [50.0, 50.0, 50.0], [0, 0, CUT]
+    for name, score in zip(state.candidates, scores, strict=True):
         diverged = bool(np.isnan(score))
         rewards += [] if diverged else [score - 2.0, 0.0, 0.0, score, 1.0, 1.0]
         ends += [] if diverged else [0, 0, ENDED, 0, 0, ENDED]
-        state = _score_episodes(state, None, seen(rewards, ends, diverged), number=number, env_steps=6)
-    np.testing.assert_array_equal(state["scores"], np.float32(scores))
-    assert _choose(state, None, None, preference=(0, 1))["choice"] == better
+        state = score_episodes(state, None, seen(rewards, ends, diverged), name=name, env_steps=6)
+    np.testing.assert_array_equal(list(state.scores.values()), np.float32(scores))
+    assert choose(state, None, None, preferred=("first", "second")).choice == better
+
+
+@pytest.mark.parametrize(
+    ("lengths", "score"),
+    [
+        ([165, 165], 165.0),
+        ([166, 166], 166.0),
+        ([167], 167.0),
+        ([333], 333.0),
+        ([], 333.0),  # longer than the window
+        ([50], (50 + 283) / 2),  # it stood up, and did not fall again
+        ([50, 200], (50 + 200) / 2),  # what is left is no longer than an episode was
+    ],
+)
+def test_episodes_score_by_their_returns_however_many_a_window_has_room_for(lengths, score):
+    """Of 333 env steps, each of which pays 1."""
+    ends = np.zeros(333, int)
+    ends[-1] = CUT
+    ends[np.cumsum(lengths, dtype=int) - 1] = ENDED
+    assert mean_return(np.ones(333), ends) == pytest.approx(score)
 
 
 def test_who_stands_until_validation_is_over_is_better_than_who_falls():
     """Of eight env steps, each of which pays 1."""
     stands, falls = [0, ENDED, 0, 0, 0, 0, 0, CUT], [0, ENDED] * 4
-    scores = [
-        float(_score_episodes(candidates(0.0), None, seen([1.0] * 8, ends), number=0, env_steps=8)["scores"][0])
-        for ends in (stands, falls, [*[0] * 7, CUT])
-    ]
-    assert scores == [8.0, 2.0, 8.0]
+    scores = [mean_return(np.ones(8), np.array(ends)) for ends in (stands, falls, [*[0] * 7, CUT])]
+    assert scores == [4.0, 2.0, 8.0]
 
 
 def test_of_equals_what_would_be_recommended_without_validation_is_chosen():
-    """The learner, then two checkpoints of each of two datasets; one that diverged is never chosen."""
+    """Two checkpoints of each of two datasets, then the learner; one that diverged is never chosen."""
     agent = Subroutine(datasets=("all", "best"), checkpoints=2, validated=("dataset", "policy"))
-    state, preference = candidates(*range(5)), agent._preference
-    assert preference == (2, 1, 4, 3, 0)
+
+    def preferred(agent):
+        """What the choice at the pause is made by."""
+        changes = [phase.change for phase in agent.phases(30, 20_000) if isinstance(phase, Switch)]
+        return next(change.keywords["preferred"] for change in changes if getattr(change, "func", None) is choose)
+
+    names = preferred(agent)
+    assert names == ("all-2", "all-1", "best-2", "best-1", "learner")
+    state = candidates(**dict.fromkeys(names, 0.0))
     chosen = [
-        int(_choose(state | {"scores": jnp.array(scores)}, None, None, preference=preference)["choice"])
-        for scores in ([0.0] * 5, [0.0, 0.0, jnp.nan, 0.0, 0.0], [jnp.inf, 0.0, 0.0, 1.0, 1.0], [1.0, 0, 0, 0, 0])
+        names[int(choose(state.replace(scores=state.scores | better), None, None, preferred=names).choice)]
+        for better in ({}, {"all-2": jnp.nan}, {"all-2": jnp.inf, "best-2": 1.0, "best-1": 1.0}, {"learner": 1.0})
     ]
-    assert chosen == [2, 1, 4, 0]
-    assert agent.replace(tunes=True, pauses=(0.5,))._preference == (1, 0, 3, 2)
+    assert chosen == ["all-2", "all-1", "best-2", "learner"]
+    assert preferred(agent.replace(tunes=True, pauses=(0.5,))) == names[:-1]
 
 
 def test_rewards_are_scaled_to_the_span_of_returns_for_the_offline_algorithm_alone():
     """Returns of the history are 6 and 1; what is seen later is scaled likewise, and so are returns to go."""
-    state = _scale(candidates(0.0), None, seen([4.0, 2.0, 1.0], [0, ENDED, CUT]))
-    assert state["reward_scale"] == 200.0
+    state = measure_scale(SubroutineState(), None, seen([4.0, 2.0, 1.0], [0, ENDED, CUT]))
+    assert state.reward_scale == 200.0
     equal = seen([1.0, 1.0], [ENDED, ENDED])
     for same in (equal, seen([], [])):
-        assert _scale(candidates(0.0), None, same)["reward_scale"] == 1.0
+        assert measure_scale(SubroutineState(), None, same).reward_scale == 1.0
 
     def update(state, batch, draws):
         return batch.rewards, batch.mc_returns
 
     batch = probes.bandit(np.random.default_rng(0), 2).replace(mc_returns=np.ones(2))
-    for name, scale in (("offline", {"reward_scale": 200.0}), ("learner", {})):
-        after, to_go = _PartialUpdate(update, name)({name: None} | scale, batch, None)
-        factor = scale.get("reward_scale", 1.0)
-        np.testing.assert_allclose(after[name], factor * batch.rewards)
-        np.testing.assert_allclose(to_go, factor)
+    for name, scale in (("offline", 200.0), ("learner", None)):
+        after, to_go = PartialUpdate(update, name)(SubroutineState(reward_scale=scale), batch, None)
+        np.testing.assert_allclose(getattr(after, name), (scale or 1.0) * batch.rewards)
+        np.testing.assert_allclose(to_go, scale or 1.0)
 
 
 def test_the_scale_is_measured_at_each_pause_where_the_settings_ask_for_it():
     def measured(agent):
-        return sum(isinstance(phase, Review) and phase.change is _scale for phase in agent.phases(30, 4_000))
+        return sum(isinstance(phase, Review) and phase.change is measure_scale for phase in agent.phases(30, 4_000))
 
     twice = RecommendIQL(**COST, pauses=(0.5, 1.0))
     assert measured(twice) == 0
@@ -254,9 +275,9 @@ def test_by_fitted_values_the_better_candidate_is_chosen(better, actions, rng):
     data = probes.bandit(rng)
     buffer = Buffer(jax.tree.map(jnp.asarray, data), jnp.int32(len(data)), jnp.int32(len(data)))
     experience = jax.device_get(Experience(None, buffer, np.ones(len(data), np.int8)))
-    state = candidates(*actions)
-    for number in range(2):
-        agent = FittedValue(candidate=Candidate(agent=Constant(), number=number), hidden=(32, 32), learning_rate=3e-3)
+    state = candidates(first=actions[0], second=actions[1])
+    for number, name in enumerate(state.candidates):
+        agent = FittedValue(candidate=Candidate(agent=Constant(), name=name), hidden=(32, 32), learning_rate=3e-3)
         state = agent.begin(state, jax.random.key(number), jax.tree.map(lambda leaf: leaf[:1], data))
 
         def step(state, key, agent=agent):
@@ -265,15 +286,16 @@ def test_by_fitted_values_the_better_candidate_is_chosen(better, actions, rng):
 
         state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(2), 500))
         state = agent.score(state, None, experience)
-    np.testing.assert_allclose(state["scores"], [1.0 - (action - 0.5) ** 2 for action in actions], atol=0.1)
-    assert _choose(state, None, None, preference=(0, 1))["choice"] == better
+    scores = list(state.scores.values())
+    np.testing.assert_allclose(scores, [1.0 - (action - 0.5) ** 2 for action in actions], atol=0.1)
+    assert choose(state, None, None, preferred=("first", "second")).choice == better
 
 
 def test_values_to_come_are_the_candidates_own(rng):
     """On the chain, where the first state's value is the second's, discounted."""
     data = probes.chain(rng)
-    agent = FittedValue(candidate=Candidate(agent=Constant(), number=0), hidden=(32, 32), learning_rate=3e-3, tau=0.05)
-    state = agent.begin(candidates(0.0), jax.random.key(0), jax.tree.map(lambda leaf: leaf[:1], data))
+    agent = FittedValue(candidate=Candidate(agent=Constant()), hidden=(32, 32), learning_rate=3e-3, tau=0.05)
+    state = agent.begin(candidates(learner=0.0), jax.random.key(0), jax.tree.map(lambda leaf: leaf[:1], data))
 
     def step(state, key):
         rows = jax.random.randint(key, (64,), 0, len(data))
@@ -283,14 +305,15 @@ def test_values_to_come_are_the_candidates_own(rng):
     first = data.observations[:, 0] == -1.0
     buffer = Buffer(jax.tree.map(lambda leaf: leaf[first], data), jnp.int32(first.sum()), jnp.int32(first.sum()))
     starts = Experience(None, buffer, np.ones(first.sum(), np.int8))
-    assert agent.score(state, None, starts)["scores"][0] == pytest.approx(0.99, abs=0.05)
+    assert agent.score(state, None, starts).scores["learner"] == pytest.approx(0.99, abs=0.05)
 
 
 def test_each_seed_acts_by_its_own_choice():
-    agent = Recommended(candidates=(Constant(), Constant()))
-    scored = candidates(0.25, 0.75) | {"scores": jnp.array([1.0, 0.0])}
-    state = _choose(scored, None, None, preference=(0, 1))
-    other = state | {"choice": jnp.asarray(1)}
+    names = ("first", "second")
+    agent = Recommended(candidates=tuple(Candidate(agent=Constant(), name=name) for name in names))
+    scored = candidates(first=0.25, second=0.75).replace(scores={"first": jnp.asarray(1.0), "second": jnp.asarray(0.0)})
+    state = choose(scored, None, None, preferred=names)
+    other = state.replace(choice=jnp.asarray(1))
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), state, other)
     actions = jax.vmap(lambda state: agent.greedy(agent.policy(state), jnp.zeros((3, 2))))(both)
     np.testing.assert_array_equal(actions[..., 0], [[0.25] * 3, [0.75] * 3])

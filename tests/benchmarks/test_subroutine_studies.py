@@ -18,7 +18,7 @@ BUDGET = dataclasses.replace(BUDGETS["quick"], evaluations=4, env_steps_alone=40
 
 
 def outcome(task, agent, finals, changes=(), label="", successes=None, moments=(10_000, 20_000, 30_000, 40_000)):
-    """A finished run whose scores rise evenly to `finals`, one a seed; a tuned one is judged at 20k env steps."""
+    """A finished run whose scores rise evenly to `finals`, one a seed; a tuned one is evaluated at 20k env steps."""
     cell = Cell(find(task), agent, "none", tuple(range(len(finals))), BUDGET, "subroutine", changes, label or agent)
     rows = [("online", steps, step / len(moments)) for step, steps in enumerate(moments, start=1)]
     if agent.startswith("tune"):

@@ -144,7 +144,7 @@ def test_no_actor_loss_reaches_the_encoder(dataset):
     @jax.jit
     @jax.grad
     def critic_gradient(critic):
-        q = rlpd.values(critic, rlpd.see(critic, batch.observations, draws["shift"]), batch.actions)
+        q = rlpd.values(critic, rlpd.see(critic, batch.observations), batch.actions)
         return jnp.mean((q - rlpd.target(state, batch, draws)) ** 2)
 
     gradient = critic_gradient(state.critic.params)
@@ -172,7 +172,7 @@ def test_moorls_meta_update_interpolates_the_encoder(dataset):
     for old, new, met in zip(*map(jax.tree.leaves, encoders), strict=True):
         np.testing.assert_allclose(met, old + 0.25 * (new - old), rtol=1e-5, atol=1e-7)
     policy = agent.policy(after)
-    chex.assert_trees_all_equal(policy["judged"]["encoder"], after.critic.params["encoder"])
+    chex.assert_trees_all_equal(policy["evaluated"]["encoder"], after.critic.params["encoder"])
 
 
 @pytest.mark.slow

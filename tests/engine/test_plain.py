@@ -56,7 +56,7 @@ class Recorder(Agent):
         actions = self.greedy(params, observations)
         return jnp.where(jax.random.bernoulli(key, 0.5, actions.shape), -actions, actions)
 
-    def judged(self, params, observations, key):
+    def act_in_evaluation(self, params, observations, key):
         return self.act(params, observations, key)
 
     def returns_to_go(self):

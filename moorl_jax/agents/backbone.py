@@ -1,0 +1,62 @@
+"""What OPT asks of the agent that it is built on."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from moorl_jax.agents.contract import State, Update
+from moorl_jax.nets import QFunction
+from moorl_jax.phases import Online, Phase
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """An agent whose actor climbs any Q(s, a) that it is handed: TD3's family, or one of your own.
+
+    Its state holds a Learner `critic`, twins whose first one the actor climbs, and their `target_critic`; its draws
+    hold the `policy_noise` of the critics' targets, (batch, A). The rest is as any agent has it.
+    """
+
+    @property
+    def critic_learning_rate(self) -> float:
+        """Of the critics."""
+
+    @property
+    def tau(self) -> float:
+        """Of the targets."""
+
+    def init(self, key: Array, example: Transitions) -> State:
+        """As an agent's."""
+
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """As an agent's."""
+
+    def cycle(self) -> tuple[Update, ...]:
+        """As an agent's; only the last update moves the actor and the targets."""
+
+    def update_critic(self, state: Any, batch: Transitions, draws: dict[str, Array]) -> tuple[Any, Metrics]:
+        """Update the critics alone."""
+
+    def update_actor(
+        self, state: Any, q: QFunction, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[Any, Metrics]:
+        """Update the actor to climb `q`, then move all targets."""
+
+    def critic_loss(
+        self, critic: Params, state: Any, batch: Transitions, draws: dict[str, Array]
+    ) -> tuple[Array, Metrics]:
+        """Return the critics' loss and metrics."""
+
+    def policy(self, state: Any) -> Params:
+        """As an agent's."""
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """As an agent's."""
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
+        """As an agent's."""
+
+    def online(self, env_steps: int) -> Online:
+        """As an agent's."""
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """As an agent's."""

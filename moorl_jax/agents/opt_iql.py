@@ -1,0 +1,71 @@
+"""OPT over IQL; how is ours, for the paper's own account of it is not known to us."""
+
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from moorl_jax.agents.contract import State
+from moorl_jax.agents.iql import IQL
+from moorl_jax.agents.opt import OPT, OnlinePretraining, OPTState, Pair, by_generation
+from moorl_jax.nets import critics, mlp
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+
+class OPTIQL(OPT):
+    """OPT over IQL.
+
+    A generation is a pair of critics and a state value. Pre-training's loss is the sum of IQL's two. The actor is
+    weighted by the mixed advantage, (1 - kappa) A_old + kappa A_new.
+    """
+
+    source = "as OPT over TD3+BC: ours"
+
+    BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic", "value")
+
+    backbone: Annotated[Any, IQL] = IQL()
+
+    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+        """Draw what IQL draws."""
+        return self.backbone.draw(key, batch)
+
+    def update(self, state: OPTState, batch: Transitions, draws: dict[str, Array]) -> tuple[OPTState, Metrics]:
+        """Update both generations of values, critics and targets, then the actor by their mixed advantage."""
+        axes = self.generation_axes(state.backbone)
+        both = jax.vmap(self.backbone.update_critics, in_axes=(axes, None), out_axes=(axes, 0, 0))
+        backbone, (old, new), metrics = both(state.backbone, batch)
+        state = OPTState(backbone, state.updates + 1)
+        kappa = self.kappa(state.updates, batch)
+        advantage = (1.0 - kappa) * old + kappa * new
+        backbone, actor_metrics = self.backbone.update_actor(state.backbone, batch, draws, advantage)
+        metrics = by_generation(metrics) | actor_metrics | {"kappa": jnp.mean(kappa)}
+        return state.replace(backbone=backbone), metrics
+
+    def online_pretraining(self) -> "OnlinePretrainingIQL":
+        """Return the agent that trains the new critics and the new value before fine-tuning."""
+        return OnlinePretrainingIQL(batch_size=self.batch_size, opt=self)
+
+
+class OnlinePretrainingIQL(OnlinePretraining):
+    """OPT's pre-training of a pair of critics and a state value."""
+
+    opt: OPTIQL = OPTIQL()
+
+    def update_critics(self, state: OPTState, batch: Pair, draws: Any) -> tuple[OPTState, Metrics]:
+        """Update the new critics and the new value."""
+        new, backbone = self.new_generation(state), self.opt.backbone
+        loss = partial(self.loss, state=new, batch=batch, draws=draws)
+        params = {"critic": new.critic.params, "value": new.value.params}
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        critic = new.critic.descend(gradients["critic"], backbone.critic_learning_rate)
+        value = new.value.descend(gradients["value"], backbone.value_learning_rate)
+        return self.adopt(state, new.replace(critic=critic, value=value)), metrics
+
+    def td_loss(self, params: Params, state: State, batch: Transitions, draws: dict[str, Array]) -> Array:  # noqa: ARG002
+        """Return the sum of IQL's losses of value and critics."""
+        q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
+        next_v = jax.lax.stop_gradient(mlp(params["value"], batch.next_observations)[..., 0])
+        value_loss, _ = self.opt.backbone.value_loss(params["value"], q, batch)
+        critic_loss, _ = self.opt.backbone.critic_loss(params["critic"], next_v, batch)
+        return value_loss + critic_loss

@@ -1,0 +1,60 @@
+"""Offline RL as a subroutine of online RL (arXiv 2512.00383): the recipe, and the algorithms it is named with."""
+
+from moorl_jax.agents.cal_ql import CalQL
+from moorl_jax.agents.contract import Agent
+from moorl_jax.agents.cql import CQL
+from moorl_jax.agents.iql import IQL
+from moorl_jax.agents.pex import PEX
+from moorl_jax.agents.subroutine.parts import Candidate
+from moorl_jax.agents.subroutine.recipe import PauseShare, Subroutine
+from moorl_jax.config import static
+
+
+class RecommendIQL(Subroutine):
+    """IQL on all that was seen, at the end."""
+
+    offline: Agent = IQL()
+
+
+class RecommendCQL(Subroutine):
+    """CQL on all that was seen, at the end."""
+
+    offline: Agent = CQL()
+
+
+class RecommendCalQL(Subroutine):
+    """Cal-QL on all that was seen, at the end."""
+
+    offline: Agent = CalQL()
+
+
+class TuneIQL(Subroutine):
+    """IQL halfway, which then goes on learning online."""
+
+    offline: Agent = IQL()
+    tunes: bool = static(True)
+    pauses: tuple[PauseShare, ...] = static((0.5,))
+
+
+class TunePEX(TuneIQL):
+    """IQL halfway, its policy then expanded and learning online."""
+
+    offline: Agent = PEX()
+
+
+class TuneCalQL(TuneIQL):
+    """Cal-QL halfway, which then goes on learning online."""
+
+    offline: Agent = CalQL()
+
+
+__all__ = [
+    "Candidate",
+    "RecommendCQL",
+    "RecommendCalQL",
+    "RecommendIQL",
+    "Subroutine",
+    "TuneCalQL",
+    "TuneIQL",
+    "TunePEX",
+]

@@ -1,0 +1,72 @@
+"""What becomes of a subroutine's state between its phases."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moorl_jax.agents.contract import Agent, State
+from moorl_jax.agents.subroutine.state import SubroutineState
+from moorl_jax.replay import Experience
+from moorl_jax.replay.history import episode_numbers
+from moorl_jax.types import Array, Transitions
+
+
+def begin_pause(
+    state: SubroutineState,
+    key: Array,  # noqa: ARG001
+    example: Transitions,  # noqa: ARG001
+    *,
+    names: tuple[str, ...],
+) -> SubroutineState:
+    """Begin a pause: no candidate is there yet but the learner, where it is one."""
+    return SubroutineState(
+        learner=state.learner,
+        candidates={"learner": state.learner} if "learner" in names else {},
+        scores=dict.fromkeys(names, jnp.zeros((), jnp.float32)),
+        reward_scale=jnp.ones((), jnp.float32),
+    )
+
+
+def measure_scale(state: SubroutineState, key: Array, experience: Experience) -> SubroutineState:  # noqa: ARG001
+    """Note 1000 / (largest - smallest return) over the episodes so far; IQL's rule, from here on kept as it is."""
+    assert experience.ends is not None
+    returns = np.bincount(episode_numbers(experience.ends), experience.online.rows.rewards[: len(experience.ends)])
+    span = np.ptp(returns) if len(returns) else 0.0  # of a seed that diverged before it took a step
+    return state.replace(reward_scale=jnp.asarray(1000.0 / span if span > 0 else 1.0, jnp.float32))
+
+
+def begin_training(state: SubroutineState, key: Array, example: Transitions, *, agent: Agent) -> SubroutineState:
+    """Begin an offline training from scratch."""
+    return state.replace(offline=agent.init(key, example))
+
+
+def keep(state: SubroutineState, key: Array, example: Transitions, *, name: str) -> SubroutineState:  # noqa: ARG001
+    """Make the offline training as it stands a candidate."""
+    return state.replace(candidates=state.candidates | {name: state.offline})
+
+
+def leave_pause(state: SubroutineState, key: Array, example: Transitions) -> SubroutineState:  # noqa: ARG001
+    """Go on with the learner alone."""
+    return SubroutineState(learner=state.learner)
+
+
+def take_over(
+    state: SubroutineState,
+    key: Array,  # noqa: ARG001
+    example: Transitions,  # noqa: ARG001
+    *,
+    preferred: tuple[str, ...],
+) -> SubroutineState:
+    """Go on with the chosen candidate."""
+    candidates = [state.candidates[name] for name in preferred]
+    chosen = jax.tree.map(lambda *leaves: jnp.stack(leaves)[state.choice], *candidates)
+    return SubroutineState(tuned=chosen, reward_scale=state.reward_scale)
+
+
+def change_tuned(
+    state: SubroutineState, key: Array, example: Transitions, *, change: Callable[..., State]
+) -> SubroutineState:
+    """Make a change of the algorithm's own recipe."""
+    return state.replace(tuned=change(state.tuned, key, example))

@@ -1,0 +1,262 @@
+"""Offline RL as a subroutine of online RL (arXiv 2512.00383); what the paper leaves open is ours, and named.
+
+An online learner pauses, and its own history becomes the dataset of an offline algorithm. What it learns is
+recommended, or goes on learning online by that algorithm's own recipe. Datasets and policies may be selected by
+validation: by episodes, whose env steps count towards the same budget, or by fitted values, which cost none.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Literal
+
+from moorl_jax.agents.contract import Agent
+from moorl_jax.agents.iql import IQL
+from moorl_jax.agents.sac import SAC
+from moorl_jax.agents.subroutine.changes import (
+    begin_pause,
+    begin_training,
+    change_tuned,
+    keep,
+    leave_pause,
+    measure_scale,
+    take_over,
+)
+from moorl_jax.agents.subroutine.parts import Candidate, Part, PartName, Recommended
+from moorl_jax.agents.subroutine.state import SubroutineState
+from moorl_jax.agents.subroutine.validation import FittedValue, choose, score_episodes
+from moorl_jax.config import Bounds, Count, Share, Steps, static
+from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Collect, Evaluate, Offline, Online, Pause, Phase, Pretrain, Review, Switch
+from moorl_jax.replay import FromBuffer, History, Mixed, Sampling, Union
+from moorl_jax.replay.history import Selected
+from moorl_jax.types import Array, Transitions
+
+DatasetName = Selected | Literal["fresh"]  #: History's datasets, or one collected at the pause, by the learner's policy
+PauseShare = Annotated[float, Bounds(above=0.0, at_most=1.0)]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The env steps up to a pause's end, by use."""
+
+    online: int  #: in which the learner learns
+    fresh: int  #: in which its policy collects a dataset
+    validation: int  #: of each candidate
+    ends: int  #: env steps so far, when the pause is over
+
+
+class Subroutine(Agent):
+    """An online learner that pauses for offline RL.
+
+    At each pause the offline algorithm is trained from scratch, on the first of `datasets`, or on each of them where
+    "dataset" is `validated`. Candidates are what it ends with; where "policy" is `validated`, earlier checkpoints too,
+    and the learner itself. The best by validation is recommended, and evaluated at the pause.
+
+    After the last pause the offline algorithm `tunes` what was chosen, by its own recipe, for what is left of the
+    budget. The learner, which it cannot tune, is no candidate then.
+
+    All that acts takes from the same env steps, and what it saw joins the history: fresh datasets and validation are
+    over when a pause is.
+    """
+
+    source = "ours: arXiv 2512.00383 leaves it open to us"
+
+    learner: Agent = SAC()
+    offline: Agent = IQL()
+    tunes: bool = static(False)  #: whether learning goes on online after the last pause
+    pauses: tuple[PauseShare, ...] = static((1.0,))  #: shares of the env steps; with none it is the learner alone
+    first_steps: Steps = static(5000)  #: random env steps before the learner's first update
+    datasets: tuple[DatasetName, ...] = static(("all", "last", "best"))
+    share: Share = static(0.5)  #: of the history, that "last" and "best" take
+    fresh_share: Share = static(0.1)  #: of the env steps up to the pause's end, that "fresh" takes
+    checkpoints: Count = static(2)  #: of an offline training, evenly spaced, the last one at its end
+    validated: tuple[Literal["dataset", "policy"], ...] = static(())  #: what is selected by validation
+    validation: Literal["online", "offline"] = static("online")  #: by episodes, or "offline" by fitted values
+    validation_share: Share = static(0.1)  #: of all env steps, for the episodes of a pause's candidates together
+    validation_updates: Steps = static(20_000)  #: of each candidate's fitted values
+    normalize_returns: bool = static(False)  #: scale rewards for the offline algorithm so that returns span 1000 (IQL)
+
+    def init(self, key: Array, example: Transitions) -> SubroutineState:
+        """Return a state with the learner's alone."""
+        return _part(self.learner, "learner").init(key, example)
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return the learner's env steps and its pauses, `updates` those of each offline training.
+
+        Raises MoorlError for pauses that leave the learner no env steps of its own.
+        """
+        self._check(updates, env_steps)
+        learning = self.learner.online(env_steps)
+        learning = replace(learning, agent=_part(learning.agent, "learner"), sampling=FromBuffer())
+        phases: list[Phase] = [Collect(learning.agent, self.first_steps, random=True)]
+        stretches = self._stretches(env_steps)
+        for number, steps in enumerate(stretches, 1):
+            if number > 1:
+                phases.append(Switch(leave_pause))
+            phases += [
+                replace(learning, env_steps=steps.online),
+                Pause(),
+                Collect(learning.agent, steps.fresh),  # a dataset; the others are there already
+                Pause(),
+                *self._offline_trainings(updates, steps.fresh),
+                *self._choice(steps.validation),
+            ]
+            if not self.tunes or number < len(stretches):
+                phases.append(Evaluate(Recommended(candidates=self._preferred)))
+        left = env_steps - (stretches[-1].ends if stretches else self.first_steps)
+        if self.tunes:
+            phases += self._tuning(updates, left)
+        elif left:
+            phases += [Switch(leave_pause), replace(learning, env_steps=left)]
+        return tuple(phases)
+
+    def online(self, env_steps: int) -> Online:  # noqa: ARG002
+        """Raise MoorlError: a subroutine learns online between its pauses."""
+        raise MoorlError(f"{type(self).__name__} pauses: it cannot be the learner of another agent")
+
+    def validation_cost(self, env_steps: int) -> int:
+        """Return how many env steps of a budget the validation of its pauses takes."""
+        return len(self.pauses) * len(self._candidates) * self._validation_steps(env_steps)
+
+    def _stretches(self, env_steps: int) -> list[Stretch]:
+        """Return what the env steps between pauses are spent on."""
+        stretches = []
+        taken = self.first_steps
+        for number, share in enumerate(self.pauses, 1):
+            ends = round(share * env_steps)
+            fresh = round(self.fresh_share * ends) if "fresh" in self._datasets else 0
+            validation = self._validation_steps(env_steps)
+            cost = fresh + validation * len(self._candidates)
+            if ends - taken - cost <= 0:
+                raise MoorlError(
+                    f"pause {number} of {len(self.pauses)} ends at env step {ends:,} of {env_steps:,} and costs "
+                    f"{cost:,}: no env step is left to the learner before it"
+                )
+            stretches.append(Stretch(ends - taken - cost, fresh, validation, ends))
+            taken = ends
+        return stretches
+
+    def _validation_steps(self, env_steps: int) -> int:
+        """Return the env steps of each candidate's validation."""
+        count = len(self._candidates)
+        if count == 1 or self.validation == "offline":
+            return 0
+        return max(1, round(self.validation_share * env_steps) // count)
+
+    def _offline_trainings(self, updates: int, fresh: int) -> list[Phase]:
+        """Return a pause's offline trainings, from scratch on each dataset."""
+        agent = self._algorithm
+        names = tuple(candidate.name for candidate in self._candidates)
+        phases: list[Phase] = [Switch(partial(begin_pause, names=names))]
+        if self.normalize_returns:
+            phases.append(Review(measure_scale))
+        for dataset in self._datasets:
+            if dataset == "fresh":
+                history = History(dataset="last", count=fresh)
+            else:
+                history = History(dataset=dataset, share=self.share)
+            training = Pretrain(_part(agent, "offline"), updates // self._checkpoints, history, evaluated=False)
+            phases.append(Switch(partial(begin_training, agent=agent)))
+            for checkpoint in self._trained_on(dataset):
+                phases += [training, Switch(partial(keep, name=checkpoint.name))]
+        return phases
+
+    def _choice(self, validation: int) -> list[Phase]:
+        """Return the validation of a pause's candidates, where there are several, and the choice of one."""
+        phases: list[Phase] = []
+        for candidate in self._candidates if len(self._candidates) > 1 else ():
+            if self.validation == "online":
+                score = partial(score_episodes, name=candidate.name, env_steps=validation)
+                phases += [Collect(candidate, validation, evaluated=False), Pause(), Review(score)]
+            else:
+                values = FittedValue(candidate=candidate)
+                fitting = Pretrain(values, self.validation_updates, History(), evaluated=False)
+                phases += [Switch(values.begin), fitting, Review(values.score)]
+        preferred = tuple(candidate.name for candidate in self._preferred)
+        return [*phases, Switch(partial(choose, preferred=preferred))]
+
+    def _tuning(self, updates: int, env_steps: int) -> list[Phase]:
+        """Return what the offline algorithm's own recipe has after its offline phase, all history for its dataset."""
+        preferred = tuple(candidate.name for candidate in self._preferred)
+        phases: list[Phase] = [
+            Switch(partial(take_over, preferred=preferred)),
+            Evaluate(_part(self._algorithm, "tuned")),  # where fine-tuning sets out from
+        ]
+        _, *own = self.offline.phases(updates, env_steps)
+        for phase in own:
+            if isinstance(phase, Switch):
+                phases.append(Switch(partial(change_tuned, change=phase.change)))
+            elif isinstance(phase, Collect):
+                phases.append(replace(phase, agent=_part(phase.agent, "tuned")))
+            elif isinstance(phase, Online):
+                part = _part(phase.agent, "tuned")
+                phases.append(replace(phase, agent=part, sampling=_of_history(phase.sampling)))
+            else:
+                name = type(self._algorithm).__name__
+                raise MoorlError(f"{name} cannot tune: it goes through {type(phase).__name__} first")
+        return phases
+
+    @property
+    def _algorithm(self) -> Agent:
+        """The offline algorithm, as its own recipe begins."""
+        begins = self.offline.phases(1, 0)[0]
+        if not isinstance(begins, Offline) or not begins.evaluated:
+            raise MoorlError(f"{type(self.offline).__name__} does not begin with its own offline updates")
+        return begins.agent
+
+    @property
+    def _datasets(self) -> tuple[DatasetName, ...]:
+        return self.datasets if "dataset" in self.validated else self.datasets[:1]
+
+    @property
+    def _checkpoints(self) -> int:
+        return self.checkpoints if "policy" in self.validated else 1
+
+    def _trained_on(self, dataset: DatasetName) -> tuple[Candidate, ...]:
+        """Return the candidates that training on a dataset makes, in order."""
+        numbers = range(1, self._checkpoints + 1)
+        return tuple(Candidate(agent=self._algorithm, name=f"{dataset}-{number}") for number in numbers)
+
+    @property
+    def _learner_itself(self) -> tuple[Candidate, ...]:
+        return (Candidate(agent=self.learner, name="learner"),) if "policy" in self.validated and not self.tunes else ()
+
+    @property
+    def _candidates(self) -> tuple[Candidate, ...]:
+        """A pause's candidates, in the order in which they are validated."""
+        trained = (candidate for dataset in self._datasets for candidate in self._trained_on(dataset))
+        return (*self._learner_itself, *trained)
+
+    @property
+    def _preferred(self) -> tuple[Candidate, ...]:
+        """The same, first what would be recommended without validation, the learner last."""
+        trained = (candidate for dataset in self._datasets for candidate in reversed(self._trained_on(dataset)))
+        return (*trained, *self._learner_itself)
+
+    def _check(self, updates: int, env_steps: int) -> None:
+        """Raise MoorlError for settings that contradict each other or the budget."""
+        if self.pauses and updates < self._checkpoints:
+            raise MoorlError(f"{type(self).__name__} trains offline at its pauses: {updates} updates are too few")
+        if not self.datasets or list(self.pauses) != sorted(set(self.pauses)):
+            raise MoorlError(
+                f"there must be a dataset, and pauses in rising order, not {self.datasets} and {self.pauses}"
+            )
+        if len(set(self.datasets)) < len(self.datasets):
+            raise MoorlError(f"each dataset may be named once, not {self.datasets}")
+        if self.tunes and self.pauses[-1:] in ((), (1.0,)):
+            raise MoorlError(f"tuning needs a last pause that leaves env steps to it, not {self.pauses}")
+        if self.first_steps > env_steps:
+            raise MoorlError(f"{self.first_steps:,} random env steps come first, and the budget is {env_steps:,}")
+
+
+def _part(agent: Agent, name: PartName) -> Part:
+    return Part(agent=agent, name=name, batch_size=agent.batch_size)
+
+
+def _of_history(sampling: Sampling) -> Sampling:
+    """Return the rule that does with history what a rule does with a dataset."""
+    if isinstance(sampling, Mixed):
+        return History(offline=sampling.offline)
+    if isinstance(sampling, Union):
+        return History(offline=None)
+    raise MoorlError(f"a subroutine cannot fine-tune on batches by {type(sampling).__name__}")
