@@ -79,7 +79,7 @@ def of_the_machine(error: BaseException) -> str:
     return ""
 
 
-def room(place: Path, size: int) -> str:
+def free_space(place: Path, size: int) -> str:
     """Return the words for how many bytes something takes at most, and how many are free at `place`."""
     there = next(folder for folder in place.absolute().parents if folder.is_dir())
     return f"it takes up to {size / 1e6:,.1f} MB, {shutil.disk_usage(there).free / 1e6:,.1f} MB are free there"

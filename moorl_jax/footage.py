@@ -33,11 +33,11 @@ class Footage(struct.PyTreeNode):
         start = self.starts.at[rows].get(mode="clip")
         ahead = start[:, None] + 1 + jnp.arange(self.span.steps)
         end = start + self.span.steps
-        worth = self.span.discount ** jnp.arange(self.span.steps)
+        discounts = self.span.discount ** jnp.arange(self.span.steps)
         return Transitions(
             observations=self._stack(start),
             actions=self.actions[start + 1],
-            rewards=(self.rewards[ahead] * worth).sum(axis=1),
+            rewards=(self.rewards[ahead] * discounts).sum(axis=1),
             next_observations=self._stack(end),
             terminals=self.terminals[end],
         )

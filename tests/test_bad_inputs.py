@@ -456,7 +456,7 @@ def test_a_device_that_is_not_here_is_one_line(call, monkeypatch, app, words):
 @pytest.mark.slow
 def test_jax_for_a_gpu_where_there_is_none_is_one_line(tmp_path):
     words = [sys.executable, "-m", "moorl_jax", *TRAIN, "--agent", "bc"]
-    here = {"PYTHONPATH": str(Path(cli.__file__).parents[1]), "JAX_PLATFORMS": "rocm"}
+    here = {"PYTHONPATH": str(Path(cli.__file__).parents[2]), "JAX_PLATFORMS": "rocm"}
     ran = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=os.environ | here)
     assert ran.returncode == 2, ran.stderr
     assert "no device of JAX_PLATFORMS=rocm can be used here" in ran.stderr.splitlines()[-1]

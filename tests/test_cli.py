@@ -22,7 +22,8 @@ runner = CliRunner()
 @pytest.fixture
 def call(monkeypatch):
     """Run the command line; the devices of this process are set already."""
-    monkeypatch.setattr(cli, "use_all_cores", lambda: None)
+    for module in (cli.train, cli.evaluate):
+        monkeypatch.setattr(module, "use_all_cores", lambda: None)
 
     def run(*words):
         return runner.invoke(cli.app, [str(word) for word in words])
@@ -254,7 +255,7 @@ def test_print_config_shows_each_value_and_trains_nothing(call, monkeypatch, tmp
     def never(*_, **__):
         raise AssertionError
 
-    for module, name in ((cli, "train"), (cli, "held"), (sources, "load"), (sources, "make")):
+    for module, name in ((cli.train, "train"), (cli.train, "held"), (sources, "load"), (sources.Source, "get")):
         monkeypatch.setattr(module, name, never)
     monkeypatch.chdir(tmp_path)
     shown = call("train", "--print-config", "--agent", agent, "--task", task, *options)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from moorl_jax.errors import MAKE_ROOM, StorageError, room
+from moorl_jax.errors import MAKE_ROOM, StorageError, free_space
 from moorl_jax.locks import held
 from moorl_jax.whole import whole
 
@@ -46,7 +46,7 @@ def storing(path: Path, size: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        takes = f"{room(path, size)}; " if size is not None else ""
+        takes = f"{free_space(path, size)}; " if size is not None else ""
         raise StorageError(
             f"{path}: cannot be written ({error.strerror or error}); {takes}{MAKE_ROOM}, or keep data elsewhere "
             "(MOORL_DATA_DIR, D4RL_DATASET_DIR, MINARI_DATASETS_PATH)"

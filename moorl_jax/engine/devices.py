@@ -66,7 +66,7 @@ def placements(seeds: int, images: bool = False) -> tuple[Placement, ...]:
     )
 
 
-def require_room(arrays: Any, device: jax.Device, what: str, held: bool = False) -> None:
+def require_memory(arrays: Any, device: jax.Device, what: str, held: bool = False) -> None:
     """Raise MoorlError where arrays, or what is to have their shapes, are larger than what a device has free.
 
     `held`, they are in the machine's memory already, and a CPU's devices are not asked: they do not copy images, and

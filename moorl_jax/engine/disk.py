@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from moorl_jax.errors import MAKE_ROOM, OF_SPACE, StorageError, one_line, room
+from moorl_jax.errors import MAKE_ROOM, OF_SPACE, StorageError, free_space, one_line
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def written_to(place: Path, arrays: Any) -> Iterator[None]:
         shutil.rmtree(place, ignore_errors=True)
         fault = f"{place} cannot be written: {type(error).__name__}: {one_line(error)}"
         if any(os.strerror(number) in str(error) for number in OF_SPACE):
-            fault += f"; {room(place, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))}; {MAKE_ROOM}"
+            fault += f"; {free_space(place, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))}; {MAKE_ROOM}"
         raise StorageError(fault) from error
     finally:
         log.disabled = False

@@ -11,7 +11,7 @@ from moorl_jax.agents.contract import State
 from moorl_jax.data import Prepared
 from moorl_jax.engine import programs, recipes
 from moorl_jax.engine.clock import Clock
-from moorl_jax.engine.devices import require_room
+from moorl_jax.engine.devices import require_memory
 from moorl_jax.engine.keys import ACTIONS, INITIAL, RULES, SWITCHES, UPDATES, stream
 from moorl_jax.engine.programs import Carry, Inputs
 from moorl_jax.engine.simulators import Simulators
@@ -183,7 +183,7 @@ class Group:
             one = recipes.empty_buffer(phases, task, self._example)
             return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(self._seeds), *leaf.shape)), one)
 
-        require_room(jax.eval_shape(buffers), self.device, "experience to come")
+        require_memory(jax.eval_shape(buffers), self.device, "experience to come")
         with jax.default_device(self.device):
             return jax.device_put(jax.jit(buffers)(), self.device)  # compiled, no buffer is made only to be copied
 

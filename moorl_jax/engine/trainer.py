@@ -13,7 +13,7 @@ from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Prepared
 from moorl_jax.engine import recipes, snapshots
-from moorl_jax.engine.devices import placements, require_room
+from moorl_jax.engine.devices import placements, require_memory
 from moorl_jax.engine.groups import Group
 from moorl_jax.engine.lanes import Lane
 from moorl_jax.engine.programs import Carry
@@ -39,10 +39,10 @@ class Trainer:
         rehearse(phases, example)
         placed = placements(len(seeds), images=task.pixels)
         networks = jax.eval_shape(recipes.first_agent(phases).init, jax.random.key(0), example)
-        require_room([networks] * len(seeds), placed[0].device, "the networks of all seeds")
+        require_memory([networks] * len(seeds), placed[0].device, "the networks of all seeds")
         self._lanes = []
         for placement in placed:
-            require_room(prepared.transitions, placement.device, "the data", held=True)
+            require_memory(prepared.transitions, placement.device, "the data", held=True)
             data = dataclasses.replace(prepared, transitions=jax.device_put(prepared.transitions, placement.device))
             groups = [
                 Group(positions, tuple(seeds[p] for p in positions), placement.device, phases, task, data, example)

@@ -88,7 +88,7 @@ class BalancedState(struct.PyTreeNode):
     rows: Array  #: (batch,), of the latest draw
     priorities: Array  #: (batch,), which they are to be given
 
-    def settled(self) -> SumTree:
+    def current_tree(self) -> SumTree:
         """Return the tree with the latest draw's priorities entered.
 
         They are entered right before the tree is read again: in this order XLA changes it in place, while a tree that
@@ -140,7 +140,7 @@ class Balanced(Sampling):
         buffer = experience.online
         slot = len(experience.offline) + (buffer.written - 1) % buffer.capacity
         rows, priorities = jnp.full_like(state.rows, slot), jnp.full_like(state.priorities, state.largest)
-        return state.replace(tree=state.settled(), rows=rows, priorities=priorities)
+        return state.replace(tree=state.current_tree(), rows=rows, priorities=priorities)
 
     def sample(
         self, state: BalancedState, key: Array, experience: Experience, size: int
@@ -167,7 +167,7 @@ class Balanced(Sampling):
         (_, (offline_ratio, metrics)), gradients = loss(before, offline, online)
         density = state.density.descend(gradients, self.learning_rate)
 
-        tree, size = state.settled(), len(uniform)
+        tree, size = state.current_tree(), len(uniform)
         mass = (jnp.arange(size) + uniform) * (tree.total / size)
         rows = tree.find(mass.astype(state.priorities.dtype))
         batch = experience.take(rows)

@@ -22,7 +22,7 @@ from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.cells import Cell, able, plan
 from benchmarks.runner import Job, attempt, collect, sweep
 from moorl_jax.agents import AGENTS, OPT, TD3BC, TuneIQL
-from moorl_jax.cli import _seeds
+from moorl_jax.cli.train import read_seeds
 from moorl_jax.data import Preparation, hdf5, load, recipe, sources
 from moorl_jax.engine import provenance, results, seals
 from moorl_jax.engine.checkpoints import Checkpoints
@@ -398,7 +398,7 @@ def test_a_later_setting_of_an_agent_within_another_runs_no_cell_again(hopper, t
 def test_the_recorded_command_names_the_same_seeds(hopper):
     for seeds in ((0,), (0, 1), (4, 2)):
         words = Cell(hopper, "iql", "recipe", seeds, TINY, "offline").command.split()
-        given = _seeds(words[words.index("--seeds") + 1])
+        given = read_seeds(words[words.index("--seeds") + 1])
         assert tuple(range(given) if isinstance(given, int) else given) == seeds
 
 

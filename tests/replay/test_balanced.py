@@ -134,9 +134,9 @@ def test_parity_with_off2onrl(path):
             np.testing.assert_allclose(batch.observations, z[f"batch_{k}/observations"])
             np.testing.assert_allclose(state.priorities, z[f"out_{k}/aux/new_priorities"], rtol=1e-6)
             np.testing.assert_allclose(
-                state.settled().leaves[: offline + online], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-6
+                state.current_tree().leaves[: offline + online], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-6
             )
-            np.testing.assert_allclose(state.settled().total, z[f"out_{k}/aux/tree_total_after"], rtol=1e-6)
+            np.testing.assert_allclose(state.current_tree().total, z[f"out_{k}/aux/tree_total_after"], rtol=1e-6)
             np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/tree_max_after"], rtol=1e-6)
             for theirs, ours in names.items():
                 assert float(metrics[ours]) == pytest.approx(float(z[f"out_{k}/losses/{theirs}"]), rel=1e-10), theirs
@@ -197,7 +197,9 @@ def test_parity_with_opt(path):
                 assert float(metrics[name]) == pytest.approx(float(z[f"out_{k}/losses/{name}"]), rel=1e-10), name
             assert float(metrics["priority"]) == pytest.approx(float(z[f"out_{k}/losses/priority_mean"]), rel=1e-10)
             np.testing.assert_allclose(state.priorities, z[f"out_{k}/aux/new_priorities"], rtol=1e-10)
-            np.testing.assert_allclose(state.settled().leaves[:slots], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-10)
+            np.testing.assert_allclose(
+                state.current_tree().leaves[:slots], z[f"out_{k}/aux/tree_leaves_after"], rtol=1e-10
+            )
             np.testing.assert_allclose(state.largest, z[f"out_{k}/aux/max_priority_after"], rtol=1e-10)
             assert_gradients(before, state.density, recording, k)
 
@@ -240,7 +242,7 @@ def test_against_plain_numpy(updated, rng):
         priorities[rows] = expected
         largest = max(largest, expected.max())
         assert float(state.largest) == pytest.approx(largest, rel=1e-5)
-        np.testing.assert_allclose(state.settled().leaves[: count + capacity], priorities, rtol=1e-4)
+        np.testing.assert_allclose(state.current_tree().leaves[: count + capacity], priorities, rtol=1e-4)
         off, on = before(offline), before(online)
         loss = np.mean(-np.log(2 / (off + 1) + 1e-10) - np.log(2 * on / (on + 1) + 1e-10))
         assert float(metrics["density_loss"]) == pytest.approx(loss, rel=1e-4)

@@ -1,0 +1,194 @@
+"""`moorl-jax data` and `moorl-jax tasks`: the catalogue and its datasets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from moorl_jax.cli.options import PoliciesOption, SourceOption, TaskName, guarded
+from moorl_jax.data import Rows, sources
+from moorl_jax.data.rows import suspicions
+from moorl_jax.data.sources import MADE_HERE, File, Source
+from moorl_jax.engine.devices import require_devices
+from moorl_jax.engine.training import which_seeds
+from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.progress import Display, terminal
+from moorl_jax.tasks import SUITES, TASKS, Task, expand, find
+
+data_app = typer.Typer(no_args_is_help=True, help="List, make, fetch and check datasets.")
+console = terminal()
+
+
+@guarded
+def tasks(
+    names: Annotated[
+        str, typer.Argument(metavar="[NAMES]", help="Only these tasks and suites, separated by commas.")
+    ] = "",
+) -> None:
+    """Print the catalogue, and which data is on this machine; of a single task, all there is to know."""
+    chosen = expand(names) if names else tuple(TASKS.values())
+    if len(chosen) == 1:
+        _describe(chosen[0])
+        return
+    table = Table(
+        caption="Data in brackets is not on this machine yet. `moorl-jax tasks TASK` tells more of one; suites: "
+        + ", ".join(SUITES),
+        caption_justify="left",
+    )
+    for column in ("task", "environment", "horizon", "observation", "action", "data"):
+        table.add_column(
+            column, justify="right" if column in ("horizon", "action") else "left", no_wrap=column == "task"
+        )
+    for task in chosen:
+        table.add_row(
+            task.name,
+            task.environment,
+            str(task.horizon),
+            "×".join(map(str, task.observation_shape)),
+            str(task.action_size),
+            " ".join(_marked(source) for source in sources.of(task).values()),
+        )
+    console.print(table)
+
+
+@data_app.command("list")
+@guarded
+def list_data() -> None:
+    """Print the datasets on this machine, and where they lie."""
+    table = Table("task", "source", "made from", "where")
+    for task in TASKS.values():
+        for source in sources.of(task).values():
+            if source.is_here():
+                table.add_row(task.name, source.name, source.made_of, source.location)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(
+            "No dataset yet: `moorl-jax data fetch TASK` downloads one, `moorl-jax data make TASK` makes one."
+        )
+
+
+@data_app.command("make")
+@guarded
+def make_data(
+    task: TaskName,
+    source: Annotated[str, typer.Option(help="recipe, or embedded: of policies this package carries.")] = "recipe",
+    policies: PoliciesOption = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 0,
+) -> None:
+    """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
+    chosen = find(task)
+    which_seeds([seed])
+    require_devices()  # of some recipes a policy is trained
+    if source not in MADE_HERE:
+        raise UnknownNameError("recipe", source, MADE_HERE)
+    made = sources.find(chosen, source, policies, seed)
+    with Display(console) as display:
+        made.get(display.data(chosen.name), display.say, anew=True)
+    _report(made)
+
+
+@data_app.command("fetch")
+@guarded
+def fetch_data(task: TaskName) -> None:
+    """Download a task's dataset unless it is here already, from where it was published; then report on it."""
+    chosen = find(task)
+    source = sources.find(chosen, sources.published(chosen))
+    with Display(console) as display:
+        source.get(display.data(chosen.name), display.say)
+    _report(source)
+
+
+@data_app.command("check")
+@guarded
+def check_data(
+    target: Annotated[
+        str, typer.Argument(metavar="TASK | FILE.hdf5", help="A task's data, or a file (of images, their folder).")
+    ],
+    task: Annotated[str | None, typer.Option(help="The task a file is for.")] = None,
+    source: SourceOption = "auto",
+) -> None:
+    """Read a dataset, refuse it if it is faulty, and print what a person wants to know of it."""
+    if target in TASKS:
+        chosen = TASKS[target]
+        named = sources.find(chosen, sources.choose(chosen, source))
+        if not named.is_here():
+            here = [other.name for other in sources.of(chosen).values() if other.is_here()]
+            instead = f"; here is {', '.join(here)}, name it with --source" if here else ""
+            raise MoorlError(
+                f"{target}: no data of source '{named.name}' here, `moorl-jax data fetch` or `make` gets it{instead}"
+            )
+        _report(named)
+        return
+    if task is None and not Path(target).exists():
+        raise UnknownNameError("task or file", target, TASKS)
+    if task is None:
+        raise MoorlError(f"{target}: say which task the file is for, with --task")
+    _report(File(find(task), Path(target)))
+
+
+def _describe(task: Task) -> None:
+    table = Table(show_header=False, title=task.name)
+    for name, value in {
+        "family": task.family,
+        "environment": task.environment,
+        "horizon": f"{task.horizon} env steps",
+        "observation": "×".join(map(str, task.observation_shape)),
+        "action": str(task.action_size),
+        "score 0 and 100": f"returns {task.low:.10g} and {task.high:.10g}",
+        "rewards": task.rewards,
+        "evaluation": f"{task.evaluation_episodes} episodes a seed",
+        **{f"data: {_marked(source)}": _origin(source) for source in sources.of(task).values()},
+        **({"data: recipe": f"none: {task.no_recipe}"} if task.no_recipe else {}),
+        "suites": ", ".join(name for name, members in SUITES.items() if task.name in members),
+    }.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _origin(source: Source) -> str:
+    """Say of what a source's data is made, and of published data its name there."""
+    if source.name in MADE_HERE:
+        return source.made_of
+    return f"{source.made_of}: {source.task.datasets.get(source.name, source.place)}"
+
+
+def _marked(source: Source) -> str:
+    return source.name if source.is_here() else f"[{source.name}]"
+
+
+def _report(source: Source) -> None:
+    """Print what a person wants to know of a dataset; raise DatasetError where it is not what it is called."""
+    dataset = source.load()
+    rows, task = dataset.rows, dataset.task
+    returns, lengths = dataset.trajectory_returns()
+    quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
+    transitions = f"{len(dataset.transitions):,}"
+    lines = {
+        "rows": f"{len(rows.rewards):,}",
+        "transitions": f"{transitions} over one step"
+        if task.pixels
+        else f"{transitions} (as D4RL's qlearning_dataset)",
+        "episodes": f"{len(returns):,}, {lengths.min()} to {lengths.max()} steps, mean {lengths.mean():.1f}",
+        "return: min, quartiles, max": ", ".join(f"{value:.1f}" for value in quantiles),
+        "return: mean": f"{returns.mean():.1f}, normalized score {task.score(returns.mean()):.1f}",
+        "rewards": f"{rows.rewards.min():.4g} to {rows.rewards.max():.4g}",
+        "actions": f"{rows.actions.min():.4g} to {rows.actions.max():.4g}",
+        "sha256": dataset.fingerprint,
+    }
+    if authenticity := source.authenticity():
+        lines["file"] = authenticity
+    if isinstance(rows, Rows):
+        timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
+        lines["ends"] = f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs"
+        lines["noticed"] = "\n".join(suspicions(rows, task)) or "nothing odd"
+    else:
+        lines["frames"] = f"{rows.frames.nbytes / 1e9:.2f} GB"
+        lines["noticed"] = "\n".join(rows.notes) or "nothing odd"
+    table = Table(show_header=False)
+    for line in lines.items():
+        table.add_row(*line)
+    console.print(f"{task.name}: {source.location}", highlight=False, soft_wrap=True)
+    console.print(table)

@@ -1,0 +1,52 @@
+"""`moorl-jax eval`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import typer
+from rich.table import Table
+
+from moorl_jax.cli.options import guarded
+from moorl_jax.divergence import OverSeeds
+from moorl_jax.engine import results
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.training import evaluate
+from moorl_jax.progress import terminal
+
+console = terminal()
+
+
+@guarded
+def eval_command(
+    directory: Annotated[Path, typer.Argument(metavar="RESULT_DIR", help="What `train` or `make bench` wrote.")],
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes per seed; 100 by default, of images 10.")
+    ] = None,
+    round_: Annotated[int, typer.Option("--round", help="Another number, other starts.")] = 1_000_000,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the code of an agent of one's own, from the file the result names.")
+    ] = False,
+) -> None:
+    """Evaluate the final policies of a result again."""
+    use_all_cores()
+    result = results.read(directory)
+    episodes = episodes or (10 if result.task.pixels else 100)  # each is a simulator, and a renderer takes memory
+    agent, normalizer, states = results.load_states(result, trust)
+    seeds = tuple(result.config["seeds"])
+    policies = jax.device_get(jax.vmap(agent.policy)(states))
+    played = evaluate(agent, result.task, normalizer, policies, seeds, episodes, round_)
+    scores = np.array([result.task.score(value) for value in played.returns.mean(axis=1)])
+    print_scores(f"{result.config['agent']} on {result.task.name}, {episodes} episodes", seeds, scores)
+    if (rates := played.success_rates()) is not None:
+        rate = OverSeeds.of(100 * rates)
+        console.print(f"success rate: {rate.or_diverged(f'{rate.mean:.1f} %')}", highlight=False)
+
+
+def print_scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:
+    """Print each seed's score, (seeds,), their mean and deviation."""
+    table = Table(*(f"seed {seed}" for seed in seeds), "mean ± std")
+    table.add_row(*(str(OverSeeds.of([score])) for score in scores), str(OverSeeds.of(scores)))
+    console.print(title, highlight=False)
+    console.print(table)

@@ -1,0 +1,51 @@
+"""What several commands share: options, and faults printed as one line."""
+
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from moorl_jax.agents import own_fault
+from moorl_jax.data import sources
+from moorl_jax.errors import MoorlError, OwnAgentError, of_the_machine
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name; `moorl-jax tasks` lists them.")]
+SourceOption = Annotated[str, typer.Option(help=f"auto, {', '.join(sources.SOURCES)}.")]
+PoliciesOption = Annotated[
+    Path | None,
+    typer.Option(envvar="MOORL_POLICIES", help="Directory of the behaviour policies that recipes roll out."),
+]
+
+
+def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Print a fault the user can mend as one line instead of a traceback, and exit with 2.
+
+    The command gets an option `--traceback`: of a fault in a user's own agent it prints that part of the traceback, of
+    any other all of it.
+    """
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, traced: bool, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (Exception, SystemExit) as error:
+            own = error if isinstance(error, OwnAgentError) else own_fault(error)
+            fault = str(error if isinstance(error, MoorlError) else own or of_the_machine(error))
+            if not fault:
+                raise
+            if traced:
+                print(own.trace if own else traceback.format_exc(), end="", file=sys.stderr)
+            print(f"error: {fault}", file=sys.stderr)
+            raise typer.Exit(2) from None
+
+    kind = Annotated[bool, typer.Option("--traceback", help="Show where a fault came from.")]
+    signature = inspect.signature(command)
+    option = inspect.Parameter("traced", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+    wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = command.__annotations__ | {"traced": kind}
+    return wrapper

@@ -1,0 +1,164 @@
+"""`moorl-jax train`."""
+
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from moorl_jax import settings as families
+from moorl_jax.agents import AGENTS
+from moorl_jax.agents.overrides import override
+from moorl_jax.cli.evaluate import print_scores
+from moorl_jax.cli.options import PoliciesOption, SourceOption, guarded
+from moorl_jax.data import sources
+from moorl_jax.engine import provenance, results
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.recipes import needs_data
+from moorl_jax.engine.rehearsal import recipe
+from moorl_jax.engine.training import make_plan, train, which_seeds
+from moorl_jax.errors import MoorlError
+from moorl_jax.locks import held
+from moorl_jax.progress import Display, terminal
+from moorl_jax.settings.origins import Setting, explain
+from moorl_jax.tasks import find
+
+console = terminal()
+
+
+@guarded
+def train_command(
+    agent: Annotated[str, typer.Option(help=f"{', '.join(AGENTS)}, or file.py:Class.")],
+    task: Annotated[str, typer.Option(help="A task's name.")],
+    seeds: Annotated[str, typer.Option(help="How many, or which, separated by commas.")] = "4",
+    updates: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Offline critic gradient steps per seed; agents without an offline phase pass over them."
+        ),
+    ] = 100_000,
+    env_steps: Annotated[int, typer.Option(min=0, help="Online env steps per seed, after the offline updates.")] = 0,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Offline updates between evaluations; a twentieth of all by default."),
+    ] = None,
+    evaluate_every_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Env steps between evaluations; a twentieth of all by default."),
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes per evaluation and seed.")] = None,
+    source: SourceOption = "auto",
+    policies: PoliciesOption = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change a field of the agent's config; backbone.alpha=1.0 reaches into an agent within.",
+        ),
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds between checkpoints, which are written after evaluations.")
+    ] = 60.0,
+    out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
+    resume_anyway: Annotated[
+        bool,
+        typer.Option(
+            "--resume-anyway", help="Go on from checkpoints of other code or packages; the result's provenance says so."
+        ),
+    ] = False,
+    print_config: Annotated[
+        bool,
+        typer.Option("--print-config", help="Print every value in force and where it comes from, and train nothing."),
+    ] = False,
+) -> None:
+    """Train one agent on one task and write a result directory.
+
+    With --env-steps it goes on online after the offline updates. A run that was killed goes on where it was when the
+    same command is given again, and ends as if it had never stopped.
+    """
+    chosen = find(task)
+    directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
+    use_all_cores()
+    chosen_seeds = which_seeds(read_seeds(seeds))
+    setting = families.settings(agent, chosen, updates, env_steps)
+    trained = override(setting.agent, overrides or [])
+    provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
+    if print_config:
+        plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
+        needed = needs_data(recipe(trained, updates, env_steps))
+        data = sources.choose(chosen, source, policies) if needed else results.NO_SOURCE
+        planned = [
+            Setting("updates", updates, "--updates", ""),
+            Setting("env steps", env_steps, "--env-steps", ""),
+            _option("evaluate every", plan.evaluate_every, evaluate_every, "a twentieth of the updates"),
+            _option(
+                "evaluate every steps", plan.evaluate_every_steps, evaluate_every_steps, "a twentieth of the env steps"
+            ),
+            _option("episodes", plan.episodes, episodes, "the task's own"),
+            Setting("seeds", ", ".join(map(str, chosen_seeds)), "--seeds", ""),
+            Setting("source of data", data, "--source", ""),
+        ]
+        _print_settings(explain(agent, chosen, updates, env_steps, overrides or []), planned)
+        return
+    dataset = None
+    with Display(console) as display, held(directory):
+        if results.exists(directory) and not overwrite:
+            raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
+        if needs_data(recipe(trained, updates, env_steps)):
+            named, source = source, sources.choose(chosen, source, policies)
+            if named == "auto" and (said := sources.notice([(chosen, source)])):
+                display.say(said)
+            dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
+        run = train(
+            trained,
+            chosen,
+            seeds=chosen_seeds,
+            updates=updates,
+            env_steps=env_steps,
+            evaluate_every=evaluate_every,
+            evaluate_every_steps=evaluate_every_steps,
+            episodes=episodes,
+            dataset=dataset,
+            preparation=setting.preparation,
+            checkpoints=results.running(directory),
+            checkpoint_seconds=checkpoint_seconds,
+            resume_anyway=resume_anyway,
+            report=display.training(f"{chosen.name} {agent}"),
+            warn=display.warn,
+        )
+        results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]), overrides or [])
+    result = results.read(directory)
+    data = f"{dataset.source} data" if dataset else "no data"
+    last = run.curves.iloc[-1]
+    spent = f"{last['updates']:,} updates" + (f", {env_steps:,} env steps" if env_steps else "")
+    print_scores(f"{agent} on {chosen.name} ({data}), after {spent}", run.seeds, result.last_scores())
+    console.print(f"written: {directory}", highlight=False)
+
+
+def read_seeds(text: str) -> int | list[int]:
+    """Read `4` as a number of seeds, `0,1,2` or `7,` as the seeds themselves."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()] if "," in text else int(text)
+    except ValueError:
+        raise MoorlError(f"--seeds takes a number or numbers separated by commas, not '{text}'") from None
+
+
+def _option(name: str, value: int, given: int | None, otherwise: str) -> Setting:
+    """Return a value of the plan that an option of its name may give."""
+    if given is None:
+        return Setting(name, value, "default", otherwise)
+    return Setting(name, value, f"--{name.replace(' ', '-')}", "")
+
+
+def _print_settings(*parts: Iterable[Setting]) -> None:
+    table = Table("name", "value", "where", "source")
+    for part in parts:
+        for setting in part:
+            table.add_row(*map(str, setting))
+        table.add_section()
+    console.print(table)
