@@ -119,7 +119,7 @@ class InProcesses:
         for process in tuple(self._running):
             process.terminate()
 
-    def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":  # noqa: ARG002
+    def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":
         """Run the job as soon as a process is free. It reads its data itself."""
         return self._threads.submit(self._watch, job)
 
@@ -188,7 +188,7 @@ class OnRay:
     def __exit__(self, *error: object) -> None:
         self._ray.shutdown()
 
-    def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":  # noqa: ARG002
+    def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":
         """Run the job as soon as the cluster has room for it. It reads its data itself."""
         working, done = self._work.remote(job, Path.cwd(), self._news).future(), Future[str]()
 

@@ -26,7 +26,7 @@ EPOCH = 1_000  #: env steps, then updates, in rlkit's SAC example, the learner b
 STATE = "learner.npz"  #: the learner's checkpoint beside the policies, with its buffer
 
 
-def rlkit_sac(env_steps: int, sampling: Sampling = FromBuffer()) -> tuple[Phase, ...]:  # noqa: B008
+def rlkit_sac(env_steps: int, sampling: Sampling = FromBuffer()) -> tuple[Phase, ...]:
     """Return the phases of rlkit's example of SAC: a thousand env steps and a thousand updates in turn.
 
     The end of an epoch cuts the current episode; the first thousand env steps are the untrained policy's. Its

@@ -34,7 +34,7 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
     labels = list(dict.fromkeys(label for label, _ in finished))
     if not panels:
         return
-    colours = plt.get_cmap("tab10" if len(labels) <= 10 else "tab20").colors  # type: ignore[attr-defined]
+    colours = plt.color_sequences["tab10" if len(labels) <= 10 else "tab20"]
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     width = 4.6 * columns  # in inches, as all sizes here

@@ -134,7 +134,7 @@ def _bootstrapped(statistic: Callable[[Scores], Any], samples: Scores) -> Estima
         return Estimate(value, np.nan, np.nan)
     found = stats.bootstrap(
         samples,
-        lambda *drawn, axis=-1: statistic(list(drawn)),  # noqa: ARG005
+        lambda *drawn, **_axis: statistic(list(drawn)),
         n_resamples=RESAMPLES,
         vectorized=True,
         method="percentile",

@@ -1,5 +1,6 @@
 """Score tables: a row per task, a column per agent, the published score beside ours."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def score_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     return pd.DataFrame([in_numbers(row) for row in _rows(outcomes)])
 
 
-def in_numbers(row: dict[str, Any]) -> dict[str, Any]:
+def in_numbers(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a row with each score over seeds as three numbers: mean, deviation, and number of diverged seeds."""
     numbers: dict[str, Any] = {}
     for name, value in row.items():

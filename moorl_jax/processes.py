@@ -48,7 +48,8 @@ def _listen(hearing: int) -> None:
 def _end(by: signal.Signals) -> None:
     """Print the last message, silence everything else, and clean up."""
     with contextlib.suppress(OSError):  # a closed pipe
-        sys.__stdout__.flush()  # type: ignore[union-attr]
+        if sys.__stdout__:
+            sys.__stdout__.flush()
     out, error, silence = os.dup(1), os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)

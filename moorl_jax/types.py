@@ -11,6 +11,9 @@ Array = jax.Array
 Metrics = dict[str, Array]
 """Named scalars of one update, written out by hand by each agent."""
 
+Draws = dict[str, Array]
+"""All randomness of one update, by name."""
+
 Params = Any
 """A pytree of arrays."""
 

@@ -21,9 +21,9 @@ import pytest
 jax.config.update("jax_platforms", "cpu")  # what these tests compare bit for bit, an accelerator may round
 jax.config.update("jax_num_cpu_devices", 2)
 
-from moorl_jax.data import Dataset, Rows, plans, recipe  # noqa: E402  devices are set before JAX starts
-from moorl_jax.data.sources import d4rl  # noqa: E402
-from moorl_jax.tasks import find  # noqa: E402
+from moorl_jax.data import Dataset, Rows, plans, recipe
+from moorl_jax.data.sources import d4rl
+from moorl_jax.tasks import find
 
 POLICIES = os.environ.get("MOORL_POLICIES")
 

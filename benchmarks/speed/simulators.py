@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -68,12 +69,12 @@ def _by_rollout(task: Task, count: int) -> Callable[[], None]:
     """Step MuJoCo's own batch: no observation, no reward, no reset, which would be ours to write for each task."""
     environment = make_environment(task)
     environment.reset(seed=0)
-    inner = environment.unwrapped
-    model, skip = inner.model, inner.frame_skip  # type: ignore[attr-defined]
+    inner: Any = environment.unwrapped  # one of MuJoCo's
+    model, skip = inner.model, inner.frame_skip
     datas, rng = [mujoco.MjData(model) for _ in range(usable_cores())], np.random.default_rng(0)
     kind = mujoco.mjtState.mjSTATE_FULLPHYSICS
     start = np.zeros(mujoco.mj_stateSize(model, kind))
-    mujoco.mj_getState(model, inner.data, start, kind)  # type: ignore[attr-defined]
+    mujoco.mj_getState(model, inner.data, start, kind)
     states, batch = np.tile(start, (count, 1)), rollout.Rollout(nthread=usable_cores())
 
     def step() -> None:

@@ -145,7 +145,7 @@ def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Secti
 
 def write(found: pd.DataFrame, sections: list[Section], directory: Path) -> None:
     """Write what was found as table.csv, in numbers, and the sections as table.md."""
-    numbers = pd.DataFrame([in_numbers(row) for row in found.to_dict("records")])  # type: ignore[arg-type]
+    numbers = pd.DataFrame([in_numbers(row) for row in found.to_dict("records")])
     with whole(directory / "table.csv") as partial:
         numbers.to_csv(partial, index=False, float_format="%.4f")
     with whole(directory / "table.md") as partial:

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 from moorl_jax.agents.contract import State, Update
 from moorl_jax.nets import QFunction
 from moorl_jax.phases import Online, Phase
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 @runtime_checkable
@@ -27,23 +27,19 @@ class Backbone(Protocol):
     def init(self, key: Array, example: Transitions) -> State:
         """As an agent's."""
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """As an agent's."""
 
     def cycle(self) -> tuple[Update, ...]:
         """As an agent's; only the last update moves the actor and the targets."""
 
-    def update_critic(self, state: Any, batch: Transitions, draws: dict[str, Array]) -> tuple[Any, Metrics]:
+    def update_critic(self, state: Any, batch: Transitions, draws: Draws) -> tuple[Any, Metrics]:
         """Update the critics alone."""
 
-    def update_actor(
-        self, state: Any, q: QFunction, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[Any, Metrics]:
+    def update_actor(self, state: Any, q: QFunction, batch: Transitions, draws: Draws) -> tuple[Any, Metrics]:
         """Update the actor to climb `q`, then move all targets."""
 
-    def critic_loss(
-        self, critic: Params, state: Any, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[Array, Metrics]:
+    def critic_loss(self, critic: Params, state: Any, batch: Transitions, draws: Draws) -> tuple[Array, Metrics]:
         """Return the critics' loss and metrics."""
 
     def policy(self, state: Any) -> Params:

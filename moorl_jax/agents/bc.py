@@ -10,7 +10,7 @@ from moorl_jax.config import NotNegative, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
 from moorl_jax.phases import Offline, Online, Phase
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class BCState(struct.PyTreeNode):
@@ -19,7 +19,7 @@ class BCState(struct.PyTreeNode):
     actor: Learner
 
 
-class BC(Agent):
+class BC(Agent[BCState]):
     """A deterministic tanh policy fitted by mean squared error, the BC baseline of TD3+BC's paper."""
 
     source = "corl-team/CORL algorithms/offline/any_percent_bc.py, with all of the data"
@@ -32,7 +32,7 @@ class BC(Agent):
         net = MLP((*self.hidden, example.actions.shape[-1]))
         return BCState(Learner.create(init_mlp(key, net, example.observations)))
 
-    def update(self, state: BCState, batch: Transitions, draws: None) -> tuple[BCState, Metrics]:  # noqa: ARG002
+    def update(self, state: BCState, batch: Transitions, draws: Draws) -> tuple[BCState, Metrics]:
         """Take one step on the cloning loss."""
         loss, gradients = jax.value_and_grad(self.loss)(state.actor.params, batch)
         return BCState(state.actor.descend(gradients, self.learning_rate)), {"bc_loss": loss}
@@ -47,7 +47,7 @@ class BC(Agent):
         """Return pi(s)."""
         return jnp.tanh(mlp(params, observations))
 
-    def online(self, env_steps: int) -> Online:  # noqa: ARG002
+    def online(self, env_steps: int) -> Online:
         """Raise MoorlError: cloning its own actions would teach it nothing."""
         raise MoorlError("BC does not learn online: give it no env steps")
 

@@ -1,24 +1,23 @@
 """What several agents share to the letter: squashed Gaussian policies, and dropout."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from moorl_jax.agents.contract import Agent
+from moorl_jax.agents.contract import Agent, S
 from moorl_jax.nets import critics
 from moorl_jax.types import Array, Params
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
 
 
-class SquashedGaussian(Agent):
+class SquashedGaussian(Agent[S]):
     """An agent whose policy is a Gaussian squashed into the action range by tanh, with an ensemble of critics."""
 
-    @abstractmethod
     def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing, (..., action size) each."""
+        raise NotImplementedError
 
     def values(self, critic: Params, observations: Array, actions: Array) -> Array:
         """Return all critics' Q(s, a), (members, ...), of one action for each state, or of several on an axis more."""

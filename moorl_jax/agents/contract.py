@@ -5,29 +5,31 @@ fields become a frozen dataclass by themselves) and give it `init`, `update` and
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flax import struct
 
 from moorl_jax.config import Count, static
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Union
-from moorl_jax.types import Array, Metrics, NStep, Params, ReturnsToGo, Transitions
+from moorl_jax.types import Array, Draws, Metrics, NStep, Params, ReturnsToGo, Transitions
 
 State = Any
 """A pytree of plain arrays, no typed random keys, that `init` makes and `update` maps to its successor."""
 
+S = TypeVar("S")
+"""An agent's own kind of state."""
+
 Batch = Any
 """What an update learns from: Transitions; a pair of them where the phase samples `Both`."""
 
-Draws = Any
-"""A pytree of arrays: all randomness of one update."""
-
-Update = Callable[[State, Batch, Draws], tuple[State, Metrics]]
+Update = Callable[[S, Batch, Draws], tuple[S, Metrics]]
 
 
-class Agent(struct.PyTreeNode):
+class Agent(struct.PyTreeNode, Generic[S]):
     """The contract. Fields are the config: numbers are leaves, so sweeping them is a `vmap`; the rest is `static`.
+
+    `class IQL(Agent[IQLState])` names the state for a type checker; `class IQL(Agent)` does as well.
 
     Before a training each field must hold what its annotation says; `moorl_jax.config` has bounds for them.
     """
@@ -43,18 +45,18 @@ class Agent(struct.PyTreeNode):
         """
         raise NotImplementedError
 
-    def draw(self, key: Array, batch: Batch) -> Draws:  # noqa: ARG002
-        """Return all randomness of one update; of `batch` only shapes and types count. None by default.
+    def draw(self, key: Array, batch: Batch) -> Draws:
+        """Return all randomness of one update; of `batch` only shapes and types count. Nothing by default.
 
         Losses take their noise from here, never from a key, so that a test can feed them a reference's own.
         """
-        return None
+        return {}
 
-    def update(self, state: State, batch: Batch, draws: Draws) -> tuple[State, Metrics]:
+    def update(self, state: S, batch: Batch, draws: Draws) -> tuple[S, Metrics]:
         """Perform one update (one critic gradient step) and return the new state and its scalars."""
         raise NotImplementedError
 
-    def cycle(self) -> tuple[Update, ...]:
+    def cycle(self) -> tuple[Update[S], ...]:
         """Return the updates that repeat in turn; each is given its own batch and draws.
 
         One by default. An agent whose actor rests on some updates (TD3; RLPD, with many critic updates an env step)
@@ -71,11 +73,11 @@ class Agent(struct.PyTreeNode):
         """Return the deterministic actions, (..., action size), for observations (..., observation size)."""
         raise NotImplementedError
 
-    def act(self, params: Params, observations: Array, key: Array) -> Array:  # noqa: ARG002
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return exploratory actions; the greedy ones by default."""
         return self.greedy(params, observations)
 
-    def act_in_evaluation(self, params: Params, observations: Array, key: Array) -> Array:  # noqa: ARG002
+    def act_in_evaluation(self, params: Params, observations: Array, key: Array) -> Array:
         """Return the actions that evaluation takes; the greedy ones by default."""
         return self.greedy(params, observations)
 

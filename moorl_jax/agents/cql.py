@@ -13,7 +13,7 @@ from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Widths,
 from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, member_gradients, mlp, polyak, q_value
 from moorl_jax.phases import Online
 from moorl_jax.replay import Mixed
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 Gaussian = tuple[Array, Array]
 """Mean and log std before squashing, (..., action size) each."""
@@ -41,7 +41,7 @@ class CriticInputs(struct.PyTreeNode):
     log_densities: Array  #: (batch, 3 n), of all but the data's
 
 
-class CQL(SquashedGaussian):
+class CQL(SquashedGaussian[CQLState]):
     """CQL(H) with the defaults of young-geng/JaxCQL.
 
     All networks step together from the parameters before the update. On purpose unlike that code, which draws new
@@ -99,7 +99,7 @@ class CQL(SquashedGaussian):
             target_critic=critic,
         )
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw every action's noise: standard normal, but for the uniform random actions in [-1, 1]."""
         size, action_size = batch.actions.shape
         several = (size, self.actions_per_state, action_size)
@@ -114,7 +114,7 @@ class CQL(SquashedGaussian):
             "next": jax.random.normal(keys[4], several, dtype),
         }
 
-    def update(self, state: CQLState, batch: Transitions, draws: dict[str, Array]) -> tuple[CQLState, Metrics]:
+    def update(self, state: CQLState, batch: Transitions, draws: Draws) -> tuple[CQLState, Metrics]:
         """Step policy, critics and multipliers, each on its own loss, then move the targets."""
         policy = {"actor": state.actor.params, "log_alpha": state.log_alpha.params}
         policy_loss = partial(self.policy_loss, state=state, batch=batch, draws=draws)
@@ -148,7 +148,7 @@ class CQL(SquashedGaussian):
         return state, metrics
 
     def policy_loss(
-        self, policy: dict[str, Params], state: CQLState, batch: Transitions, draws: dict[str, Array]
+        self, policy: dict[str, Params], state: CQLState, batch: Transitions, draws: Draws
     ) -> tuple[Array, tuple[Gaussian, Gaussian, Metrics]]:
         """Return the losses of policy and temperature (SAC's), the policy at s and at s', and the metrics.
 
@@ -171,7 +171,7 @@ class CQL(SquashedGaussian):
         return loss + alpha_loss, ((mean, log_std), (next_mean, next_log_std), metrics)
 
     def target(
-        self, state: CQLState, ahead: Gaussian, batch: Transitions, draws: dict[str, Array], alpha: Array
+        self, state: CQLState, ahead: Gaussian, batch: Transitions, draws: Draws, alpha: Array
     ) -> tuple[Array, Array]:
         """Return the critics' targets, (batch,), and the next value in them.
 
@@ -191,7 +191,7 @@ class CQL(SquashedGaussian):
         return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q, next_q
 
     def critic_inputs(
-        self, here: Gaussian, ahead: Gaussian, target: Array, batch: Transitions, draws: dict[str, Array]
+        self, here: Gaussian, ahead: Gaussian, target: Array, batch: Transitions, draws: Draws
     ) -> CriticInputs:
         """Return what the critics learn from, given the policy at s and at s'."""
         current, current_log_pi = squashed_sample(*_of_several(here), draws["current"])

@@ -26,7 +26,7 @@ from moorl_jax.nets import (
 )
 from moorl_jax.phases import Collect, Offline, Online, Phase, Switch
 from moorl_jax.replay import FromBuffer, Union
-from moorl_jax.types import Array, Metrics, NStep, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, NStep, Params, Transitions
 
 ACTION_LIMIT = 1.0 - 1e-6
 
@@ -41,7 +41,7 @@ class DrQState(struct.PyTreeNode):
     steps: Array  #: (), what the noise's schedule goes by: updates, and the random env steps before the first
 
 
-class DrQ(Agent):
+class DrQ(Agent[DrQState]):
     """DrQ-v2 with the defaults of conglu1997/v-d4rl: DDPG from augmented images, the encoder trained by the critics.
 
     Observations are images (height, width, channels), the frames of a stack side by side in the channels. Batches hold
@@ -96,7 +96,7 @@ class DrQ(Agent):
             steps=jnp.zeros((), jnp.int32),
         )
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw each image's shift and the actions' noise, standard normal."""
         keys = jax.random.split(key, 4)
         shape, dtype = batch.actions.shape, batch.actions.dtype
@@ -107,7 +107,7 @@ class DrQ(Agent):
             "policy": jax.random.normal(keys[3], shape, dtype),
         }
 
-    def update(self, state: DrQState, batch: Transitions, draws: dict[str, Array]) -> tuple[DrQState, Metrics]:
+    def update(self, state: DrQState, batch: Transitions, draws: Draws) -> tuple[DrQState, Metrics]:
         """Update critics and encoder, then the actor against the new critics on the same features, then the targets."""
         std = self.noise(state.steps)
         images = random_shift(batch.observations, draws["shift"], self.pad)
@@ -133,9 +133,7 @@ class DrQ(Agent):
         )
         return state, critic_metrics | actor_metrics | {"std": std}
 
-    def target(
-        self, state: DrQState, batch: Transitions, next_images: Array, std: Array, draws: dict[str, Array]
-    ) -> Array:
+    def target(self, state: DrQState, batch: Transitions, next_images: Array, std: Array, draws: Draws) -> Array:
         """Return y = R + (1 - d) discount^n min over the targets of Qbar(f', a'), R the sum of n discounted rewards.
 
         f' are features of the encoder that is trained, which has no target; a' the actor's action with noise.
@@ -205,7 +203,7 @@ class DrQ(Agent):
         """Return learning from online experience alone."""
         return Online(self, env_steps, FromBuffer())
 
-    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:  # noqa: ARG002
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return random steps, which the noise's schedule counts, then learning online; there is no offline phase."""
         if self.random_steps < self.n_step:
             raise MoorlError(f"{self.random_steps} random env steps hold no transition over {self.n_step} steps")
@@ -215,7 +213,7 @@ class DrQ(Agent):
                 f"more env steps than {env_steps:,}"
             )
 
-        def count_random_steps(state: DrQState, key: Array, example: Transitions) -> DrQState:  # noqa: ARG001
+        def count_random_steps(state: DrQState, _key: Array, _example: Transitions) -> DrQState:
             return state.replace(steps=jnp.full_like(state.steps, self.random_steps))
 
         learning = self.online(env_steps - self.random_steps)

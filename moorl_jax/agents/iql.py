@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
+from typing_extensions import TypeVar
 
 from moorl_jax.agents.common import kept_units
 from moorl_jax.agents.contract import Agent
@@ -14,7 +15,7 @@ from moorl_jax.config import NotNegative, PartShare, Positive, Share, Widths, st
 from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Online
 from moorl_jax.replay import Union
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 LOG_STD_BOUNDS = (-5.0, 2.0)
 
@@ -28,7 +29,10 @@ class IQLState(struct.PyTreeNode):
     target_critic: Params
 
 
-class IQL(Agent):
+S = TypeVar("S", bound=IQLState, default=IQLState)  #: PEX's state holds more
+
+
+class IQL(Agent[S]):
     """IQL with the defaults of the authors' MuJoCo configuration."""
 
     source = "ikostrikov/implicit_q_learning configs/mujoco_config.py, learner.py, actor.py"
@@ -58,18 +62,18 @@ class IQL(Agent):
         actor = {"mean": mean, "log_std": jnp.zeros(action_size, example.actions.dtype)}
         return IQLState(Learner.create(actor), Learner.create(value), Learner.create(critic), critic)
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw the units that dropout keeps, where there is any."""
         units = (len(self.hidden), len(batch.actions), max(self.hidden))
         return {"dropout": jax.random.uniform(key, units, batch.actions.dtype)} if self.dropout else {}
 
-    def update(self, state: IQLState, batch: Transitions, draws: dict[str, Array]) -> tuple[IQLState, Metrics]:
+    def update(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
         """Update value, critics and targets, then the actor by the new value and the targets from before."""
         state, advantage, metrics = self.update_critics(state, batch)
         state, actor_metrics = self.update_actor(state, batch, draws, advantage)
         return state, metrics | actor_metrics
 
-    def update_critics(self, state: IQLState, batch: Transitions) -> tuple[IQLState, Array, Metrics]:
+    def update_critics(self, state: S, batch: Transitions) -> tuple[S, Array, Metrics]:
         """Update value, then critics by the new value, then targets; return the batch's advantages, (batch,), too."""
         q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
 
@@ -89,9 +93,7 @@ class IQL(Agent):
         state = state.replace(value=value, critic=critic, target_critic=target_critic)
         return state, q - v, value_metrics | critic_metrics
 
-    def update_actor(
-        self, state: IQLState, batch: Transitions, draws: dict[str, Array], advantage: Array
-    ) -> tuple[IQLState, Metrics]:
+    def update_actor(self, state: S, batch: Transitions, draws: Draws, advantage: Array) -> tuple[S, Metrics]:
         """Update the actor by the batch's advantages."""
         kept = kept_units(draws["dropout"], self.hidden, self.dropout) if self.dropout else ()
         loss = partial(self.actor_loss, advantage=advantage, batch=batch, kept=kept)

@@ -9,7 +9,7 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.nets import Learner, polyak
 from moorl_jax.phases import Online
 from moorl_jax.replay import OneSource
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 Interpolated = Literal["actor", "critic", "target_critic", "log_temperature"]  #: parts of the meta update
 
@@ -21,7 +21,7 @@ class MOORLState(SACState):
     adapted_actor: Params  #: at the end of the latest epoch, before the meta update
 
 
-class MOORL(SAC):
+class MOORL(SAC[MOORLState]):
     """MOORL over SAC. A meta-epoch is one env step and its `utd` inner updates of actor and critics, K in the paper.
 
     Each epoch picks dataset or buffer at random, takes all its batches from there, starting from the meta parameters,
@@ -48,17 +48,15 @@ class MOORL(SAC):
         state = super().init(key, example)
         return MOORLState(**vars(state), meta=self._parts(state), adapted_actor=state.actor.params)
 
-    def cycle(self) -> tuple[Update, ...]:
+    def cycle(self) -> tuple[Update[MOORLState], ...]:
         """Return `utd` inner updates, of which the last ends with the meta update."""
         return (self.inner_update,) * (self.utd - 1) + (self.update,)
 
-    def inner_update(
-        self, state: MOORLState, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[MOORLState, Metrics]:
+    def inner_update(self, state: MOORLState, batch: Transitions, draws: Draws) -> tuple[MOORLState, Metrics]:
         """Update critics, targets, actor and temperature as SAC does."""
-        return super().update(state, batch, draws)  # type: ignore[return-value]
+        return super().update(state, batch, draws)
 
-    def update(self, state: MOORLState, batch: Transitions, draws: dict[str, Array]) -> tuple[MOORLState, Metrics]:  # type: ignore[override]
+    def update(self, state: MOORLState, batch: Transitions, draws: Draws) -> tuple[MOORLState, Metrics]:
         """Perform the epoch's last inner update, then the meta update, from which the next epoch starts."""
         state, metrics = self.inner_update(state, batch, draws)
         meta = polyak(state.meta, self._parts(state), self.meta_rate)

@@ -20,7 +20,7 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.nets import Learner, polyak
 from moorl_jax.phases import Collect, Online, Phase, Pretrain, Switch
 from moorl_jax.replay import Balanced, Both, Sampling
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 Pair = tuple[Transitions, Transitions]
 
@@ -34,7 +34,7 @@ class OPTState(struct.PyTreeNode):
     updates: Array  #: (), critic updates since fine-tuning began
 
 
-class OPT(Agent):
+class OPT(Agent[OPTState]):
     """OPT over TD3+BC, as the paper runs MuJoCo.
 
     The actor climbs (1 - kappa) Q_old + kappa Q_new (eq. 4). Kappa goes from its start to its end value in a line over
@@ -74,7 +74,7 @@ class OPT(Agent):
         }
         return OPTState(state.replace(**pairs), jnp.zeros((), jnp.int32))
 
-    def renew(self, state: OPTState, key: Array, example: Transitions) -> OPTState:  # noqa: ARG002
+    def renew(self, state: OPTState, key: Array, example: Transitions) -> OPTState:
         """Start the optimizers of the actor and the old critics anew; the new critics' go on from pre-training."""
         learners = {name: part.renewed() for name, part in vars(state.backbone).items() if isinstance(part, Learner)}
         for name in set(self.BOTH) & set(learners):
@@ -82,18 +82,18 @@ class OPT(Agent):
             learners[name] = jax.tree.map(lambda anew, kept: anew.at[NEW].set(kept[NEW]), learners[name], trained)
         return state.replace(backbone=state.backbone.replace(**learners))
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw what the backbone draws, the target policy's noise once for each generation, (2, batch, A)."""
         backbone_key, new_key = jax.random.split(key)
         draws = self.backbone.draw(backbone_key, batch)
         new = jax.random.normal(new_key, batch.actions.shape, batch.actions.dtype)
         return draws | {"policy_noise": jnp.stack([draws["policy_noise"], new])}
 
-    def cycle(self) -> tuple[Update, ...]:
+    def cycle(self) -> tuple[Update[OPTState], ...]:
         """Return as many updates as the backbone has, of which the last moves the actor and the targets."""
         return (self.update_critics,) * (len(self.backbone.cycle()) - 1) + (self.update,)
 
-    def update(self, state: OPTState, batch: Transitions, draws: dict[str, Array]) -> tuple[OPTState, Metrics]:
+    def update(self, state: OPTState, batch: Transitions, draws: Draws) -> tuple[OPTState, Metrics]:
         """Update both generations of critics, the actor against their mixture, and all targets."""
         state, critic_metrics = self.update_critics(state, batch, draws)
         kappa = self.kappa(state.updates, batch)
@@ -106,7 +106,7 @@ class OPT(Agent):
         backbone, actor_metrics = self.backbone.update_actor(state.backbone, mixture, batch, draws)
         return state.replace(backbone=backbone), critic_metrics | actor_metrics | {"kappa": jnp.mean(kappa)}
 
-    def update_critics(self, state: OPTState, batch: Transitions, draws: dict[str, Array]) -> tuple[OPTState, Metrics]:
+    def update_critics(self, state: OPTState, batch: Transitions, draws: Draws) -> tuple[OPTState, Metrics]:
         """Update both generations on the same batch, each towards its own targets, in one batched pass."""
         axes = self.generation_axes(state.backbone)
         noise_axis = {name: 0 if name == "policy_noise" else None for name in draws}
@@ -189,7 +189,7 @@ class OPTSPOT(OPT):
     backbone: Annotated[Any, SPOT] = SPOT(q_epsilon=1e-10)
 
 
-class OnlinePretraining(Agent):
+class OnlinePretraining(Agent[OPTState]):
     """The phase that OPT is named for: new critics learn from dataset and collected steps, all else rests.
 
     Its state is OPT's; its batches are pairs, the dataset's and the buffer's.
@@ -197,23 +197,23 @@ class OnlinePretraining(Agent):
 
     opt: OPT = OPT()
 
-    def draw(self, key: Array, batch: Pair) -> Any:
-        """Draw the backbone's randomness, for each batch of the pair."""
-        keys = jax.random.split(key)
-        return tuple(self.opt.backbone.draw(k, part) for k, part in zip(keys, batch, strict=True))
+    def draw(self, key: Array, batch: Pair) -> Draws:
+        """Draw the backbone's randomness for each batch of the pair, (2, ...)."""
+        drawn = [self.opt.backbone.draw(k, part) for k, part in zip(jax.random.split(key), batch, strict=True)]
+        return {name: jnp.stack([draws[name] for draws in drawn]) for name in drawn[0]}
 
-    def cycle(self) -> tuple[Update, ...]:
+    def cycle(self) -> tuple[Update[OPTState], ...]:
         """Return as many updates as the backbone has, of which the last moves the targets."""
         return (self.update_critics,) * (len(self.opt.backbone.cycle()) - 1) + (self.update,)
 
-    def update(self, state: OPTState, batch: Pair, draws: Any) -> tuple[OPTState, Metrics]:
+    def update(self, state: OPTState, batch: Pair, draws: Draws) -> tuple[OPTState, Metrics]:
         """Update the new critics, then move their targets."""
         state, metrics = self.update_critics(state, batch, draws)
         new = self.new_generation(state)
         target = polyak(new.target_critic, new.critic.params, self.opt.backbone.tau)
         return self.adopt(state, new.replace(target_critic=target)), metrics
 
-    def update_critics(self, state: OPTState, batch: Pair, draws: Any) -> tuple[OPTState, Metrics]:
+    def update_critics(self, state: OPTState, batch: Pair, draws: Draws) -> tuple[OPTState, Metrics]:
         """Update the new critics alone."""
         new = self.new_generation(state)
         loss = partial(self.loss, state=new, batch=batch, draws=draws)
@@ -221,13 +221,14 @@ class OnlinePretraining(Agent):
         critic = new.critic.descend(gradients, self.opt.backbone.critic_learning_rate)
         return self.adopt(state, new.replace(critic=critic)), metrics
 
-    def loss(self, params: Params, state: State, batch: Pair, draws: Any) -> tuple[Array, Metrics]:
+    def loss(self, params: Params, state: State, batch: Pair, draws: Draws) -> tuple[Array, Metrics]:
         """Return L_off(psi) + w L_on(psi - alpha grad L_off(psi)) (eq. 3), w = min(L_off, L_on) / L_on held fixed.
 
         Its gradient holds the second-order term, (I - alpha H_off) grad L_on. The weight is not in the equation but in
         the implementations, from OEMA (Guo et al. 2023).
         """
-        (offline, online), (offline_draws, online_draws) = batch, draws
+        offline, online = batch
+        offline_draws, online_draws = ({name: pair[of] for name, pair in draws.items()} for of in (0, 1))
         if self.opt.pretraining == "online":
             loss = self.td_loss(params, state, online, online_draws)
             return loss, {"online_td_loss": loss}
@@ -238,7 +239,7 @@ class OnlinePretraining(Agent):
         metrics = {"offline_td_loss": before, "online_td_loss": after, "gradient_weight": weight}
         return before + weight * after, metrics
 
-    def td_loss(self, critic: Params, state: State, batch: Transitions, draws: dict[str, Array]) -> Array:
+    def td_loss(self, critic: Params, state: State, batch: Transitions, draws: Draws) -> Array:
         """Return L of the new critics on one batch, as the backbone has it; the actor and the targets are held."""
         return self.opt.backbone.critic_loss(critic, state, batch, draws)[0]
 

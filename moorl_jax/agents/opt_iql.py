@@ -10,7 +10,7 @@ from moorl_jax.agents.contract import State
 from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.opt import OPT, OnlinePretraining, OPTState, Pair, by_generation
 from moorl_jax.nets import critics, mlp
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class OPTIQL(OPT):
@@ -26,11 +26,11 @@ class OPTIQL(OPT):
 
     backbone: Annotated[Any, IQL] = IQL()
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw what IQL draws."""
         return self.backbone.draw(key, batch)
 
-    def update(self, state: OPTState, batch: Transitions, draws: dict[str, Array]) -> tuple[OPTState, Metrics]:
+    def update(self, state: OPTState, batch: Transitions, draws: Draws) -> tuple[OPTState, Metrics]:
         """Update both generations of values, critics and targets, then the actor by their mixed advantage."""
         axes = self.generation_axes(state.backbone)
         both = jax.vmap(self.backbone.update_critics, in_axes=(axes, None), out_axes=(axes, 0, 0))
@@ -52,7 +52,7 @@ class OnlinePretrainingIQL(OnlinePretraining):
 
     opt: OPTIQL = OPTIQL()
 
-    def update_critics(self, state: OPTState, batch: Pair, draws: Any) -> tuple[OPTState, Metrics]:
+    def update_critics(self, state: OPTState, batch: Pair, draws: Draws) -> tuple[OPTState, Metrics]:
         """Update the new critics and the new value."""
         new, backbone = self.new_generation(state), self.opt.backbone
         loss = partial(self.loss, state=new, batch=batch, draws=draws)
@@ -62,7 +62,7 @@ class OnlinePretrainingIQL(OnlinePretraining):
         value = new.value.descend(gradients["value"], backbone.value_learning_rate)
         return self.adopt(state, new.replace(critic=critic, value=value)), metrics
 
-    def td_loss(self, params: Params, state: State, batch: Transitions, draws: dict[str, Array]) -> Array:  # noqa: ARG002
+    def td_loss(self, params: Params, state: State, batch: Transitions, draws: Draws) -> Array:
         """Return the sum of IQL's losses of value and critics."""
         q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
         next_v = jax.lax.stop_gradient(mlp(params["value"], batch.next_observations)[..., 0])

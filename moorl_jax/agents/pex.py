@@ -10,7 +10,7 @@ from moorl_jax.config import NotNegative, Share, Steps, static
 from moorl_jax.nets import Learner, critics, mlp, polyak
 from moorl_jax.phases import Collect, Offline, Online, Phase, Switch
 from moorl_jax.replay import Mixed
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class PEXState(IQLState):
@@ -19,7 +19,7 @@ class PEXState(IQLState):
     actor_offline: Params
 
 
-class PEX(IQL):
+class PEX(IQL[PEXState]):
     """PEX over IQL with the defaults of Haichao-Zhang/PEX.
 
     Online the policy is a set of two, the frozen offline one and a new one. Each proposes an action; which is taken is
@@ -40,11 +40,11 @@ class PEX(IQL):
         state = super().init(key, example)
         return PEXState(**vars(state), actor_offline=state.actor.params["mean"])
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw the new policy's noise and the choice's place in [0, 1)."""
         return self._proposal_draws(key, batch.actions.shape[:-1], batch.actions.shape[-1])
 
-    def update(self, state: PEXState, batch: Transitions, draws: dict[str, Array]) -> tuple[PEXState, Metrics]:  # type: ignore[override]
+    def update(self, state: PEXState, batch: Transitions, draws: Draws) -> tuple[PEXState, Metrics]:
         """Update value, critics and targets, then the actor on the set's own actions.
 
         Unlike IQL's, the critics' target holds the value from before its step, and their loss is halved.
@@ -75,7 +75,7 @@ class PEX(IQL):
         loss, metrics = super().critic_loss(critic, next_v, batch)
         return loss / 2.0, metrics | {"critic_loss": loss / 2.0}
 
-    def propose(self, params: Params, observations: Array, draws: dict[str, Array]) -> tuple[Array, Array]:
+    def propose(self, params: Params, observations: Array, draws: Draws) -> tuple[Array, Array]:
         """Return the chosen actions, (..., A), and the choice's probabilities, (..., 2): offline policy, new policy.
 
         P = softmax(choice_temperature [min_i Q_i(s, a_offline), min_i Q_i(s, a_new)]) (eq. 5). `draws` holds `noise`
@@ -117,7 +117,7 @@ class PEX(IQL):
         draws["explore_choice"] = jax.random.uniform(keys[2], observations.shape[:-1])
         return jnp.clip(self.propose_in_evaluation(params, observations, draws), -1.0, 1.0)
 
-    def propose_in_evaluation(self, params: Params, observations: Array, draws: dict[str, Array]) -> Array:
+    def propose_in_evaluation(self, params: Params, observations: Array, draws: Draws) -> Array:
         """Return the actions of evaluation for given draws: those of `propose`, and the two that epsilon is held to."""
         explores = draws["explore_action"] <= self.epsilon
         noise = jnp.where(explores[..., None], draws["noise"], 0.0)
@@ -158,7 +158,7 @@ class PEX(IQL):
         values = jnp.stack([critics(params["critic"], observations, a).min(axis=0) for a in (offline, new)], axis=-1)
         return jax.nn.softmax(self.choice_temperature * values, axis=-1)
 
-    def _proposal_draws(self, key: Array, shape: tuple[int, ...], action_size: int) -> dict[str, Array]:
+    def _proposal_draws(self, key: Array, shape: tuple[int, ...], action_size: int) -> Draws:
         noise_key, choice_key = jax.random.split(key)
         return {
             "noise": jax.random.normal(noise_key, (*shape, action_size)),

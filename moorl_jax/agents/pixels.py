@@ -15,8 +15,8 @@ from moorl_jax.agents.bc import BC, BCState
 from moorl_jax.agents.common import SquashedGaussian
 from moorl_jax.agents.contract import State, Update
 from moorl_jax.agents.cql import CQL, CQLState, CriticInputs
-from moorl_jax.agents.moorl import MOORL
-from moorl_jax.agents.sac import RLPD, SAC, SACState
+from moorl_jax.agents.moorl import MOORL, MOORLState
+from moorl_jax.agents.sac import RLPD, SAC, S, SACState
 from moorl_jax.config import Count, Positive, Steps, Turns, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import (
@@ -32,7 +32,7 @@ from moorl_jax.nets import (
     random_shift,
     trunk,
 )
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class FromImages(SquashedGaussian):
@@ -55,7 +55,7 @@ class FromImages(SquashedGaussian):
         critic = {"encoder": encoder, "trunk": trunks[1], "members": state.critic.params}
         return state.replace(actor=Learner.create(actor), critic=Learner.create(critic), target_critic=critic)
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw what the agent draws, and each image's shift."""
         shift_key, next_key, key = jax.random.split(key, 3)
         shifts = {"shift": drawn_shifts(shift_key, len(batch), self.pad)}
@@ -80,7 +80,7 @@ class FromImages(SquashedGaussian):
 
     def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing, of features, behind the actor's trunk."""
-        return super().gaussian(actor["net"], trunk(actor["trunk"], observations))  # type: ignore[safe-super]
+        return super().gaussian(actor["net"], trunk(actor["trunk"], observations))
 
     def policy(self, state: State) -> Params:
         """Return the critics' encoder and the actor."""
@@ -102,13 +102,13 @@ class _OfShiftedImages:
     update: Update
     pad: int
 
-    def __call__(self, state: State, batch: Transitions, draws: dict[str, Array]) -> tuple[State, Metrics]:
+    def __call__(self, state: State, batch: Transitions, draws: Draws) -> tuple[State, Metrics]:
         images = random_shift(batch.observations, draws["shift"], self.pad)
         next_images = random_shift(batch.next_observations, draws["next_shift"], self.pad)
         return self.update(state, batch.replace(observations=images, next_observations=next_images), draws)
 
 
-class PixelSAC(FromImages, SAC):
+class PixelSAC(FromImages, SAC[S]):
     """SAC from images."""
 
     def critic_gradients(self, critic: Params, target: Array, batch: Transitions) -> tuple[Params, Metrics]:
@@ -138,7 +138,7 @@ class PixelRLPD(PixelSAC, RLPD):
     strides: Widths = static((2, 2, 2, 2))
 
 
-class PixelMOORL(MOORL, PixelSAC):
+class PixelMOORL(MOORL, PixelSAC[MOORLState]):
     """MOORL from images; the encoder is interpolated as a part of the critics.
 
     The meta policy acts: the one adapted in the latest epoch would see by another encoder than its own.
@@ -172,7 +172,7 @@ class PixelCQL(FromImages, CQL):
 
     source = "CQL's; the encoder conglu1997/v-d4rl drqbc/drqv2.py"
 
-    def update(self, state: CQLState, batch: Transitions, draws: dict[str, Array]) -> tuple[CQLState, Metrics]:
+    def update(self, state: CQLState, batch: Transitions, draws: Draws) -> tuple[CQLState, Metrics]:
         """Step as CQL does; all but the critics' loss takes the features as given."""
         features = {
             "observations": self.see(state.critic.params, batch.observations),
@@ -213,14 +213,14 @@ class PixelBC(BC):
         net = init_mlp(net_key, policy, trunk(narrow, features))
         return BCState(Learner.create({"encoder": encoder, "trunk": narrow, "net": net}))
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw each image's shift."""
         return {"shift": drawn_shifts(key, len(batch), self.pad)}
 
-    def update(self, state: BCState, batch: Transitions, draws: dict[str, Array]) -> tuple[BCState, Metrics]:  # type: ignore[override]
+    def update(self, state: BCState, batch: Transitions, draws: Draws) -> tuple[BCState, Metrics]:
         """Take one step on the cloning loss of the shifted images."""
         images = random_shift(batch.observations, draws["shift"], self.pad)
-        return super().update(state, batch.replace(observations=images), None)
+        return super().update(state, batch.replace(observations=images), draws)
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s)."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
+from typing_extensions import TypeVar
 
 from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, squashed_sample
 from moorl_jax.agents.contract import Update
@@ -15,7 +16,7 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, member_gradients, mlp, polyak, q_value
 from moorl_jax.phases import Collect, Online, Phase
 from moorl_jax.replay import FromBuffer, Mixed
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class SACState(struct.PyTreeNode):
@@ -27,7 +28,10 @@ class SACState(struct.PyTreeNode):
     target_critic: Params
 
 
-class SAC(SquashedGaussian):
+S = TypeVar("S", bound=SACState, default=SACState)  #: MOORL's state holds more
+
+
+class SAC(SquashedGaussian[S]):
     """SAC with a tuned temperature and twin critics; `target_members` of `members` are drawn for each target."""
 
     source = "arXiv 1812.05905 table 1; Stable-Baselines3, CleanRL"
@@ -62,7 +66,7 @@ class SAC(SquashedGaussian):
         log_temperature = jnp.log(jnp.asarray(self.initial_temperature, inputs.dtype))
         return SACState(Learner.create(actor), Learner.create(critic), Learner.create(log_temperature), critic)
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw the noise of the next and the new actions, and which of the target critics count."""
         next_key, policy_key, subset_key = jax.random.split(key, 3)
         shape, dtype = batch.actions.shape, batch.actions.dtype
@@ -72,11 +76,11 @@ class SAC(SquashedGaussian):
             "policy": jax.random.normal(policy_key, shape, dtype),
         }
 
-    def cycle(self) -> tuple[Update, ...]:
+    def cycle(self) -> tuple[Update[S], ...]:
         """Return `utd` updates, of which only the last moves the actor and the temperature."""
         return (self.update_critic,) * (self.utd - 1) + (self.update,)
 
-    def update(self, state: SACState, batch: Transitions, draws: dict[str, Array]) -> tuple[SACState, Metrics]:
+    def update(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
         """Update the critics and their targets, then the actor against the new critics, then the temperature."""
         state, critic_metrics = self.update_critic(state, batch, draws)
         loss = partial(self.actor_loss, state=state, batch=batch, draws=draws)
@@ -88,14 +92,14 @@ class SAC(SquashedGaussian):
         log_temperature = state.log_temperature.descend(gradients, self.temperature_learning_rate)
         return state.replace(actor=actor, log_temperature=log_temperature), critic_metrics | actor_metrics | metrics
 
-    def update_critic(self, state: SACState, batch: Transitions, draws: dict[str, Array]) -> tuple[SACState, Metrics]:
+    def update_critic(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
         """Update the critics and move their targets."""
         target = self.target(state, batch, draws)
         gradients, metrics = self.critic_gradients(state.critic.params, target, batch)
         critic = state.critic.descend(gradients, self.critic_learning_rate)
         return state.replace(critic=critic, target_critic=polyak(state.target_critic, critic.params, self.tau)), metrics
 
-    def target(self, state: SACState, batch: Transitions, draws: dict[str, Array]) -> Array:
+    def target(self, state: S, batch: Transitions, draws: Draws) -> Array:
         """Return the critics' targets, (batch,).
 
         y = r + (1 - d) discount (min over the drawn targets Qbar(s', a') [- temperature log pi(a'|s')]), a' ~ pi.
@@ -126,9 +130,7 @@ class SAC(SquashedGaussian):
         loss = jnp.mean((q - target) ** 2)
         return loss, {"critic_loss": loss, "q": q.mean()}
 
-    def actor_loss(
-        self, actor: Params, state: SACState, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[Array, Metrics]:
+    def actor_loss(self, actor: Params, state: S, batch: Transitions, draws: Draws) -> tuple[Array, Metrics]:
         """Return mean (temperature log pi(a|s) - Q(s, a)), a ~ pi, Q as `actor_value` combines the critics'."""
         seen = self.see(state.critic.params, batch.observations)
         actions, log_pi = squashed_sample(*self.gaussian(actor, seen), draws["policy"])
@@ -152,7 +154,7 @@ class SAC(SquashedGaussian):
         loss = temperature * jax.lax.stop_gradient(entropy - target_entropy)
         return loss, {"temperature": temperature, "temperature_loss": loss}
 
-    def see(self, critic: Params, observations: Array) -> Array:  # noqa: ARG002
+    def see(self, critic: Params, observations: Array) -> Array:
         """Return what actor and critics are functions of: the observations; of images, the critics' features."""
         return observations
 
@@ -160,7 +162,7 @@ class SAC(SquashedGaussian):
         """Return learning from online experience alone."""
         return Online(self, env_steps, FromBuffer(), self.utd)
 
-    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:  # noqa: ARG002
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
         """Return random steps, then learning online; there is no offline phase."""
         if self.target_members > self.members:
             raise MoorlError(f"target_members={self.target_members} cannot be drawn of members={self.members} critics")

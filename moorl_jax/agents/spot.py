@@ -12,13 +12,13 @@ from moorl_jax.config import Count, NotNegative, PartShare, Positive, Share, Ste
 from moorl_jax.nets import MLP, Learner, QFunction, init_mlp, mlp
 from moorl_jax.phases import Offline, Online, Phase, Switch
 from moorl_jax.replay import Union
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 LOG_STD_BOUNDS = (-4.0, 15.0)
 VAE_HIDDEN = (750, 750)
 
 
-class BehaviourVAE(Agent):
+class BehaviourVAE(Agent[Learner]):
     """A conditional VAE of the data's actions: SPOT's first phase, set as thuml/SPOT `train_vae.py`."""
 
     hidden: Widths = static(VAE_HIDDEN)
@@ -40,18 +40,18 @@ class BehaviourVAE(Agent):
             }
         )
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw the latent's noise, standard normal."""
         size, action_size = batch.actions.shape
         return {"vae_noise": jax.random.normal(key, (size, 2 * action_size), batch.actions.dtype)}
 
-    def update(self, state: Learner, batch: Transitions, draws: dict[str, Array]) -> tuple[Learner, Metrics]:
+    def update(self, state: Learner, batch: Transitions, draws: Draws) -> tuple[Learner, Metrics]:
         """Take a step on the evidence bound."""
         loss = partial(self.loss, batch=batch, draws=draws)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
         return state.descend(gradients, self.learning_rate), metrics
 
-    def loss(self, vae: Params, batch: Transitions, draws: dict[str, Array]) -> tuple[Array, Metrics]:
+    def loss(self, vae: Params, batch: Transitions, draws: Draws) -> tuple[Array, Metrics]:
         """Return mean (decoded - a)^2 + beta KL, the divergence averaged over batch and latent dimensions."""
         mean, log_std = encode(vae, batch.observations, batch.actions)
         latent = mean + jnp.exp(log_std) * draws["vae_noise"]
@@ -79,7 +79,7 @@ class SPOTState(TD3BCState):
     updates: Array  #: ()
 
 
-class SPOT(TD3BC):
+class SPOT(TD3BC[SPOTState]):
     """SPOT with the defaults of thuml/SPOT; of TD3+BC it shares all but the actor's loss."""
 
     source = "thuml/SPOT train_vae.py, SPOT.py; online as on AntMaze: ours"
@@ -115,7 +115,7 @@ class SPOT(TD3BC):
             max_action=self.max_action,
         )
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw the target policy's noise, the latents', and the units that dropout keeps, of either actor."""
         noise_key, vae_key, dropout_key, target_key = jax.random.split(key, 4)
         size, action_size = batch.actions.shape
@@ -128,14 +128,12 @@ class SPOT(TD3BC):
             draws["target_dropout"] = jax.random.uniform(target_key, units, dtype)
         return draws
 
-    def update_critic(self, state: SPOTState, batch: Transitions, draws: dict[str, Array]) -> tuple[SPOTState, Metrics]:  # type: ignore[override]
+    def update_critic(self, state: SPOTState, batch: Transitions, draws: Draws) -> tuple[SPOTState, Metrics]:
         """Update the critics as TD3 does, and count."""
-        state, metrics = super().update_critic(state, batch, draws)  # type: ignore[assignment]
+        state, metrics = super().update_critic(state, batch, draws)
         return state.replace(updates=state.updates + 1), metrics
 
-    def critic_loss(
-        self, critic: Params, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[Array, Metrics]:
+    def critic_loss(self, critic: Params, state: SPOTState, batch: Transitions, draws: Draws) -> tuple[Array, Metrics]:
         """Return TD3's loss, but that some of the target actor's units are dropped, as in the authors' code."""
         next_actions = self._dropped(state.target_actor, batch.next_observations, draws.get("target_dropout"))
         return self.td_loss(critic, state.target_critic, self.smoothed(next_actions, draws["policy_noise"]), batch)
@@ -144,9 +142,9 @@ class SPOT(TD3BC):
         self,
         actor: Params,
         q: QFunction,
-        state: SPOTState,  # type: ignore[override]
+        state: SPOTState,
         batch: Transitions,
-        draws: dict[str, Array],
+        draws: Draws,
     ) -> tuple[Array, Metrics]:
         """Return -mean Q(s, pi(s)) / mean |Q| - lambda mean log beta(pi(s)|s) (eq. 11), the divisor held fixed."""
         actions = self._dropped(actor, batch.observations, draws.get("dropout"))
@@ -193,7 +191,7 @@ class SPOT(TD3BC):
         def adopt(vae: Learner, key: Array, example: Transitions) -> SPOTState:
             return self.init(key, example).replace(vae=vae.params)
 
-        def count_anew(state: SPOTState, key: Array, example: Transitions) -> SPOTState:  # noqa: ARG001
+        def count_anew(state: SPOTState, _key: Array, _example: Transitions) -> SPOTState:
             return state.replace(updates=jnp.zeros_like(state.updates))
 
         return (

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
+from typing_extensions import TypeVar
 
 from moorl_jax.agents.contract import Agent, Update
 from moorl_jax.config import NotNegative, Positive, Share, Turns, Widths, static
@@ -22,7 +23,7 @@ from moorl_jax.nets import (
 )
 from moorl_jax.phases import Online
 from moorl_jax.replay import Union
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class TD3BCState(struct.PyTreeNode):
@@ -34,7 +35,10 @@ class TD3BCState(struct.PyTreeNode):
     target_critic: Params
 
 
-class TD3BC(Agent):
+S = TypeVar("S", bound=TD3BCState, default=TD3BCState)  #: SPOT's state holds more
+
+
+class TD3BC(Agent[S]):
     """TD3+BC with the defaults of its authors' code.
 
     `policy_noise` and `noise_clip` are in units of `max_action`'s own scale, that is already multiplied by it.
@@ -72,32 +76,28 @@ class TD3BC(Agent):
         critic = init_critics(critic_key, value, inputs)
         return TD3BCState(Learner.create(actor), Learner.create(critic), actor, critic)
 
-    def draw(self, key: Array, batch: Transitions) -> dict[str, Array]:
+    def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw the target policy's smoothing noise, standard normal."""
         return {"policy_noise": jax.random.normal(key, batch.actions.shape, batch.actions.dtype)}
 
-    def cycle(self) -> tuple[Update, ...]:
+    def cycle(self) -> tuple[Update[S], ...]:
         """Return `policy_freq` updates, of which only the last moves the actor and the targets."""
         return (self.update_critic,) * (self.policy_freq - 1) + (self.update,)
 
-    def update(self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]) -> tuple[TD3BCState, Metrics]:
+    def update(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
         """Update the critics, then the actor against the first of the new ones, then all targets."""
         state, critic_metrics = self.update_critic(state, batch, draws)
         q = partial(first_critic, state.critic.params)
         state, actor_metrics = self.update_actor(state, q, batch, draws)
         return state, critic_metrics | actor_metrics
 
-    def update_critic(
-        self, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[TD3BCState, Metrics]:
+    def update_critic(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
         """Update the critics alone."""
         loss = partial(self.critic_loss, state=state, batch=batch, draws=draws)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.critic.params)
         return state.replace(critic=state.critic.descend(gradients, self.critic_learning_rate)), metrics
 
-    def update_actor(
-        self, state: TD3BCState, q: QFunction, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[TD3BCState, Metrics]:
+    def update_actor(self, state: S, q: QFunction, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
         """Update the actor, then move all targets."""
         loss = partial(self.actor_loss, q=q, state=state, batch=batch, draws=draws)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
@@ -109,9 +109,7 @@ class TD3BC(Agent):
         )
         return state, metrics
 
-    def critic_loss(
-        self, critic: Params, state: TD3BCState, batch: Transitions, draws: dict[str, Array]
-    ) -> tuple[Array, Metrics]:
+    def critic_loss(self, critic: Params, state: S, batch: Transitions, draws: Draws) -> tuple[Array, Metrics]:
         """Return the TD loss for the target actor's smoothed actions at s'."""
         next_actions = self.smoothed(self.greedy(state.target_actor, batch.next_observations), draws["policy_noise"])
         return self.td_loss(critic, state.target_critic, next_actions, batch)
@@ -139,9 +137,9 @@ class TD3BC(Agent):
         self,
         actor: Params,
         q: QFunction,
-        state: TD3BCState,  # noqa: ARG002
+        state: S,
         batch: Transitions,
-        draws: dict[str, Array],  # noqa: ARG002
+        draws: Draws,
     ) -> tuple[Array, Metrics]:
         """Return -lambda mean Q(s, pi(s)) + mean (pi(s) - a)^2, lambda = alpha / mean |Q| held fixed (eq. 5).
 

@@ -46,6 +46,6 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
     kind = Annotated[bool, typer.Option("--traceback", help="Show where a fault came from.")]
     signature = inspect.signature(command)
     option = inspect.Parameter("traced", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-    wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    vars(wrapper)["__signature__"] = signature.replace(parameters=[*signature.parameters.values(), option])
     wrapper.__annotations__ = command.__annotations__ | {"traced": kind}
     return wrapper

@@ -34,7 +34,7 @@ class Behaviour(Protocol):
 class _AnyStart:
     """A policy that takes episodes as they begin."""
 
-    def begin(self, rng: np.random.Generator) -> dict[str, Any]:  # noqa: ARG002
+    def begin(self, rng: np.random.Generator) -> dict[str, Any]:
         """Ask for nothing."""
         return {}
 
@@ -45,7 +45,7 @@ class Uniform(_AnyStart):
 
     action_size: int
 
-    def act(self, observation: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:  # noqa: ARG002
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """Draw an action; its density is 1/2 a dimension."""
         return rng.uniform(-1.0, 1.0, self.action_size), -self.action_size * np.log(2.0)
 

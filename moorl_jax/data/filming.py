@@ -109,7 +109,7 @@ def write(folder: Path, episodes: list[Episode], done: int) -> None:
     if episodes[0]["image"].shape[1] == 64:
         for number, episode in enumerate(episodes, start=done - len(episodes)):
             memory = io.BytesIO()
-            np.savez_compressed(memory, **episode)  # type: ignore[arg-type]
+            np.savez_compressed(memory, allow_pickle=False, **episode)
             (folder / f"{number:05d}-{len(episode['reward'])}.npz").write_bytes(memory.getbuffer())
         return
     columns = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -73,8 +74,15 @@ class Frames(Logged):
         first = np.flatnonzero(self.firsts)
         ends = np.append(first[1:], len(self.firsts))[np.cumsum(self.firsts) - 1]
         starts = np.flatnonzero(np.arange(len(begins)) + span.steps < ends).astype(np.int32)
-        terminals = (1.0 - self.discounts).astype(np.float32)
-        return Footage(self.frames, self.actions, self.rewards, terminals, begins, starts, span)  # type: ignore[arg-type]
+        columns: dict[str, Any] = {
+            "frames": self.frames,
+            "actions": self.actions,
+            "rewards": self.rewards,
+            "terminals": (1.0 - self.discounts).astype(np.float32),
+            "begins": begins,
+            "starts": starts,
+        }
+        return Footage(**columns, span=span)
 
 
 def allocate(shape: tuple[int, ...]) -> np.ndarray:

@@ -32,7 +32,7 @@ def read(path: Path) -> Rows:
             key: (_flags if key in FLAGS else _numbers)(file, key, path)
             for key in ("observations", "actions", "rewards", "terminals", *optional)
         }
-        return Rows(**{"timeouts": None, **arrays})  # type: ignore[arg-type]
+        return Rows(timeouts=arrays.pop("timeouts", None), **arrays)
 
 
 def note(path: Path, name: str) -> str | None:

@@ -25,7 +25,7 @@ class Preparation:
     reward_shift: float = 0.0  #: added to all rewards once they are scaled
     action_limit: float = 1.0  #: clip actions to within +- this
 
-    def apply(self, dataset: Dataset, returns: ReturnsToGo | None = None, span: NStep = NStep()) -> "Prepared":  # noqa: B008
+    def apply(self, dataset: Dataset, returns: ReturnsToGo | None = None, span: NStep = NStep()) -> "Prepared":
         """Return the prepared data (float32 NumPy); with `returns` each transition gets its return to go.
 
         Images stay as they are; transitions between them are over `span`.

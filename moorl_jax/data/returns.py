@@ -53,4 +53,4 @@ def transitions_with_returns(rows: Rows, horizon: int, rule: ReturnsToGo) -> Tra
     edges = np.flatnonzero(np.diff(episode)) + 1
     parts = zip(np.split(columns["rewards"], edges), np.split(columns["terminals"], edges), strict=True)
     returns = [returns_to_go(rewards, terminals, rule) for rewards, terminals in parts]
-    return Transitions(**columns, mc_returns=np.concatenate(returns))  # type: ignore[arg-type]
+    return Transitions(**columns | {"mc_returns": np.concatenate(returns)})

@@ -75,9 +75,14 @@ class Simulators:
             self._rewards[position].append(rewards[position])
             if terminal or timeout:
                 lengths[position] = self._end(position, ENDED, terminal, returns[position])
-        columns = (before, actions, rewards, after, terminals)
-        transitions = Transitions(*columns)  # type: ignore[arg-type]
-        return Outcome(acts, transitions, self.observations, returns, lengths, begins)
+        columns: dict[str, Any] = {
+            "observations": before,
+            "actions": actions,
+            "rewards": rewards,
+            "next_observations": after,
+            "terminals": terminals,
+        }
+        return Outcome(acts, Transitions(**columns), self.observations, returns, lengths, begins)
 
     def pause(self) -> tuple[np.ndarray, np.ndarray]:
         """End the episodes under way as a time-out would; return `returns` and `lengths` as an Outcome has them."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from moorl_jax.nets.mlp import matmul_precision
+from moorl_jax.nets.mlp import apply, matmul_precision
 from moorl_jax.types import Array, Params
 
 _RELU_ORTHOGONAL = nn.initializers.orthogonal(2.0**0.5)
@@ -58,8 +58,7 @@ def encode(params: Params, images: Array, strides: Sequence[int]) -> Array:
     if jax.default_backend() == "cpu":
         return encode_by_products(params, images, strides)
     widths = [params[f"conv{layer}"]["bias"].shape[-1] for layer in range(len(params))]
-    features: Array = Encoder(widths, strides).apply({"params": params}, images)  # type: ignore[assignment]
-    return features
+    return apply(Encoder(widths, strides), params, images)
 
 
 def encode_by_products(params: Params, images: Array, strides: Sequence[int]) -> Array:
@@ -90,8 +89,7 @@ def _convolved(params: Params, image: Array, stride: int) -> Array:
 
 def trunk(params: Params, features: Array) -> Array:
     """Evaluate the trunk whose layers `params` holds."""
-    narrow: Array = Trunk(params["dense"]["bias"].shape[-1]).apply({"params": params}, features)  # type: ignore[assignment]
-    return narrow
+    return apply(Trunk(params["dense"]["bias"].shape[-1]), params, features)
 
 
 def drawn_shifts(key: Array, count: int, pad: int) -> Array:

@@ -75,6 +75,13 @@ def _torch_bias(fan_in: int) -> Initializer:
     return symmetric_uniform(fan_in**-0.5)
 
 
+def apply(module: nn.Module, params: Params, *inputs: Any) -> Array:
+    """Evaluate a module that returns one array."""
+    output = module.apply({"params": params}, *inputs)
+    assert isinstance(output, Array)
+    return output
+
+
 def init_mlp(key: Array, module: MLP, inputs: Array) -> Params:
     """Return fresh parameters {layer0: {kernel, bias}, ...}.
 
@@ -87,9 +94,7 @@ def mlp(params: Params, x: Array, dropout: Sequence[Array] = ()) -> Array:
     """Evaluate the MLP whose layers `params` holds, (..., inputs) to (..., outputs)."""
     widths = [params[f"layer{layer}"]["bias"].shape[-1] for layer in range(sum("layer" in name for name in params))]
     layer_norm = "before" if "ln0" in params else "after" if "post_ln0" in params else None
-    module = MLP(widths, layer_norm=layer_norm)
-    output: Array = module.apply({"params": params}, x, dropout)  # type: ignore[assignment]
-    return output
+    return apply(MLP(widths, layer_norm=layer_norm), params, x, dropout)
 
 
 def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Params:

@@ -51,7 +51,7 @@ class Buffer(struct.PyTreeNode):
         transition: Transitions,
         *,
         taken: Array | bool = True,
-        begins: Array | bool = False,  # noqa: ARG002
+        begins: Array | bool = False,
         finished: bool = True,
     ) -> "Buffer":
         """Write one transition, fields without a leading axis; whether it begins an episode matters to frames alone.

@@ -31,7 +31,7 @@ class History(Sampling):
     share: Share = static(0.5)  #: of the buffer; "all" passes over it
     count: Count | None = static(None)  #: transitions, in place of a share
 
-    def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:  # noqa: ARG002
+    def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:
         """Return the selected slots, slot 0 of an empty buffer, and how many transitions had been stored by then."""
         buffer = experience.online
         if isinstance(buffer.rows, Footage):

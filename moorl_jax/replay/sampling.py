@@ -21,11 +21,11 @@ class Sampling(struct.PyTreeNode):
     needs_dataset: ClassVar[bool] = True
     begins_with_experience: ClassVar[bool] = False  #: whether `init` looks at it, for which a buffer must be copied
 
-    def init(self, key: Array, experience: Experience, size: int) -> Any:  # noqa: ARG002
+    def init(self, key: Array, experience: Experience, size: int) -> Any:
         """Return the rule's state before its first draw of `size` transitions, plain arrays; None by default."""
         return None
 
-    def stored(self, state: Any, experience: Experience) -> Any:  # noqa: ARG002
+    def stored(self, state: Any, experience: Experience) -> Any:
         """Take notice of the transition that was just written to the buffer; return the new state."""
         return state
 
@@ -90,7 +90,7 @@ class OneSource(Sampling):
     draws: Count = static(1)  #: batches in a row from the same source
     repeated: bool = static(False)  #: whether they are one and the same batch
 
-    def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:  # noqa: ARG002
+    def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:
         """Return the bits that the current source was picked with, and the draws so far."""
         return jax.random.key_data(key), jnp.zeros((), jnp.int32)
 

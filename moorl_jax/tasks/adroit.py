@@ -39,16 +39,18 @@ class Measured(Placed):
 class _Reaching(Placed):
     """A task whose distance cost gymnasium-robotics adds where D4RL subtracts it."""
 
+    data: Any  #: MuJoCo's
+
     def step(self, a: np.ndarray) -> Step:
         observation, reward, terminal, timeout, info = super().step(a)
         cost = DISTANCE_COST * float(np.linalg.norm(self._palm() - self._held()))
         return observation, float(reward) - 2.0 * cost, terminal, timeout, info
 
     def _palm(self) -> np.ndarray:
-        return self.data.site("S_grasp").xpos  # type: ignore[attr-defined]
+        return self.data.site("S_grasp").xpos
 
     def _held(self) -> np.ndarray:
-        return self.data.body("Object").xpos  # type: ignore[attr-defined]
+        return self.data.body("Object").xpos
 
 
 class Pen(Measured, AdroitHandPenEnv):

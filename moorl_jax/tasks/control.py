@@ -67,7 +67,7 @@ class Control(gymnasium.Env):
         self,
         *,
         seed: int | None = None,
-        options: dict[str, Any] | None = None,  # noqa: ARG002
+        options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode; there are no options."""
         super().reset(seed=seed)
@@ -103,7 +103,7 @@ class Control(gymnasium.Env):
         """Recompute from the simulator's state what the suite keeps between steps."""
         mujoco.mj_step1(self.model, self.data)
 
-    def _observe(self, begins: bool = False) -> np.ndarray:  # noqa: ARG002
+    def _observe(self, begins: bool = False) -> np.ndarray:
         return self.sight()
 
 

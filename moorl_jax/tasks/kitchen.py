@@ -69,7 +69,7 @@ class Kitchen(gymnasium.Env):
         self,
         *,
         seed: int | None = None,
-        options: dict[str, Any] | None = None,  # noqa: ARG002
+        options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode: always from the same position, with other noise; there are no options."""
         super().reset(seed=seed)

@@ -610,8 +610,8 @@ class OPTPretrainCase(OPTCase):
     def turns(self, agent, z, k):
         kinds = ("offline", "online")
         pair = tuple(z.batch(k, f"{kind}_") for kind in kinds)
-        draws = tuple(z.draws(k, {"policy_noise": f"policy_noise_{kind}"}) for kind in kinds)
-        return [(agent.cycle()[k % len(agent.cycle())], pair, draws)]
+        noise = jnp.stack([z.array(f"draws_{k}/policy_noise_{kind}") for kind in kinds])
+        return [(agent.cycle()[k % len(agent.cycle())], pair, {"policy_noise": noise})]
 
     def params(self, state):
         return {

@@ -15,8 +15,8 @@ from moorl_jax.types import Array, Transitions
 
 def begin_pause(
     state: SubroutineState,
-    key: Array,  # noqa: ARG001
-    example: Transitions,  # noqa: ARG001
+    _key: Array,
+    _example: Transitions,
     *,
     names: tuple[str, ...],
 ) -> SubroutineState:
@@ -29,7 +29,7 @@ def begin_pause(
     )
 
 
-def measure_scale(state: SubroutineState, key: Array, experience: Experience) -> SubroutineState:  # noqa: ARG001
+def measure_scale(state: SubroutineState, _key: Array, experience: Experience) -> SubroutineState:
     """Note 1000 / (largest - smallest return) over the episodes so far; IQL's rule, from here on kept as it is."""
     assert experience.ends is not None
     returns = np.bincount(episode_numbers(experience.ends), experience.online.rows.rewards[: len(experience.ends)])
@@ -42,20 +42,20 @@ def begin_training(state: SubroutineState, key: Array, example: Transitions, *, 
     return state.replace(offline=agent.init(key, example))
 
 
-def keep(state: SubroutineState, key: Array, example: Transitions, *, name: str) -> SubroutineState:  # noqa: ARG001
+def keep(state: SubroutineState, _key: Array, _example: Transitions, *, name: str) -> SubroutineState:
     """Make the offline training as it stands a candidate."""
     return state.replace(candidates=state.candidates | {name: state.offline})
 
 
-def leave_pause(state: SubroutineState, key: Array, example: Transitions) -> SubroutineState:  # noqa: ARG001
+def leave_pause(state: SubroutineState, _key: Array, _example: Transitions) -> SubroutineState:
     """Go on with the learner alone."""
     return SubroutineState(learner=state.learner)
 
 
 def take_over(
     state: SubroutineState,
-    key: Array,  # noqa: ARG001
-    example: Transitions,  # noqa: ARG001
+    _key: Array,
+    _example: Transitions,
     *,
     preferred: tuple[str, ...],
 ) -> SubroutineState:

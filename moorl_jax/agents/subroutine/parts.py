@@ -5,16 +5,16 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from moorl_jax.agents.contract import Agent, Batch, Draws, Update
+from moorl_jax.agents.contract import Agent, Batch, Update
 from moorl_jax.agents.sac import SAC
 from moorl_jax.agents.subroutine.state import SubroutineState
 from moorl_jax.config import static
-from moorl_jax.types import Array, Metrics, Params, ReturnsToGo, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, ReturnsToGo, Transitions
 
 PartName = Literal["learner", "offline", "tuned"]
 
 
-class Part(Agent):
+class Part(Agent[SubroutineState]):
     """An agent whose state is a field of the subroutine's."""
 
     agent: Agent = SAC()
@@ -28,7 +28,7 @@ class Part(Agent):
         """Draw what the agent draws."""
         return self.agent.draw(key, batch)
 
-    def cycle(self) -> tuple[Update, ...]:
+    def cycle(self) -> tuple[Update[SubroutineState], ...]:
         """Return the agent's updates, of its part of the state."""
         return tuple(PartialUpdate(update, self.name) for update in self.agent.cycle())
 
@@ -69,7 +69,7 @@ class PartialUpdate:
         return state.replace(**{self.name: part}), metrics
 
 
-class Candidate(Agent):
+class Candidate(Agent[SubroutineState]):
     """One of a pause's candidates, acting greedily."""
 
     agent: Agent = SAC()
@@ -84,7 +84,7 @@ class Candidate(Agent):
         return self.agent.greedy(params, observations)
 
 
-class Recommended(Agent):
+class Recommended(Agent[SubroutineState]):
     """The candidate that was chosen, each seed its own."""
 
     candidates: tuple[Candidate, ...] = (Candidate(),)  #: in the order of preference

@@ -45,7 +45,7 @@ class Stretch:
     ends: int  #: env steps so far, when the pause is over
 
 
-class Subroutine(Agent):
+class Subroutine(Agent[SubroutineState]):
     """An online learner that pauses for offline RL.
 
     At each pause the offline algorithm is trained from scratch, on the first of `datasets`, or on each of them where
@@ -110,7 +110,7 @@ class Subroutine(Agent):
             phases += [Switch(leave_pause), replace(learning, env_steps=left)]
         return tuple(phases)
 
-    def online(self, env_steps: int) -> Online:  # noqa: ARG002
+    def online(self, env_steps: int) -> Online:
         """Raise MoorlError: a subroutine learns online between its pauses."""
         raise MoorlError(f"{type(self).__name__} pauses: it cannot be the learner of another agent")
 

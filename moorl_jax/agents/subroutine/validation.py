@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moorl_jax.agents.contract import Agent, Draws
+from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.subroutine.parts import Candidate
 from moorl_jax.agents.subroutine.state import FittedState, SubroutineState
 from moorl_jax.config import NotNegative, Share, Widths, static
@@ -12,12 +12,12 @@ from moorl_jax.nets import MLP, Learner, critics, init_critics, polyak
 from moorl_jax.replay import Experience
 from moorl_jax.replay.buffer import ENDED
 from moorl_jax.replay.history import episode_numbers
-from moorl_jax.types import Array, Metrics, Params, Transitions
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 def score_episodes(
     state: SubroutineState,
-    key: Array,  # noqa: ARG001
+    _key: Array,
     experience: Experience,
     *,
     name: str,
@@ -49,7 +49,7 @@ def mean_return(rewards: np.ndarray, ends: np.ndarray) -> np.float32:
     return np.float32(returns[counts].mean())
 
 
-class FittedValue(Agent):
+class FittedValue(Agent[SubroutineState]):
     """Fitted Q evaluation of a candidate on all history (Le, Voloshin and Yue 2019, arXiv 1903.08738)."""
 
     candidate: Candidate = Candidate()
@@ -64,7 +64,7 @@ class FittedValue(Agent):
         critic = init_critics(key, MLP((*self.hidden, 1)), inputs, members=1)
         return state.replace(fitted=FittedState(Learner.create(critic), critic))
 
-    def update(self, state: SubroutineState, batch: Transitions, draws: Draws) -> tuple[SubroutineState, Metrics]:  # noqa: ARG002
+    def update(self, state: SubroutineState, batch: Transitions, draws: Draws) -> tuple[SubroutineState, Metrics]:
         """Regress Q(s, a) on r + (1 - d) discount Qbar(s', pi(s'))."""
         assert state.fitted is not None
         actions = self.candidate.greedy(self.candidate.policy(state), batch.next_observations)
@@ -83,7 +83,7 @@ class FittedValue(Agent):
         """Return the candidate's policy."""
         return self.candidate.policy(state)
 
-    def score(self, state: SubroutineState, key: Array, experience: Experience) -> SubroutineState:  # noqa: ARG002
+    def score(self, state: SubroutineState, key: Array, experience: Experience) -> SubroutineState:
         """Score the candidate by the mean of Q(s, pi(s)) over the first observations of all episodes."""
         assert experience.ends is not None
         assert state.fitted is not None
@@ -101,8 +101,8 @@ def scored(state: SubroutineState, name: str, score: Array) -> SubroutineState:
 
 def choose(
     state: SubroutineState,
-    key: Array,  # noqa: ARG001
-    example: Transitions,  # noqa: ARG001
+    _key: Array,
+    _example: Transitions,
     *,
     preferred: tuple[str, ...],
 ) -> SubroutineState:

@@ -54,7 +54,7 @@ class Minari(Source):
         """Return the download, which reports no progress."""
         return lambda _: download(self.dataset)
 
-    def read(self, progress: Progress | None) -> Rows:  # noqa: ARG002
+    def read(self, progress: Progress | None) -> Rows:
         """Read all episodes."""
         return read(self.dataset)
 
