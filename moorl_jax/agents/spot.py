@@ -139,12 +139,7 @@ class SPOT(TD3BC[SPOTState]):
         return self.td_loss(critic, state.target_critic, self.smoothed(next_actions, draws["policy_noise"]), batch)
 
     def actor_loss(
-        self,
-        actor: Params,
-        q: QFunction,
-        state: SPOTState,
-        batch: Transitions,
-        draws: Draws,
+        self, actor: Params, q: QFunction, state: SPOTState, batch: Transitions, draws: Draws
     ) -> tuple[Array, Metrics]:
         """Return -mean Q(s, pi(s)) / mean |Q| - lambda mean log beta(pi(s)|s) (eq. 11), the divisor held fixed."""
         actions = self._dropped(actor, batch.observations, draws.get("dropout"))

@@ -134,12 +134,7 @@ class TD3BC(Agent[S]):
         return loss, {"critic_loss": loss, "target_q": target.mean()}
 
     def actor_loss(
-        self,
-        actor: Params,
-        q: QFunction,
-        state: S,
-        batch: Transitions,
-        draws: Draws,
+        self, actor: Params, q: QFunction, state: S, batch: Transitions, draws: Draws
     ) -> tuple[Array, Metrics]:
         """Return -lambda mean Q(s, pi(s)) + mean (pi(s) - a)^2, lambda = alpha / mean |Q| held fixed (eq. 5).
 

@@ -14,6 +14,7 @@ class FrameBuffer(Buffer):
     It has room for all there will be: nothing is overwritten.
     """
 
+    # Footage in place of transitions, of which draws ask the same; what only transitions have is not asked of images.
     rows: Footage  # type: ignore[assignment]
     placed: Array  #: (), frames so far
 

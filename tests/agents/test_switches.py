@@ -308,7 +308,7 @@ def test_spots_dropout_drops_hidden_units_of_actor_and_target_actor(batch, rng):
 
     def actor_loss(agent, actor, draws):
         value = partial(first_critic, state.critic.params)
-        return agent.actor_loss(actor, state, batch, draws, value)[0]
+        return agent.actor_loss(actor, value, state, batch, draws)[0]
 
     def critic_loss(agent, target_actor, draws):
         return agent.critic_loss(state.critic.params, state.replace(target_actor=target_actor), batch, draws)[0]

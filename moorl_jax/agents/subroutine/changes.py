@@ -14,11 +14,7 @@ from moorl_jax.types import Array, Transitions
 
 
 def begin_pause(
-    state: SubroutineState,
-    _key: Array,
-    _example: Transitions,
-    *,
-    names: tuple[str, ...],
+    state: SubroutineState, _key: Array, _example: Transitions, *, names: tuple[str, ...]
 ) -> SubroutineState:
     """Begin a pause: no candidate is there yet but the learner, where it is one."""
     return SubroutineState(
@@ -53,11 +49,7 @@ def leave_pause(state: SubroutineState, _key: Array, _example: Transitions) -> S
 
 
 def take_over(
-    state: SubroutineState,
-    _key: Array,
-    _example: Transitions,
-    *,
-    preferred: tuple[str, ...],
+    state: SubroutineState, _key: Array, _example: Transitions, *, preferred: tuple[str, ...]
 ) -> SubroutineState:
     """Go on with the chosen candidate."""
     candidates = [state.candidates[name] for name in preferred]

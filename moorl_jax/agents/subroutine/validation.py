@@ -16,12 +16,7 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 def score_episodes(
-    state: SubroutineState,
-    _key: Array,
-    experience: Experience,
-    *,
-    name: str,
-    env_steps: int,
+    state: SubroutineState, _key: Array, experience: Experience, *, name: str, env_steps: int
 ) -> SubroutineState:
     """Score a candidate by the latest env steps, which were its own; NaN where it diverged and took none of them."""
     if experience.diverged:
@@ -100,11 +95,7 @@ def scored(state: SubroutineState, name: str, score: Array) -> SubroutineState:
 
 
 def choose(
-    state: SubroutineState,
-    _key: Array,
-    _example: Transitions,
-    *,
-    preferred: tuple[str, ...],
+    state: SubroutineState, _key: Array, _example: Transitions, *, preferred: tuple[str, ...]
 ) -> SubroutineState:
     """Choose the candidate of the highest score, of equals the one that is preferred; what diverged has none."""
     scores = jnp.stack([state.scores[name] for name in preferred])
