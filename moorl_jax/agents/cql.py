@@ -219,7 +219,8 @@ class CQL(SquashedGaussian):
         q, sampled = q[..., 0], q[..., 1:]
         chex.assert_equal_shape_suffix([q, inputs.target], 1)
         bellman_loss = jnp.mean((q - inputs.target) ** 2, axis=-1)
-        gap, metrics = self.gap(q, *jnp.split(sampled, 3, axis=-1), inputs)
+        of_random, of_current, of_next = jnp.split(sampled, 3, axis=-1)
+        gap, metrics = self.gap(q, of_random, of_current, of_next, inputs)
         penalty = weight * (gap - self.target_gap if self.lagrange else gap)
         loss = bellman_loss + penalty
         losses = {"bellman_loss": bellman_loss, "critic_loss": loss, "gap": gap, "penalty": penalty}
