@@ -221,23 +221,32 @@ class CQL(SquashedGaussian):
         q, sampled = q[..., 0], q[..., 1:]
         chex.assert_equal_shape_suffix([q, inputs.target], 1)
         bellman_loss = jnp.mean((q - inputs.target) ** 2, axis=-1)
+        of_random, of_current, of_next = jnp.split(sampled, 3, axis=-1)
+        gap, metrics = self.gap(q, of_random, of_current, of_next, inputs)
+        penalty = weight * (gap - self.target_gap if self.lagrange else gap)
+        loss = bellman_loss + penalty
+        losses = {"bellman_loss": bellman_loss, "critic_loss": loss, "gap": gap, "penalty": penalty}
+        return loss, losses | metrics
+
+    def gap(
+        self, q: Array, of_random: Array, of_current: Array, of_next: Array, inputs: CriticInputs
+    ) -> tuple[Array, Metrics]:
+        """Return the mean of log sum_a exp Q(s, a) - Q(s, data), over random actions and those by the policy.
+
+        With `importance_sampling` each exp Q is divided by its action's density; without, the data's joins the sum.
+        """
+        sampled = jnp.concatenate([of_random, of_current, of_next], axis=-1)
         with_data = jnp.concatenate([sampled, q[..., None]], axis=-1)
         compared = sampled - inputs.log_densities if self.importance_sampling else with_data
         soft_max = self.penalty_temperature * jax.nn.logsumexp(compared / self.penalty_temperature, axis=-1)
         gap = jnp.clip(soft_max - q, self.gap_min, self.gap_max).mean(axis=-1)
-        penalty = weight * (gap - self.target_gap if self.lagrange else gap)
-        loss = bellman_loss + penalty
-        of_random, of_current, of_next = (of.mean(axis=(-2, -1)) for of in jnp.split(sampled, 3, axis=-1))
-        return loss, {
-            "bellman_loss": bellman_loss,
-            "critic_loss": loss,
+        over_states = (-2, -1)
+        return gap, {
             "q": q.mean(axis=-1),
-            "q_random": of_random,
-            "q_current": of_current,
-            "q_next": of_next,
+            "q_random": of_random.mean(axis=over_states),
+            "q_current": of_current.mean(axis=over_states),
+            "q_next": of_next.mean(axis=over_states),
             "q_spread": jnp.std(with_data, axis=-1).mean(axis=-1),
-            "gap": gap,
-            "penalty": penalty,
         }
 
     def multiplier_loss(self, log_alpha_prime: Array, gap: Array) -> Array:
