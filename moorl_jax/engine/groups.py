@@ -152,7 +152,7 @@ class Group:
         """Wait for the device, and make the metrics means over `count` updates."""
         jax.block_until_ready(self.actions)
         self.add_metrics()
-        # NaN, not zero, where there were none; in NumPy, for JAX may have been told to stop at a NaN.
+        # NaN, not zero, where there were none; in NumPy, for JAX may be set to stop at a NaN.
         self.metrics = jax.tree.map(lambda sums: sums / (count or np.nan), self.metrics)
 
     def save(self, phase: Phase, progress: Progress) -> SeedArrays:
