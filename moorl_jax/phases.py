@@ -5,7 +5,7 @@ the same class with different hyperparameters (no schedule, another discount), o
 between them that converts the state.
 
 Each kind of phase defines how long it is and what happens in it. The engine relies only on the attributes declared in
-`Phase`, not on a phase's class, so that a new kind is a class in this file and nothing else.
+`Phase`, not on a phase's class, so that a new kind of updates or env steps is a class in this file and nothing else.
 """
 
 from abc import ABC, abstractmethod
