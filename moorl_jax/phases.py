@@ -1,11 +1,11 @@
-"""The small language of training protocols: what an agent goes through, as data.
+"""Training protocols as data: the phases that an agent goes through.
 
-A recipe is a tuple of phases. A phase names the agent that acts and learns in it, and one recipe may pass through
-several: the same class with other numbers (a schedule switched off, another discount), or other classes altogether,
-with a `Switch` between them that turns the one's state into the other's.
+A recipe is a tuple of phases. A phase names the agent that acts and learns in it, and a recipe may use several agents:
+the same class with different hyperparameters (no schedule, another discount), or different classes, with a `Switch`
+between them that converts the state.
 
-Each kind of phase says for itself how long it is and what is done in it. The engine asks the few questions that stand
-in `Phase`, and never of which kind a phase is, so that a new kind is a class in this file and nothing else.
+Each kind of phase defines how long it is and what happens in it. The engine relies only on the attributes declared in
+`Phase`, not on a phase's class, so that a new kind of updates or env steps is a class in this file and nothing else.
 """
 
 from abc import ABC, abstractmethod
@@ -27,9 +27,9 @@ class Phase(ABC):
     agent: "Agent"  #: who acts and learns; instants have none
     sampling: Sampling | None  #: the rule by which the batches of its updates are drawn; None: it makes no updates
     acts: bool = False  #: whether the agent takes env steps
-    random: bool = False  #: whether these are uniform random actions instead of the agent's
-    utd: int = 0  #: updates after each env step; of updates alone, 1
-    evaluated: bool = True  #: whether the agent is evaluated on the way, and the updates count as its own
+    random: bool = False  #: whether actions are uniformly random instead of the agent's
+    utd: int = 0  #: updates per env step; 1 in phases without env steps
+    evaluated: bool = True  #: whether the agent is evaluated during the phase and its updates are counted
     unit: str = "updates"  #: what `length` counts
 
     @property
@@ -39,7 +39,7 @@ class Phase(ABC):
 
     @property
     def name(self) -> str:
-        """What curves call it."""
+        """Its name in learning curves."""
         return type(self).__name__.lower()
 
     @property
@@ -59,7 +59,7 @@ class Offline(Phase):
 
     agent: "Agent"
     updates: int
-    evaluated: bool = True  #: False where the phase only prepares: its updates are not counted as the agent's then
+    evaluated: bool = True  #: False for preparatory phases, whose updates are not counted
 
     sampling = FromDataset()
     utd = 1
@@ -135,7 +135,7 @@ class Evaluate(Phase):
 
     @property
     def name(self) -> str:
-        """What results have called it from the first."""
+        """The name that existing results use."""
         return "judge"
 
     @property
@@ -145,7 +145,7 @@ class Evaluate(Phase):
 
 
 class Seeds(Protocol):
-    """The seeds of a training, as an instant finds them."""
+    """What an instant can do to the seeds of a run."""
 
     def end_episodes(self) -> None:
         """End the episodes under way as a time-out would."""
@@ -154,11 +154,11 @@ class Seeds(Protocol):
         """Replace each seed's state by `change(state, key, example)`."""
 
     def review(self, change: Callable[[Any, Array, "Experience"], Any]) -> None:
-        """Replace each seed's state by `change(state, key, experience)`; before the first env step there is none."""
+        """Replace each seed's state by `change(state, key, experience)`; does nothing before the first env step."""
 
 
 class Instant(Phase):
-    """What happens between phases and takes neither updates nor env steps."""
+    """An operation between phases, with no updates or env steps of its own."""
 
     sampling = None
     evaluated = False
@@ -170,12 +170,12 @@ class Instant(Phase):
 
     @abstractmethod
     def happen(self, seeds: Seeds) -> None:
-        """Do to the seeds what this instant is for."""
+        """Apply this operation to the seeds."""
 
 
 @dataclass(frozen=True)
 class Pause(Instant):
-    """The episodes under way end, as by a time-out; the next env steps begin new ones."""
+    """Truncate the running episodes, as a time-out would; the next env steps start new ones."""
 
     def happen(self, seeds: Seeds) -> None:
         """End the episodes."""
@@ -201,8 +201,8 @@ class Review(Instant):
 class Switch(Instant):
     """A pure step between phases: fresh networks, frozen policies, reset optimisers.
 
-    `change(state, key, example)` maps the state of the phase before to that of the phase after; `key` is new random
-    bits, `example` a transition with a leading axis of one.
+    `change(state, key, example)` maps the state of the phase before to that of the phase after; `key` is a fresh random
+    key, `example` a batch of one transition.
     """
 
     change: Callable[[Any, Array, Transitions], Any] = field(compare=False)

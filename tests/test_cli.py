@@ -117,7 +117,7 @@ def test_data_make(call, monkeypatch):
         (["train", "--agent", "sac", "--task", "hopper-medium-v2"], "SAC learns online"),
         (["train", "--print-config", "--agent", "iqll", "--task", "hopper-medium-v2"], "did you mean iql"),
         (["train", "--print-config", "--agent", "iql", "--task", "hoper-medium-v2"], "did you mean hopper-medium-v2"),
-        (["train", "--print-config", "--agent", "drq", "--task", "hopper-medium-v2"], "its agents are bc"),
+        (["train", "--print-config", "--agent", "drq", "--task", "hopper-medium-v2"], "agents that can: bc"),
         (["train", "--print-config", "--agent", "sac", "--task", "hopper-medium-v2"], "SAC learns online"),
         (
             ["train", "--print-config", "--agent", "iql", "--task", "hopper-medium-v2", "--set", "expectil=0.7"],

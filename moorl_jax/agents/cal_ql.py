@@ -22,17 +22,21 @@ class CalQL(CQL):
     failure_reward: float | None = None  #: of a step without success, as prepared, where rewards are sparse
     endless: bool = static(False)  #: whether returns to go take an episode's last reward to go on for ever
 
-    def critic_loss(self, q: Array, inputs: CriticInputs, weight: Array) -> tuple[Array, Metrics]:
-        """Return CQL's loss, the values of the policy's actions bounded from below by the return to go (eq. 5.1).
+    def gap(
+        self, q: Array, of_random: Array, of_current: Array, of_next: Array, inputs: CriticInputs
+    ) -> tuple[Array, Metrics]:
+        """Return CQL's, the values of the policy's actions bounded from below by the return to go (eq. 5.1).
 
         Random actions and the data's own are not bounded. Where the return is the larger no gradient flows.
         """
-        given, by_policy = jnp.split(q, [1 + self.actions_per_state], axis=-1)
         bound = jnp.asarray(inputs.batch.mc_returns)[:, None]
-        bounded = jnp.concatenate([given, jnp.maximum(by_policy, bound)], axis=-1)
-        loss, metrics = super().critic_loss(bounded, inputs, weight)
-        current, following = (rate.mean(axis=(-2, -1)) for rate in jnp.split(by_policy < bound, 2, axis=-1))
-        return loss, metrics | {"bound_rate_current": current, "bound_rate_next": following}
+        rates = {
+            "bound_rate_current": jnp.mean(of_current < bound, axis=(-2, -1)),
+            "bound_rate_next": jnp.mean(of_next < bound, axis=(-2, -1)),
+        }
+        bounded = (jnp.maximum(of_current, bound), jnp.maximum(of_next, bound))
+        gap, metrics = super().gap(q, of_random, *bounded, inputs)
+        return gap, metrics | rates
 
     def returns_to_go(self) -> ReturnsToGo:
         """Ask for the discounted return to go of every transition."""

@@ -30,7 +30,7 @@ class CQLState(struct.PyTreeNode):
 
 
 class CriticInputs(struct.PyTreeNode):
-    """What the critics learn from: the batch, its targets, and actions at its states whose values the penalty compares.
+    """Inputs of the critics' loss: the batch, its targets, and the actions whose values enter the penalty.
 
     The actions are the data's, then n random ones, n by the policy at s, n by the policy at s'.
     """
@@ -44,8 +44,8 @@ class CriticInputs(struct.PyTreeNode):
 class CQL(SquashedGaussian[CQLState]):
     """CQL(H) with the defaults of young-geng/JaxCQL.
 
-    All networks step together from the parameters before the update. On purpose unlike that code, which draws new
-    noise for each loss it differentiates, one draw serves all losses: one forward pass instead of four.
+    All losses use the parameters from before the update. Unlike JaxCQL, which draws new noise for each loss, we
+    deliberately share one draw among all losses: one forward pass instead of four.
     """
 
     source = "young-geng/JaxCQL conservative_sac.py, conservative_sac_main.py"
@@ -58,8 +58,8 @@ class CQL(SquashedGaussian[CQLState]):
     lagrange: bool = static(False)  #: tune the penalty's weight to keep its value near `target_gap`
     max_target_backup: bool = static(False)  #: back up the best of `actions_per_state` next actions
     backup_entropy: bool = static(False)
-    cloning_updates: Steps = static(0)  #: first updates, in which the policy clones the data
-    blocks: Count | None = static(None)  #: parts the batch is differentiated in; None is 16 on a CPU, 1 elsewhere
+    cloning_updates: Steps = static(0)  #: number of initial updates in which the policy is trained by behavior cloning
+    blocks: Count | None = static(None)  #: blocks the batch is split into for gradients; None: 16 on a CPU, 1 elsewhere
     actor_learning_rate: NotNegative = 3e-4  #: also the temperature's
     critic_learning_rate: NotNegative = 3e-4  #: also the Lagrange multiplier's
     discount: Share = 0.99
@@ -120,7 +120,7 @@ class CQL(SquashedGaussian[CQLState]):
         policy_loss = partial(self.policy_loss, state=state, batch=batch, draws=draws)
         (_, (here, ahead, metrics)), gradients = jax.value_and_grad(policy_loss, has_aux=True)(policy)
 
-        # Everything below treats the policy as given.
+        # The policy is held fixed below.
         target, next_q = self.target(state, ahead, batch, draws, metrics["alpha"])
         inputs = self.critic_inputs(here, ahead, target, batch, draws)
         alpha_prime, weight = jnp.zeros(()), jnp.asarray(self.penalty_weight)
@@ -152,7 +152,7 @@ class CQL(SquashedGaussian[CQLState]):
     ) -> tuple[Array, tuple[Gaussian, Gaussian, Metrics]]:
         """Return the losses of policy and temperature (SAC's), the policy at s and at s', and the metrics.
 
-        One pass of the policy serves all samples.
+        A single forward pass of the policy provides all samples.
         """
         both = jnp.stack([batch.observations, batch.next_observations])
         (mean, next_mean), (log_std, next_log_std) = self.gaussian(policy["actor"], both)
@@ -221,23 +221,32 @@ class CQL(SquashedGaussian[CQLState]):
         q, sampled = q[..., 0], q[..., 1:]
         chex.assert_equal_shape_suffix([q, inputs.target], 1)
         bellman_loss = jnp.mean((q - inputs.target) ** 2, axis=-1)
+        of_random, of_current, of_next = jnp.split(sampled, 3, axis=-1)
+        gap, metrics = self.gap(q, of_random, of_current, of_next, inputs)
+        penalty = weight * (gap - self.target_gap if self.lagrange else gap)
+        loss = bellman_loss + penalty
+        losses = {"bellman_loss": bellman_loss, "critic_loss": loss, "gap": gap, "penalty": penalty}
+        return loss, losses | metrics
+
+    def gap(
+        self, q: Array, of_random: Array, of_current: Array, of_next: Array, inputs: CriticInputs
+    ) -> tuple[Array, Metrics]:
+        """Return the mean of log sum_a exp Q(s, a) - Q(s, data), over random actions and those by the policy.
+
+        With `importance_sampling` each exp Q is divided by its action's density; without, the data's joins the sum.
+        """
+        sampled = jnp.concatenate([of_random, of_current, of_next], axis=-1)
         with_data = jnp.concatenate([sampled, q[..., None]], axis=-1)
         compared = sampled - inputs.log_densities if self.importance_sampling else with_data
         soft_max = self.penalty_temperature * jax.nn.logsumexp(compared / self.penalty_temperature, axis=-1)
         gap = jnp.clip(soft_max - q, self.gap_min, self.gap_max).mean(axis=-1)
-        penalty = weight * (gap - self.target_gap if self.lagrange else gap)
-        loss = bellman_loss + penalty
-        of_random, of_current, of_next = (of.mean(axis=(-2, -1)) for of in jnp.split(sampled, 3, axis=-1))
-        return loss, {
-            "bellman_loss": bellman_loss,
-            "critic_loss": loss,
+        over_states = (-2, -1)
+        return gap, {
             "q": q.mean(axis=-1),
-            "q_random": of_random,
-            "q_current": of_current,
-            "q_next": of_next,
+            "q_random": of_random.mean(axis=over_states),
+            "q_current": of_current.mean(axis=over_states),
+            "q_next": of_next.mean(axis=over_states),
             "q_spread": jnp.std(with_data, axis=-1).mean(axis=-1),
-            "gap": gap,
-            "penalty": penalty,
         }
 
     def multiplier_loss(self, log_alpha_prime: Array, gap: Array) -> Array:
@@ -249,20 +258,20 @@ class CQL(SquashedGaussian[CQLState]):
         return Online(self, env_steps, Mixed(self.offline_share))
 
     def gaussian(self, actor: Params, observations: Array) -> Gaussian:
-        """Return mean and log std before squashing; the log std is a trained line through the network's output."""
+        """Return mean and log std before squashing; the log std is a learned affine map of the network's output."""
         mean, raw = jnp.split(mlp(actor["net"], observations), 2, axis=-1)
         log_std = actor["log_std_multiplier"] * raw + actor["log_std_offset"]
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 
 
 def _of_several(policy: Gaussian) -> Gaussian:
-    """Return a policy that several actions are drawn from at each state."""
+    """Add an axis, so that several actions can be sampled at each state."""
     mean, log_std = policy
     return mean[:, None], log_std[:, None]
 
 
 def _log_density(mean: Array, log_std: Array, actions: Array) -> Array:
-    """Return the log-density of squashed actions, (...,); those at the bounds, where it has none, are moved inside."""
+    """Return the log-density of squashed actions, (...,); those at the bounds are clipped to keep arctanh finite."""
     inside = jnp.clip(actions, -1.0 + 1e-6, 1.0 - 1e-6)
     noise = (jnp.arctanh(inside) - mean) / jnp.exp(log_std)
     return squashed_sample(mean, log_std, noise)[1]

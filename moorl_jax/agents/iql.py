@@ -42,7 +42,7 @@ class IQL(Agent[S]):
     actor_learning_rate: NotNegative = 3e-4
     value_learning_rate: NotNegative = 3e-4
     critic_learning_rate: NotNegative = 3e-4
-    actor_decay_updates: Positive | None = None  #: updates over which the actor's rate falls to 0 by a cosine
+    actor_decay_updates: Positive | None = None  #: updates over which the actor's learning rate decays to 0 (cosine)
     discount: Share = 0.99
     tau: Share = 0.005
     expectile: Share = 0.7
@@ -50,7 +50,7 @@ class IQL(Agent[S]):
     weight_clip: Positive = 100.0  #: largest advantage weight
 
     def init(self, key: Array, example: Transitions) -> IQLState:
-        """Initialize every layer orthogonally with scale sqrt 2, the spread at 1."""
+        """Initialize every layer orthogonally with gain sqrt(2), and the std to 1."""
         actor_key, value_key, critic_key = jax.random.split(key, 3)
         kernel_init = nn.initializers.orthogonal(2.0**0.5)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
@@ -63,18 +63,18 @@ class IQL(Agent[S]):
         return IQLState(Learner.create(actor), Learner.create(value), Learner.create(critic), critic)
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw the units that dropout keeps, where there is any."""
+        """Draw the noise of the dropout masks, if dropout is used."""
         units = (len(self.hidden), len(batch.actions), max(self.hidden))
         return {"dropout": jax.random.uniform(key, units, batch.actions.dtype)} if self.dropout else {}
 
     def update(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
-        """Update value, critics and targets, then the actor by the new value and the targets from before."""
+        """Update value, critics and targets, then the actor, using the new value and the old targets."""
         state, advantage, metrics = self.update_critics(state, batch)
         state, actor_metrics = self.update_actor(state, batch, draws, advantage)
         return state, metrics | actor_metrics
 
     def update_critics(self, state: S, batch: Transitions) -> tuple[S, Array, Metrics]:
-        """Update value, then critics by the new value, then targets; return the batch's advantages, (batch,), too."""
+        """Update value, then critics using the new value, then targets; also return the advantages, (batch,)."""
         q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
 
         value_loss = partial(self.value_loss, q=q, batch=batch)
@@ -147,7 +147,7 @@ class IQL(Agent[S]):
     def online(self, env_steps: int) -> Online:
         """Return fine-tuning on all data at the actor's full rate.
 
-        A cosine belongs to the offline phase alone; carried on, it would lead the rate up again.
+        The cosine decay is for the offline phase only: after it, the rate would stay at 0.
         """
         return Online(self.replace(actor_decay_updates=None), env_steps, Union())
 

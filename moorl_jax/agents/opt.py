@@ -1,7 +1,7 @@
 """OPT: a second critic, pre-trained online, beside the offline one (Shin et al. 2025, arXiv 2507.08387).
 
-The authors' code is not public. Where the paper leaves a detail open it is that of a third-party implementation which
-says that it follows theirs; our tests hold to numbers recorded from it.
+The authors' code is not public. Where the paper leaves details open we follow a third-party implementation that claims
+to reproduce theirs; our tests check against numbers recorded from it.
 """
 
 from functools import partial
@@ -37,15 +37,15 @@ class OPTState(struct.PyTreeNode):
 class OPT(Agent[OPTState]):
     """OPT over TD3+BC, as the paper runs MuJoCo.
 
-    The actor climbs (1 - kappa) Q_old + kappa Q_new (eq. 4). Kappa goes from its start to its end value in a line over
-    env steps, those collected before any update among them. With `kappa_rule` "density", ours and not the paper's, a
-    row's kappa is w / (1 + w) instead, w the density ratio d_online / d_offline that balanced replay has learned: the
-    probability that (s, a) is online experience, where as much was seen of either.
+    The actor maximizes (1 - kappa) Q_old + kappa Q_new (eq. 4). Kappa is annealed linearly over env steps, including
+    those collected before the first update. With `kappa_rule` "density", ours and not the paper's, a row's kappa is
+    w / (1 + w) instead, w the density ratio d_online / d_offline that balanced replay has learned: the probability that
+    (s, a) is online experience, with both equally likely a priori.
     """
 
     source = "arXiv 2507.08387 appendix H, MuJoCo's medium sets"
 
-    #: Fields of the backbone's state of which there are two.
+    #: Fields of the backbone's state that have two generations.
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic")
 
     backbone: Annotated[Any, Backbone] = TD3BC()  #: the agent that is trained offline
@@ -57,16 +57,16 @@ class OPT(Agent[OPTState]):
     kappa_rule: Literal["schedule", "density"] = static("schedule")
     kappa_start: Share = 0.3
     kappa_end: Share = 0.9
-    kappa_steps: NotNegative = 150_000.0  #: env step at which kappa reaches its end; 0: it keeps its start
+    kappa_steps: NotNegative = 150_000.0  #: env step at which kappa reaches kappa_end; 0: it stays at kappa_start
     inner_learning_rate: NotNegative = 3e-4  #: alpha, of the inner step of pre-training
 
     def init(self, key: Array, example: Transitions) -> OPTState:
-        """Initialize a backbone and new critics beside its own."""
+        """Initialize a backbone and a second generation of critics."""
         backbone_key, new_key = jax.random.split(key)
         return self.expand(self.backbone.init(backbone_key, example), new_key, example)
 
     def expand(self, state: State, key: Array, example: Transitions) -> OPTState:
-        """Put fresh critics beside those of a trained backbone."""
+        """Add a fresh generation of critics to a trained backbone."""
         fresh = self.backbone.init(key, example)
         pairs = {
             name: jax.tree.map(lambda *leaves: jnp.stack(leaves), getattr(state, name), getattr(fresh, name))
@@ -75,7 +75,7 @@ class OPT(Agent[OPTState]):
         return OPTState(state.replace(**pairs), jnp.zeros((), jnp.int32))
 
     def renew(self, state: OPTState, key: Array, example: Transitions) -> OPTState:
-        """Start the optimizers of the actor and the old critics anew; the new critics' go on from pre-training."""
+        """Reset the optimizers of the actor and the old critics; the new critics keep theirs from pre-training."""
         learners = {name: part.renewed() for name, part in vars(state.backbone).items() if isinstance(part, Learner)}
         for name in set(self.BOTH) & set(learners):
             trained = getattr(state.backbone, name)
@@ -90,7 +90,7 @@ class OPT(Agent[OPTState]):
         return draws | {"policy_noise": jnp.stack([draws["policy_noise"], new])}
 
     def cycle(self) -> tuple[Update[OPTState], ...]:
-        """Return as many updates as the backbone has, of which the last moves the actor and the targets."""
+        """Return a cycle as long as the backbone's; only its last update moves the actor and the targets."""
         return (self.update_critics,) * (len(self.backbone.cycle()) - 1) + (self.update,)
 
     def update(self, state: OPTState, batch: Transitions, draws: Draws) -> tuple[OPTState, Metrics]:
@@ -163,7 +163,7 @@ class OPT(Agent[OPTState]):
             Collect(opt, self.collect_steps),
             Pretrain(opt.online_pretraining(), self.pretrain_updates, Both(), evaluated=False),
             Switch(opt.renew),
-            self.online(env_steps - self.collect_steps),
+            Online(opt, env_steps - self.collect_steps, self.replay, self.utd),
         )
 
     def online(self, env_steps: int) -> Online:
@@ -175,11 +175,11 @@ class OPT(Agent[OPTState]):
         return OnlinePretraining(batch_size=self.batch_size, opt=self)
 
     def _tuning(self, env_steps: int) -> "OPT":
-        """Return OPT over its backbone as that would fine-tune alone: a schedule switched off, another discount."""
+        """Return OPT with the backbone set for fine-tuning, for example without a schedule or with another discount."""
         return self.replace(backbone=self.backbone.online(env_steps).agent)
 
     def generation_axes(self, backbone: State) -> Any:
-        """Return over which axes of a backbone's state its updates are batched: the generations', where there are."""
+        """Return the vmap axes of a backbone's state: 0 for fields with two generations, None for the others."""
         return jax.tree.map(lambda _: None, backbone).replace(**dict.fromkeys(self.BOTH, 0))
 
 
@@ -190,7 +190,7 @@ class OPTSPOT(OPT):
 
 
 class OnlinePretraining(Agent[OPTState]):
-    """The phase that OPT is named for: new critics learn from dataset and collected steps, all else rests.
+    """The agent of OPT's online pre-training: only the new critics learn, from the dataset and the collected steps.
 
     Its state is OPT's; its batches are pairs, the dataset's and the buffer's.
     """
@@ -240,11 +240,11 @@ class OnlinePretraining(Agent[OPTState]):
         return before + weight * after, metrics
 
     def td_loss(self, critic: Params, state: State, batch: Transitions, draws: Draws) -> Array:
-        """Return L of the new critics on one batch, as the backbone has it; the actor and the targets are held."""
+        """Return L of the new critics on one batch, as the backbone defines it; the actor and the targets are fixed."""
         return self.opt.backbone.critic_loss(critic, state, batch, draws)[0]
 
     def new_generation(self, state: OPTState) -> State:
-        """Return the backbone's state with the new critics alone."""
+        """Return the backbone's state with only the new generation of critics."""
         new = {name: jax.tree.map(lambda pair: pair[NEW], getattr(state.backbone, name)) for name in self.opt.BOTH}
         return state.backbone.replace(**new)
 
@@ -258,5 +258,5 @@ class OnlinePretraining(Agent[OPTState]):
 
 
 def by_generation(metrics: Metrics) -> Metrics:
-    """Name metrics that have an axis of generations."""
+    """Split metrics with a generation axis into `old_...` and `new_...`."""
     return {f"{age}_{name}": value[g] for g, age in ((OLD, "old"), (NEW, "new")) for name, value in metrics.items()}

@@ -40,7 +40,7 @@ class Checkpoints:
     """The checkpoints of one training, in a directory of their own, made with the first of them.
 
     `identity` is all that decides the training's result. With `resume_anyway` other code, or other versions of
-    packages, may have written the checkpoints that it goes on from.
+    packages, may have written the checkpoints that are resumed.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Checkpoints:
     def latest(self) -> Checkpoint | None:
         """Return the last checkpoint that is whole, None where there are none.
 
-        Damaged ones after it are named to `warn` and deleted; it is told, too, where the machine is another. Nothing is
-        deleted where CheckpointsError is raised: none is whole, or the last one is another training's, and what differs
-        is named; nor where MoorlError is, for they cannot be read just now.
+        Damaged ones after it are named to `warn` and deleted; it is called where the machine is another, too. Nothing
+        is deleted where CheckpointsError is raised: none is whole, or the last one is another training's, and what
+        differs is named; nor where MoorlError is, for they cannot be read just now.
         """
         damaged: dict[Path, str] = {}
         try:

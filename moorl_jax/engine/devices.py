@@ -16,14 +16,14 @@ def use_all_cores() -> None:
     """Give JAX one CPU device a core; call it before JAX is first used.
 
     Two seeds on two devices are faster than one program on two threads. More devices than cores are slower: their
-    threads get in each other's way. Raises MoorlError where JAX was told to use devices that are not here.
+    threads get in each other's way. Raises MoorlError where JAX is set to use devices that are not here.
     """
     jax.config.update("jax_num_cpu_devices", usable_cores())
     require_devices()
 
 
 def require_devices() -> None:
-    """Raise MoorlError where JAX was told what training cannot do with."""
+    """Raise MoorlError where JAX is set so that training cannot run."""
     config: Any = jax.config  # whose options are annotated in some releases and not in others
     if config.jax_disable_jit:
         raise MoorlError("JAX_DISABLE_JIT is set: training consists of compiled programs, unset it")

@@ -23,7 +23,7 @@ from moorl_jax.types import Array, Metrics, Transitions
 
 
 class Group:
-    """Some seeds on one device, where their arrays have a leading axis over them."""
+    """A batch of seeds on one device; every array has a leading seed axis."""
 
     def __init__(
         self,
@@ -37,21 +37,21 @@ class Group:
     ):
         """Make networks and, where the recipe takes env steps, buffers and simulators; `prepared` is on the device.
 
-        One seed's networks are made after another's, so that they are the same beside whatever seeds. They are not
-        compiled, here and wherever networks are made: several QR decompositions of orthogonal initializers in one
-        program can wait for each other for ever in XLA's CPU thread pool.
+        Networks are initialized one seed at a time, so that they do not depend on the other seeds. Initialization is
+        never jitted, here or elsewhere: several QR decompositions (orthogonal initializers) in one program can deadlock
+        in XLA's CPU thread pool.
         """
         self.positions = positions  #: of its seeds among all of the training's
         self.device = device
         self._seeds, self._example = seeds, example
-        self.progress = Progress()  #: as of the latest phase's beginning
+        self.progress = Progress()  #: as of the start of the current phase
         first, returns, env_steps = recipes.first_agent(phases), recipes.returns_rule(phases), recipes.env_steps(phases)
         states = [first.init(stream(seed, INITIAL), example) for seed in seeds]
         self.carry = jax.device_put(Carry(_stack(states), None, {}), device)
         keys = [jnp.stack([stream(seed, use) for seed in seeds]) for use in (UPDATES, ACTIONS)]
         self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, *keys), device)
-        self.actions: Array | None = None  #: (seeds, action size), chosen and not taken yet
-        self.metrics: Metrics = {}  #: of the latest call; while env steps are taken their sums so far, in float64
+        self.actions: Array | None = None  #: (seeds, action size), chosen but not yet executed
+        self.metrics: Metrics = {}  #: of the latest call; during env steps, running sums in float64
         self.simulators: Simulators | None = None
         self.buffer: Buffer | None = None
         self._delayed = returns is not None  # a transition is drawn only once its episode's returns are known
@@ -60,7 +60,7 @@ class Group:
             self.buffer = self._empty_buffers(phases, task)
 
     def enter(self, phase: Phase, progress: Progress) -> None:
-        """Make ready for a phase, which begins at `progress`; let an instant happen."""
+        """Set up a phase that starts at `progress`; if it is an instant, run it."""
         self.progress = progress
         if isinstance(phase, Instant):
             phase.happen(self)
@@ -81,7 +81,7 @@ class Group:
                 self.carry = self.carry.replace(totals=jax.device_put(totals, self.device))
 
     def end_episodes(self) -> None:
-        """End the episodes under way as a time-out would."""
+        """Truncate the running episodes, as a time-out would."""
         if self.simulators:
             self._finish(*self.simulators.pause())
 
@@ -90,15 +90,14 @@ class Group:
         self._replace_states(lambda state, key, _: change(state, key, self._example))
 
     def review(self, change: Callable[[State, Array, Experience], State]) -> None:
-        """Replace each seed's state by `change(state, key, experience)`; not before the first env step.
-
-        So nothing is reviewed on the way to where a checkpoint is restored.
+        """Replace each seed's state by `change(state, key, experience)`; a no-op before the first env step. This also
+        skips reviews while `Trainer.restore` fast-forwards through the phases.
         """
         if self.progress.env_steps:
             self._replace_states(lambda state, key, place: change(state, key, jax.device_get(self.experience(place))))
 
     def experience(self, place: int) -> Experience:
-        """Return what one seed of the group may draw from; this copies its buffer."""
+        """Return one seed's dataset and buffer; this copies the buffer."""
         buffer = jax.tree.map(lambda leaf: leaf[place], self.buffer)
         if not self.simulators:
             return Experience(self.inputs.data, buffer)
@@ -110,9 +109,9 @@ class Group:
         jax.block_until_ready(self.metrics)
 
     def env_step(self, phase: Phase, numbers: dict[str, np.int32], clock: Clock, use: str) -> None:
-        """Take the env step whose actions are chosen; start the updates that follow it and the next actions' choice.
+        """Step the simulators with the chosen actions; launch the updates and the choice of the next actions.
 
-        `numbers` are those of `programs.env_step`; `use` is what the time of its call counts towards.
+        `numbers` are the indices passed to `programs.env_step`; `use` is the clock category its time is charged to.
         """
         assert self.simulators
         with clock.counting("update"):
@@ -137,11 +136,11 @@ class Group:
                 jax.block_until_ready(self.actions)
 
     def begin_metrics(self) -> None:
-        """Begin the metrics of some env steps at 0."""
+        """Reset the metric sums before a stretch of env steps."""
         self.metrics = jax.tree.map(lambda total: np.zeros(total.shape), self.carry.totals)
 
     def add_metrics(self) -> None:
-        """Add to the metrics what the updates have summed on the device, where the sums begin anew."""
+        """Add the sums accumulated on the device to the metrics, and reset them there."""
         totals = self.carry.totals
         # In one call: a call for each of a dozen metrics takes as long as an env step.
         zeros = jax.device_put(jax.tree.map(lambda total: np.zeros(total.shape, total.dtype), totals), self.device)
@@ -149,14 +148,14 @@ class Group:
         self.metrics = jax.tree.map(lambda sums, more: sums + np.asarray(more, np.float64), self.metrics, totals)
 
     def end_metrics(self, count: int) -> None:
-        """Wait for the device, and make the metrics means over `count` updates."""
+        """Wait for the device and divide the metric sums by `count`, the cycles that ended."""
         jax.block_until_ready(self.actions)
         self.add_metrics()
-        # NaN, not zero, where there were none; in NumPy, for JAX may have been told to stop at a NaN.
+        # NaN, not zero, where there were none; in NumPy, for JAX may be set to stop at a NaN.
         self.metrics = jax.tree.map(lambda sums: sums / (count or np.nan), self.metrics)
 
     def save(self, phase: Phase, progress: Progress) -> SeedArrays:
-        """Return all that decides how the seeds go on."""
+        """Return everything needed to resume these seeds."""
         return SeedArrays(
             self.carry,
             self.buffer if progress.env_steps else None,
@@ -165,7 +164,7 @@ class Group:
         )
 
     def restore(self, arrays: SeedArrays) -> None:
-        """Go on from where `save` was called."""
+        """Resume from what `save` returned."""
         self.carry, buffer, self.actions = jax.device_put((arrays.carry, arrays.buffer, arrays.actions), self.device)
         self.buffer = self.buffer if buffer is None else buffer
         if self.simulators and arrays.simulators:
@@ -183,12 +182,12 @@ class Group:
             one = recipes.empty_buffer(phases, task, self._example)
             return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(self._seeds), *leaf.shape)), one)
 
-        require_memory(jax.eval_shape(buffers), self.device, "experience to come")
+        require_memory(jax.eval_shape(buffers), self.device, "the replay buffer")
         with jax.default_device(self.device):
-            return jax.device_put(jax.jit(buffers)(), self.device)  # compiled, no buffer is made only to be copied
+            return jax.device_put(jax.jit(buffers)(), self.device)  # jitted, so that no copy is made on the way
 
     def _memory(self, phase: Phase) -> Any:
-        """Return what the phase's sampling rule remembers before its first draw."""
+        """Return the initial state of the phase's sampling rule, stacked over seeds."""
         rule = self.inputs.sampling
         if rule is None or type(rule).init is Sampling.init:
             return None
@@ -199,7 +198,7 @@ class Group:
         return _stack(memories)
 
     def _finish(self, returns: np.ndarray, lengths: np.ndarray) -> None:
-        """Give the transitions of the episodes that ended their returns to go, where they are waited for."""
+        """Fill in the returns-to-go of the episodes that just ended, if the recipe needs them."""
         if lengths.any():
             self.buffer = programs.finish_episodes(self.buffer, returns, lengths)
 

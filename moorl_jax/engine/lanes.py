@@ -65,11 +65,6 @@ class Lane:
                 with self.clock.counting("update"):
                     group.end_metrics(cycles)
 
-    def close(self) -> None:
-        """Close all simulators."""
-        for group in self.groups:
-            group.close()
-
     def _learning(self, count: int) -> Any:
         """Return the program of `count` updates, compiled once for all phases that may share it."""
         group = self.groups[0]

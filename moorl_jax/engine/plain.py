@@ -1,7 +1,7 @@
 """What the engine does, on one page: one seed, in plain JAX and NumPy.
 
-This is the documentation of the engine: `Trainer` and `Evaluator` end with the same numbers. Many seeds, several
-devices, compiled loops and resuming are the same, only faster. Left out are images, seeds that diverge, and what
+This is the documentation of the engine: `Trainer` and `Evaluator` produce the same numbers; many seeds, several
+devices, compiled loops and resuming only make them faster. Not covered: images, seeds that diverge, and what
 subroutines do between phases (`Pause`, `Review`).
 """
 
@@ -27,15 +27,15 @@ from moorl_jax.types import Array, Transitions
 def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) -> State:
     """Take one seed through a recipe on a task and return the agent's final state.
 
-    `prepared` holds the dataset, and what is done to an observation and a reward before the agent is given them.
+    `prepared` holds the dataset and the transforms applied to observations and rewards before the agent sees them.
     """
-    returns = recipes.returns_rule(phases)  # which returns to go batches hold: Cal-QL's; None for the other agents
+    returns = recipes.returns_rule(phases)  # how returns-to-go are computed, for Cal-QL; None for other agents
     example = recipes.example(task, prepared, returns)
     data, buffer = jax.tree.map(jnp.asarray, prepared.transitions), recipes.empty_buffer(phases, task, example)
     environment = make_environment(task, as_data=data is not None)
-    observation: Array | None = None  # the latest of the episode under way
+    observation: Array | None = None  # the current one; None between episodes
     rewards: list[np.float32] = []  # of that episode
-    updates = env_steps = episodes = 0  # so far: each has a random key of its own, by its number
+    updates = env_steps = episodes = 0  # counters; each update, env step and episode has its own random key
     state = recipes.first_agent(phases).init(stream(seed, INITIAL), example)
 
     for number, phase in enumerate(recipes.taken(phases)):
@@ -43,12 +43,12 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
             state = phase.change(state, jax.random.fold_in(stream(seed, SWITCHES), number), example)
             continue
         agent, sampling, memory = phase.agent, phase.sampling, None
-        cycle, turn = agent.cycle(), 0  # an agent's different updates take turns, from the first on in each phase
+        cycle, turn = agent.cycle(), 0  # cycle through the agent's updates, from the first in each phase
         if sampling:
             key = jax.random.fold_in(stream(seed, RULES), number)
             memory = sampling.init(key, Experience(data, buffer), agent.batch_size)
 
-        # Updates without env steps end with the last of a cycle.
+        # Without env steps, round the updates up to whole cycles.
         length = phase.length if phase.acts else -(-phase.length // len(cycle)) * len(cycle)
         for _ in range(length):
             if phase.acts:
@@ -62,7 +62,7 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
                 seen, reward, terminal, timeout, _ = environment.step(np.asarray(action))
                 env_steps += 1
 
-                # Store. A time-out is no terminal: values beyond it count.
+                # Store. A time-out is not a terminal: targets bootstrap past it.
                 rewards.append(np.float32(float(reward) * prepared.reward_scale + prepared.reward_shift))
                 transition = Transitions(
                     observations=observation,
@@ -76,7 +76,7 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
                 observation = transition.next_observations
                 if terminal or timeout:
                     observation = None
-                    if returns:  # known only now, and the episode is not drawn before
+                    if returns:  # known only now; until then the episode cannot be sampled
                         ends = np.append(np.zeros(len(rewards) - 1), terminal)
                         to_go = returns_to_go(np.array(rewards), ends, returns)
                         buffer = buffer.finish(jnp.asarray(to_go), jnp.int32(len(rewards)))
@@ -94,7 +94,7 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
 
 
 def evaluate(agent: Agent, state: State, task: Task, normalizer: Normalizer, seed: int, round_: int) -> float:
-    """Play an episode by the policy that is evaluated and return its raw return, undiscounted."""
+    """Run one episode with the evaluation policy and return its undiscounted, unnormalized return."""
     environment, total, step, ended = make_environment(task), 0.0, 0, False
     seen, _ = environment.reset(seed=episode_start(evaluation.STREAM, seed, round_, 0))
     key = jax.random.fold_in(jax.random.key(seed + evaluation.STREAM), round_)
@@ -127,5 +127,5 @@ def _act(agent: Agent, state: State, observation: Array, key: Array, random: boo
 
 @jax.jit
 def _act_evaluated(agent: Agent, state: State, observation: Array, key: Array) -> Array:
-    """Choose an action as evaluation does."""
+    """Choose an action with the evaluation policy."""
     return agent.act_in_evaluation(agent.policy(state), observation[None], key)[0]

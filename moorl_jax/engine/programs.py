@@ -1,7 +1,7 @@
-"""The compiled programs that training consists of: pure functions of what they carry on and what they read.
+"""The jitted programs that training runs: pure functions of a carry and read-only inputs.
 
-Each takes a group of seeds, whose arrays have a leading axis over them. What it does to one of them is written down as
-a function of one seed, which `_over_seeds` applies to all.
+Each takes a group of seeds, whose arrays have a leading axis over them. The computation is written for one seed;
+`_over_seeds` maps it over the group.
 """
 
 import itertools
@@ -21,15 +21,15 @@ from moorl_jax.types import Array, Metrics, Transitions
 
 
 class Carry(struct.PyTreeNode):
-    """What an update changes of a seed."""
+    """A seed's state that updates change."""
 
     state: State  #: the agent's
     memory: Any  #: the sampling rule's state
-    totals: Metrics  #: sums of an online phase's metrics since they were last taken
+    totals: Metrics  #: online metrics summed since they were last read and reset
 
 
 class Inputs(struct.PyTreeNode):
-    """What a phase's programs read and do not change. Agent, rule and data are the same for all seeds."""
+    """Read-only inputs of a phase's programs. Agent, rule and data are the same for all seeds."""
 
     agent: Agent
     sampling: Any  #: a Sampling; None in a phase without updates
@@ -40,7 +40,7 @@ class Inputs(struct.PyTreeNode):
 
 @partial(jax.jit, donate_argnums=0, static_argnames="count")
 def learn(carry: Carry, buffer: Buffer | None, inputs: Inputs, first: Array, *, count: int) -> tuple[Carry, Metrics]:
-    """Perform `count` updates, whole cycles, `first` the number of the first; metrics are means over the cycles."""
+    """Run `count` updates (whole cycles), numbered from `first`; metrics are averaged over the cycles."""
 
     def one(carry: Carry, buffer: Buffer | None, key: Array) -> tuple[Carry, Metrics]:
         carry, metrics = _updates(carry, buffer, inputs, key, first, 0, count=count)
@@ -62,9 +62,9 @@ def env_step(
     utd: int,
     random: bool,
 ) -> tuple[Carry, Array]:
-    """Perform `utd` updates, of which the first has number `first` and place `turn` in the cycle; choose next actions.
+    """Run `utd` updates, numbered from `first` and starting at position `turn` of the cycle; choose the next actions.
 
-    `step` is the number of the env step that these are for.
+    `step` is the index of the env step that will take these actions.
     """
 
     def one(
@@ -91,11 +91,11 @@ def first_actions(state: State, inputs: Inputs, observations: Array, step: Array
     return _over_seeds(one, state, inputs.action_key, observations)
 
 
-# Storing has a program of its own. In one with the draws, the CPU's gather is a loop that carries the whole buffer, and
-# the buffer would be copied at every env step because it is written too.
+# Storing is a separate program. Fused with sampling, the CPU's gather becomes a loop that carries the whole buffer,
+# which is also written and so would be copied at every env step.
 @partial(jax.jit, donate_argnums=0, static_argnames="delayed")
 def store(buffer: Buffer, transitions: Transitions, taken: Array, begins: Array, *, delayed: bool) -> Buffer:
-    """Store each seed's transition that was taken; `delayed`, it may be drawn once its episode's returns are known."""
+    """Store each seed's transition if `taken`; if `delayed`, it cannot be sampled until its returns are known."""
 
     def one(buffer: Buffer, transition: Transitions, taken: Array, begins: Array) -> Buffer:
         if delayed:
@@ -107,7 +107,7 @@ def store(buffer: Buffer, transitions: Transitions, taken: Array, begins: Array,
 
 @partial(jax.jit, donate_argnums=0)
 def finish_episodes(buffer: Buffer, returns: Array, lengths: Array) -> Buffer:
-    """Give the transitions of the episodes that ended their returns to go."""
+    """Fill in the returns-to-go of the episodes that just ended."""
     return _over_seeds(Buffer.finish, buffer, returns, lengths)
 
 
@@ -122,9 +122,9 @@ def metrics_of(carry: Carry, buffer: Buffer | None, inputs: Inputs) -> Metrics:
 
 
 def _over_seeds(function: Callable[..., Any], *grouped: Any) -> Any:
-    """Apply a function of one seed to a group: as it is to a single one, batched to several."""
+    """Map a single-seed function over a group: called directly for one seed, vmapped over several."""
     if jax.tree.leaves(grouped)[0].shape[0] == 1:
-        # By reshaping, which is free: an index would copy the buffer at every step.
+        # Drop the axis by reshaping, which is free; indexing would copy the buffer at every step.
         alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), grouped))
         return jax.tree.map(lambda leaf: jnp.reshape(leaf, (1, *jnp.shape(leaf))), alone)
     return jax.vmap(function)(*grouped)
@@ -142,11 +142,12 @@ def _updates(
 ) -> tuple[Carry, Metrics]:
     """Perform `count` updates of one seed; `first` is the number of the first, `turn` its place in the agent's cycle.
 
-    Number n draws its batch and its noise by fold_in(key, n). Metrics have a leading axis and are those of the updates
-    that end a cycle; where `count` is not whole cycles, which then begin anywhere, the other updates' are 0.
+    Update n draws its batch and noise with fold_in(key, n). If `count` is a multiple of the cycle, metrics have one row
+    per cycle, its last update's. Otherwise updates may start mid-cycle, and there is one row per update, 0 unless it
+    ends a cycle.
     """
     agent, cycle = inputs.agent, inputs.agent.cycle()
-    if buffer is not None and agent.returns_to_go() is None:  # it need not wait for an episode's end
+    if buffer is not None and agent.returns_to_go() is None:  # no returns-to-go: unfinished episodes can be sampled
         buffer = buffer.replace(finished=buffer.written)
     experience = Experience(inputs.data, buffer)
 
@@ -169,7 +170,7 @@ def _updates(
             number = number + len(same)
         return carry, metrics
 
-    if count % len(cycle) == 0:  # and a phase begins with a whole cycle, so `turn` is 0
+    if count % len(cycle) == 0:  # phases start at a cycle boundary, so `turn` is 0 here
         return jax.lax.scan(whole_cycle, carry, first + len(cycle) * jnp.arange(count // len(cycle)))
     update_at = _update_at(cycle)
 
@@ -180,10 +181,10 @@ def _updates(
 
 
 def _update_at(cycle: tuple[Update, ...]) -> Callable[..., tuple[State, Metrics]]:
-    """Return the update at a place of the cycle, an argument, that is known as the program runs.
+    """Return a function that runs the update at a cycle position known only at run time.
 
-    Its metrics are 0 but at the last place. On a CPU a program for each place, all updates unrolled, is no faster, and
-    OPT's took half a minute to compile.
+    Its metrics are 0 except at the last position. One unrolled program per position is no faster on a CPU, and took
+    half a minute to compile for OPT.
     """
     kinds = [update for place, update in enumerate(cycle) if update not in cycle[:place]]
     kind = jnp.array([kinds.index(update) for update in cycle])

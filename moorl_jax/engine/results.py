@@ -266,7 +266,7 @@ def _protocol(run: Run) -> str:
     """Return the protocol that a run followed."""
     if not run.plan.env_steps:
         return "offline"
-    # The online learner alone, beside subroutines, is given their updates and passes over them.
+    # The online learner alone, beside subroutines, is given their updates and ignores them.
     alone = bool(run.plan.updates) and not run.task.datasets
     if alone or isinstance(run.agent, Subroutine):
         return "subroutine"

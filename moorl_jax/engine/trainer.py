@@ -1,4 +1,4 @@
-"""The driver of every recipe of phases, for all seeds at once: offline, online, and what lies between."""
+"""Runs a recipe of phases for all seeds at once: offline, online, and everything in between."""
 
 import dataclasses
 import itertools
@@ -25,11 +25,11 @@ from moorl_jax.types import Metrics, Params
 
 
 class Trainer:
-    """Takes all seeds through a recipe of phases; `engine/plain.py` shows for one seed what that is.
+    """Runs all seeds through a recipe of phases; `engine/plain.py` does the same for one seed, readably.
 
-    A seed's result depends on the seed, the recipe and the data alone: each update's randomness is folded from the
-    seed's key and the update's number, each action's from the env step's. Neither the other seeds nor the lengths of
-    the calls change it.
+    A seed's result depends on the seed, the recipe and the data alone: each update's key is folded from the seed's key
+    and the update's index, each action's from the env step's index. Neither the other seeds nor how the run is split
+    into calls changes it.
     """
 
     def __init__(self, phases: tuple[Phase, ...], task: Task, prepared: Prepared, seeds: tuple[int, ...]):
@@ -56,12 +56,12 @@ class Trainer:
 
     @property
     def current(self) -> Phase:
-        """The phase that goes on."""
+        """The current phase."""
         return self.phases[self.progress.phase]
 
     @property
     def left(self) -> int:
-        """What is left of the current phase, in its unit."""
+        """How much of the current phase remains, in its unit."""
         return self.current.length - self.progress.done
 
     @property
@@ -76,20 +76,19 @@ class Trainer:
 
     @property
     def agent(self) -> Agent:
-        """The agent whose states these are."""
+        """The agent that the current states belong to."""
         return recipes.agents(self.phases[: self.progress.phase + 1])[-1]
 
     def next_phase(self) -> None:
-        """Go on to the next phase once the current one is over, and past the instants before it."""
+        """Advance to the next phase, running any instants on the way."""
         self.progress = self.progress._replace(phase=self.progress.phase + 1, done=0)
         self._enter()
 
     def start(self, count: int) -> Callable[[], Metrics]:
-        """Start `count` updates or env steps of the current phase and return at once; an evaluation alone is nothing.
+        """Start `count` updates or env steps of the current phase and return at once; `Evaluate` runs nothing.
 
-        Call the result to wait for the end; it returns the metrics with a leading seed axis, means over the updates
-        that end a cycle.
-        Updates without env steps are rounded up to whole cycles of the agent.
+        Call the returned function to block until they are done; it returns metrics with a leading seed axis, averaged
+        over the last updates of the cycles. Updates without env steps are rounded up to whole cycles of the agent.
         """
         phase, before = self.current, self.progress
         running: list[Future[None]] = []
@@ -116,7 +115,7 @@ class Trainer:
         return wait
 
     def policies(self) -> Params:
-        """Return what acting and evaluation need of all seeds' states, on the host."""
+        """Return all seeds' policy parameters, on the host."""
         return self._gather([jax.vmap(self.agent.policy)(group.carry.state) for group in self._groups])
 
     def states(self) -> State:
@@ -124,22 +123,22 @@ class Trainer:
         return self._gather([group.carry.state for group in self._groups])
 
     def carries(self) -> Carry:
-        """Return the same with all else that updates change, the sampling rules' memories."""
+        """Return all seeds' carries on the host: agent states, sampling rules' states and metric sums."""
         return self._gather([group.carry for group in self._groups])
 
     def save(self) -> dict[str, np.ndarray]:
-        """Return all that decides how training goes on, by name."""
+        """Return everything needed to resume training, as named arrays."""
         seeds = self._gather([group.save(self.current, self.progress) for group in self._groups])
         return snapshots.pack(self.progress, seeds)
 
     def restore(self, saved: dict[str, np.ndarray]) -> None:
-        """Go on from where `save` was called on a trainer made like this one, which has not begun yet.
+        """Resume from what `save` returned on a trainer built like this one; this one must not have started.
 
-        Raises KeyError, IndexError or ValueError where it was made otherwise.
+        Raises KeyError, IndexError or ValueError if the arrays do not fit.
         """
         progress = snapshots.progress_of(saved)
         while self.progress.phase < progress.phase:
-            self.next_phase()  # the states take on their later shape; their values come next
+            self.next_phase()  # gives the states their current structure; their values follow below
         self.progress = progress
         for group in self._groups:
             group.restore(snapshots.seeds_of(saved, group.save(self.current, progress), group.positions))
@@ -151,13 +150,13 @@ class Trainer:
             group.close()
 
     def _enter(self) -> None:
-        """Make ready for the current phase; an instant is over at once."""
+        """Set up the current phase; an instant runs and finishes here."""
         for lane in self._lanes:
             lane.enter(self.current, self.progress)
         if isinstance(self.current, Instant) and not self.in_last_phase:
             self.next_phase()
 
     def _gather(self, parts: list[Any]) -> Any:
-        """Return the groups' pytrees as one on the host, the seed axis in the seeds' order."""
+        """Concatenate the groups' pytrees on the host, with the seed axis in the order of `seeds`."""
         order = np.argsort(list(itertools.chain.from_iterable(group.positions for group in self._groups)))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *jax.device_get(parts))

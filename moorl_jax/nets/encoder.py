@@ -40,7 +40,7 @@ class Encoder(nn.Module):
 
 
 class Trunk(nn.Module):
-    """A dense layer, normalized (epsilon 1e-5), then tanh: what stands between the encoder and an MLP."""
+    """A dense layer, normalized (epsilon 1e-5), then tanh: the bottleneck between the encoder and an MLP."""
 
     width: int
 
@@ -64,8 +64,8 @@ def encode(params: Params, images: Array, strides: Sequence[int]) -> Array:
 def encode_by_products(params: Params, images: Array, strides: Sequence[int]) -> Array:
     """Evaluate the same encoder by matrix products, one image at a time.
 
-    XLA's convolutions are thirty times slower inside a loop on a CPU, and training is a loop. What stands between an
-    image and its features then stays in the cache, and is computed again for the gradient rather than kept.
+    XLA's convolutions are thirty times slower inside a loop on a CPU, and training is a loop. One image's activations
+    fit in the cache, and are recomputed for the gradient rather than stored.
     """
 
     @jax.checkpoint
@@ -93,7 +93,7 @@ def trunk(params: Params, features: Array) -> Array:
 
 
 def drawn_shifts(key: Array, count: int, pad: int) -> Array:
-    """Draw the shifts of so many images, (count, 2), whole numbers from 0 to 2 `pad`."""
+    """Draw the shifts of `count` images, (count, 2), integers from 0 to 2 `pad`."""
     return jax.random.randint(key, (count, 2), 0, 2 * pad + 1)
 
 

@@ -1,7 +1,7 @@
 """Gradients of losses that are means over a batch: of one set of parameters, or of each member of an ensemble.
 
-An accelerator takes all at once. A CPU takes one member after the other, and a batch in blocks: what a gradient needs
-of the forward pass then stays in the cache. That makes RLPD, with its ten critics, a third faster, and CQL a fifth.
+An accelerator takes all at once. A CPU takes one member after the other, and a batch in blocks: the activations that
+the backward pass needs then stay in the cache. That makes RLPD, with its ten critics, a third faster, and CQL a fifth.
 """
 
 import math
@@ -14,14 +14,13 @@ import jax.numpy as jnp
 from moorl_jax.types import Array, Metrics, Params
 
 Loss = Callable[[Params, Any], tuple[Array, Metrics]]
-"""Of parameters and a batch, whose leaves all have a leading batch axis, to the loss and its metrics, means over it."""
+"""From parameters and a batch (all leaves with a leading batch axis) to batch means: the loss and its metrics."""
 
 
 def batch_gradients(loss: Loss, params: Params, batch: Any, blocks: int | None = 1) -> tuple[Params, Metrics]:
     """Return a loss's gradient and its metrics, up to rounding the same for any number of blocks.
 
-    The batch is differentiated in so many blocks, which must divide it; None is 16 on a CPU, or as many as divide it,
-    and 1 elsewhere.
+    The batch is split into `blocks` blocks of equal size; None: gcd(16, batch size) on a CPU, 1 elsewhere.
     """
 
     def of_block(block: Any) -> tuple[Params, Metrics]:

@@ -22,7 +22,7 @@ class Learner(struct.PyTreeNode):
         return cls(params, _ADAM.init(params))
 
     def renewed(self) -> "Learner":
-        """Start the moments anew."""
+        """Return the same parameters with the moments reset."""
         return Learner(self.params, jax.tree.map(jnp.zeros_like, self.moments))
 
     def descend(self, gradients: Params, learning_rate: float | Array) -> "Learner":

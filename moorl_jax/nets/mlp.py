@@ -18,10 +18,10 @@ QFunction = Callable[[Array, Array], Array]
 class MLP(nn.Module):
     """Dense layers with ReLU between them; the last one is linear.
 
-    `kernel_init` None is PyTorch's default for kernels and biases, uniform within 1/sqrt(fan in); with any other,
-    biases start at zero. `final_init` is the last kernel's initializer where it differs, and the last bias's too where
-    biases are drawn. `layer_norm` normalizes hidden layers `before` their ReLU (epsilon 1e-6, as in RLPD) or `after` it
-    (epsilon 1e-5, as in OPT).
+    `kernel_init=None` is PyTorch's default for kernels and biases, uniform within 1/sqrt(fan_in); with any other,
+    biases start at zero. `final_init` overrides it for the last kernel, and for the last bias if biases are random.
+    `layer_norm` normalizes hidden layers `before` their ReLU (epsilon 1e-6, as in RLPD) or `after` it (epsilon 1e-5, as
+    in OPT).
     """
 
     features: Sequence[int]
@@ -54,9 +54,9 @@ class MLP(nn.Module):
 
 
 def matmul_precision() -> str:
-    """Return JAX's precision of matrix products where one was chosen, else the highest.
+    """Return JAX's configured matmul precision, or the highest if none is configured.
 
-    JAX's own default lets accelerators round the factors to ten bits (GPUs) or seven (TPUs). For their speed set
+    JAX's own default lets accelerators round the operands to ten bits (GPUs) or seven (TPUs). To get that speed, set
     JAX_DEFAULT_MATMUL_PRECISION=tensorfloat32, or bfloat16.
     """
     config: Any = jax.config  # whose options are annotated in some releases and not in others
@@ -103,7 +103,7 @@ def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Pa
 
 
 def q_value(params: Params, observations: Array, actions: Array) -> Array:
-    """Evaluate one Q(s, a): (..., sizes) to (...,), or to (..., several) where actions have an axis of several more."""
+    """Evaluate one Q(s, a): (..., sizes) to (...,), or (..., several) if there are several actions per state."""
     if actions.ndim > observations.ndim:
         return _q_of_several(params, observations, actions)
     return mlp(params, jnp.concatenate([observations, actions], axis=-1))[..., 0]
@@ -117,7 +117,7 @@ def critics(params: Params, observations: Array, actions: Array) -> Array:
 def _q_of_several(params: Params, observations: Array, actions: Array) -> Array:
     """Evaluate one Q, not normalized, at (..., several, size) actions of (..., size) states.
 
-    The first layer's product with a state is made once for all its actions.
+    The state's part of the first layer is computed once for all of its actions.
     """
     split = observations.shape[-1]
     kernel, bias = params["layer0"]["kernel"], params["layer0"]["bias"]

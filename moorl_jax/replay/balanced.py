@@ -34,7 +34,7 @@ class SumTree(struct.PyTreeNode):
 
     @classmethod
     def create(cls, priorities: Array, capacity: int) -> "SumTree":
-        """Build the tree over `priorities` and as many zeros as fill `capacity` leaves, or somewhat more."""
+        """Build the tree over `priorities`, padded with zeros to at least `capacity` leaves."""
         groups = -(-capacity // BRANCHES)
         level = jnp.zeros(groups * BRANCHES, priorities.dtype).at[: len(priorities)].set(priorities)
         levels = [level.reshape(groups, BRANCHES)]
@@ -55,7 +55,7 @@ class SumTree(struct.PyTreeNode):
         return self.levels[-1].reshape(-1)
 
     def set(self, rows: Array, priorities: Array) -> "SumTree":
-        """Give leaves `rows` new priorities and mend the sums above; equal rows must be given equal priorities."""
+        """Set the priorities of leaves `rows` and update the sums above; duplicate rows must have equal priorities."""
         mended: list[Array] = []
         values = priorities
         for level in reversed(self.levels):
@@ -70,7 +70,7 @@ class SumTree(struct.PyTreeNode):
         at = jnp.zeros(mass.shape, jnp.int32)
         for level in self.levels:
             sums = jnp.cumsum(level[at], axis=1)
-            mass = jnp.minimum(mass, sums[:, -1])  # which rounding may have carried it beyond
+            mass = jnp.minimum(mass, sums[:, -1])  # rounding may have pushed it past the sum
             child = jnp.sum(sums < mass[:, None], axis=1)
             before = jnp.where(
                 child > 0, jnp.take_along_axis(sums, jnp.maximum(child - 1, 0)[:, None], axis=1)[:, 0], 0
@@ -84,9 +84,9 @@ class BalancedState(struct.PyTreeNode):
 
     density: Learner  #: the network w(s, a) that estimates d_online / d_offline
     tree: SumTree  #: a priority per row of the dataset, then per slot of the buffer
-    largest: Array  #: (), with which new transitions enter
+    largest: Array  #: (), the priority that new transitions get
     rows: Array  #: (batch,), of the latest draw
-    priorities: Array  #: (batch,), which they are to be given
+    priorities: Array  #: (batch,), their new priorities, not yet in the tree
 
     def current_tree(self) -> SumTree:
         """Return the tree with the latest draw's priorities entered.
@@ -95,7 +95,7 @@ class BalancedState(struct.PyTreeNode):
         is read and then changed in one program is copied, at ten times the cost of the draw.
         """
         tree = self.tree.set(self.rows, self.priorities)
-        return jax.lax.optimization_barrier(tree)  # or the change would be computed again inside each read
+        return jax.lax.optimization_barrier(tree)  # or XLA would recompute the change in each read
 
 
 class Balanced(Sampling):
@@ -110,16 +110,16 @@ class Balanced(Sampling):
     begins_with_experience: ClassVar[bool] = True
 
     hidden: Widths = static((256, 256))
-    density_batch: Count = static(256)  #: rows of each kind in a density step
-    updated_numerator: bool = static(False)  #: as OPT and OEMA, not Off2OnRL
+    density_batch: Count = static(256)  #: dataset rows, and as many buffer rows, per density update
+    updated_numerator: bool = static(False)  #: use the ratio after the density step (OPT, OEMA), not before (Off2OnRL)
     learning_rate: NotNegative = 3e-4
     temperature: Positive = 5.0  #: T, the priorities are w^(1/T)
     smallest: Positive = 1e-3  #: bounds of a priority
     greatest: Positive = 1e3
-    online_fraction: PartShare | None = 0.5  #: f: new rows enter with M f / ((1 - f) 1000), M rows; None: with 1
+    online_fraction: PartShare | None = 0.5  #: f: new rows get priority M f / ((1 - f) 1000), M data rows; None: 1
 
     def init(self, key: Array, experience: Experience, size: int) -> BalancedState:
-        """Give all rows of the dataset priority 1, rows that are in the buffer already the priority of new ones."""
+        """Give dataset rows priority 1, and rows already in the buffer the priority of new ones."""
         data, buffer = experience.offline, experience.online
         if isinstance(data, Footage):
             raise MoorlError("balanced replay compares densities of states: it cannot draw from images")
@@ -145,7 +145,7 @@ class Balanced(Sampling):
     def sample(
         self, state: BalancedState, key: Array, experience: Experience, size: int
     ) -> tuple[BalancedState, Transitions]:
-        """Return a batch drawn by priority, one row of each of `size` equal parts of the whole, with density ratios."""
+        """Return a batch sampled by priority, stratified over `size` equal parts of the total, with density ratios."""
         offline_key, online_key, part_key = jax.random.split(key, 3)
         data, buffer = experience.offline, experience.online
         offline = data.take(jax.random.randint(offline_key, (self.density_batch,), 0, len(data)))

@@ -11,14 +11,14 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.footage import Footage
 from moorl_jax.types import Array, Transitions
 
-ENDED, CUT = 1, 2  #: how an episode ended: by itself or by its horizon; by a pause
+ENDED, CUT = 1, 2  #: how an episode ended: in a terminal state or at the horizon; by a pause
 
 
 class Buffer(struct.PyTreeNode):
     """A ring of transitions. The newest overwrites the oldest once it is full.
 
-    A transition may be drawn once it is finished, which is at once, or at its episode's end where its return to go
-    must be known first.
+    A transition can be sampled once it is finished: immediately, or at the end of its episode if it needs a
+    return-to-go.
     """
 
     rows: Transitions  #: (capacity, ...)
@@ -54,9 +54,9 @@ class Buffer(struct.PyTreeNode):
         begins: Array | bool = False,
         finished: bool = True,
     ) -> "Buffer":
-        """Write one transition, fields without a leading axis; whether it begins an episode matters to frames alone.
+        """Write one transition, fields without a leading axis; `begins` matters only to `FrameBuffer`.
 
-        One that was not `taken` does not count: the next is written over it. A full ring has lost its oldest to it.
+        If not `taken`, it does not count and the next one overwrites it, though a full ring still loses its oldest.
         """
         slot = self.written % self.capacity
         rows = jax.tree.map(
@@ -66,7 +66,7 @@ class Buffer(struct.PyTreeNode):
         return Buffer(rows, written, written if finished else self.finished)
 
     def finish(self, returns: Array, length: Array) -> "Buffer":
-        """Give the last `length` transitions, an episode, their returns to go and let them be drawn.
+        """Set the returns-to-go of the last `length` transitions, one episode, and allow them to be sampled.
 
         `returns` is (horizon,), of which the first `length` count; length 0 changes nothing.
         """
@@ -86,22 +86,22 @@ class Experience(struct.PyTreeNode):
 
     dataset: Transitions | Footage | None
     buffer: Buffer | None
-    #: Told between phases:
+    #: Set only between phases:
     ends: np.ndarray | None = None  #: (transitions stored,), ENDED or CUT at each episode's last
-    diverged: np.ndarray | bool = False  #: whether the seed did not take its latest env step
+    diverged: np.ndarray | bool = False  #: whether the seed has diverged, so that it skipped its latest env step
 
     @property
     def offline(self) -> Transitions | Footage:
         """The dataset, where there is one."""
         if self.dataset is None:
-            raise MoorlError("this way of sampling needs a dataset, and there is none")
+            raise MoorlError("this sampling rule needs a dataset, but there is none")
         return self.dataset
 
     @property
     def online(self) -> Buffer:
         """The buffer, where there is one."""
         if self.buffer is None:
-            raise MoorlError("this way of sampling needs a buffer: a phase with env steps must come first")
+            raise MoorlError("this sampling rule needs a buffer: a phase with env steps must come first")
         return self.buffer
 
     def take(self, rows: Array) -> Transitions:

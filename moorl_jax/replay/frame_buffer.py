@@ -9,9 +9,9 @@ from moorl_jax.types import Array, NStep, Transitions
 
 
 class FrameBuffer(Buffer):
-    """A buffer that fills with footage. A transition may be drawn once the env step is stored that it spans to.
+    """A buffer of footage. An n-step transition can be sampled once its last env step is stored.
 
-    It has room for all there will be: nothing is overwritten.
+    It is sized for the whole run: nothing is ever overwritten.
     """
 
     # Footage in place of transitions, of which draws ask the same; what only transitions have is not asked of images.
@@ -20,7 +20,7 @@ class FrameBuffer(Buffer):
 
     @classmethod
     def create_for(cls, env_steps: int, episodes: int, example: Transitions, span: NStep) -> "FrameBuffer":
-        """Return an empty buffer for so many env steps in at most so many episodes, of images like the example's."""
+        """Return an empty buffer for `env_steps` steps in at most `episodes` episodes, of images like the example's."""
         count, zero = env_steps + episodes, jnp.zeros((), jnp.int32)
         height, width, channels = example.observations.shape[1:]
         footage = Footage(
@@ -49,8 +49,8 @@ class FrameBuffer(Buffer):
     ) -> "FrameBuffer":
         """Write one env step, fields without a leading axis; where it begins an episode, the frame before it too.
 
-        One that was not `taken`, which begins none, does not count: the next is written over it. Returns to go are not
-        kept: `finished` must be true.
+        If not `taken`, which is never an episode's first, it does not count and the next one overwrites it.
+        Returns-to-go are not supported: `finished` must be true.
         """
         assert finished
         footage, channels = self.rows, self.rows.frames.shape[-1]
@@ -70,7 +70,7 @@ class FrameBuffer(Buffer):
             "terminals": transition.terminals,
             "begins": begin,
         }
-        # Where the episode goes on, both go to the same row and the second stays.
+        # Within an episode both are written to the same row, and the second one stays.
         columns = {
             name: _put(_put(getattr(footage, name), self.placed, first[name]), at, led_to[name]) for name in first
         }

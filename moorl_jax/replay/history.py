@@ -17,18 +17,19 @@ Selected = Literal["all", "last", "best"]  #: datasets of history
 
 
 class History(Sampling):
-    """A share of each batch from what was selected of the buffer when the phase began, the rest from what came since.
+    """A share of each batch from transitions selected when the phase began, the rest from those stored since.
 
     `dataset` says what is selected: "all"; the "last" transitions, a share of the buffer or a `count`; the "best"
-    episodes by their returns, until they are as many. While nothing has come since, all of a batch is selected history.
+    episodes by return, up to that many transitions. Until new transitions are stored, the whole batch comes from the
+    selection.
     """
 
     needs_dataset: ClassVar[bool] = False
     begins_with_experience: ClassVar[bool] = True
 
-    offline: Share | None = 1.0  #: share of selected history; None where each transition is as likely
+    offline: Share | None = 1.0  #: share of the selection; None: uniform over the selection and newer transitions
     dataset: Selected = static("all")
-    share: Share = static(0.5)  #: of the buffer; "all" passes over it
+    share: Share = static(0.5)  #: of the buffer; ""all" ignores it
     count: Count | None = static(None)  #: transitions, in place of a share
 
     def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:
@@ -59,7 +60,7 @@ class History(Sampling):
 
 
 def selected(dataset: Selected, count: int, rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the slots that a dataset of `count` transitions consists of, of N in the order they were made.
+    """Return the slots of the (up to) `count` transitions to select, out of N in the order they were stored.
 
     `ends` is not 0 at the last transition of each episode, both (N,).
     """

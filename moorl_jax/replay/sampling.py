@@ -13,20 +13,20 @@ from moorl_jax.types import Array, Transitions
 
 
 class Sampling(struct.PyTreeNode):
-    """A rule. Its numbers are leaves, so sweeping them is a `vmap`; what it remembers between draws is its state.
+    """A sampling rule. Numeric fields are leaves, so `vmap` can sweep them; what persists between draws is its state.
 
     While the buffer is empty, rules that mix draw all of a batch from the dataset.
     """
 
     needs_dataset: ClassVar[bool] = True
-    begins_with_experience: ClassVar[bool] = False  #: whether `init` looks at it, for which a buffer must be copied
+    begins_with_experience: ClassVar[bool] = False  #: whether `init` reads it, which costs a buffer copy
 
     def init(self, key: Array, experience: Experience, size: int) -> Any:
         """Return the rule's state before its first draw of `size` transitions, plain arrays; None by default."""
         return None
 
     def stored(self, state: Any, experience: Experience) -> Any:
-        """Take notice of the transition that was just written to the buffer; return the new state."""
+        """Return the state updated for the transition that was just written to the buffer."""
         return state
 
     @abstractmethod
@@ -67,8 +67,8 @@ class Union(Sampling):
 class Mixed(Sampling):
     """A fixed share of each batch from the dataset, the rest from the buffer; 0.5 is symmetric sampling (RLPD).
 
-    Where share times size is no whole number the count is that number rounded down or up at random, so that the
-    expected share is exact.
+    If share times size is not an integer, it is rounded up or down at random, so that the share is exact in
+    expectation.
     """
 
     offline: Share = 0.5  #: share of the dataset
@@ -84,14 +84,14 @@ class Mixed(Sampling):
 
 
 class OneSource(Sampling):
-    """Each batch, and some in a row, from the dataset alone or from the buffer alone, picked at random (MOORL)."""
+    """Batches all from the dataset or all from the buffer, chosen at random every `draws` batches (MOORL)."""
 
     offline: Share = 0.5  #: probability of the dataset
     draws: Count = static(1)  #: batches in a row from the same source
-    repeated: bool = static(False)  #: whether they are one and the same batch
+    repeated: bool = static(False)  #: whether those batches are identical
 
     def init(self, key: Array, experience: Experience, size: int) -> tuple[Array, Array]:
-        """Return the bits that the current source was picked with, and the draws so far."""
+        """Return the key data that chose the current source, and the number of draws so far."""
         return jax.random.key_data(key), jnp.zeros((), jnp.int32)
 
     def sample(

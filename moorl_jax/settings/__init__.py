@@ -1,8 +1,8 @@
 """How each agent is set for each task.
 
-The defaults in an agent's class are its authors' for D4RL locomotion. `everywhere` says what their code does to any
-data, a page for each family what the family changes, or one dataset of it, and `proportions` what a budget changes.
-Every value stands once, with its source.
+The defaults in an agent's class are its authors' for D4RL locomotion. `everywhere` holds the data preparation common to
+all families, one module per family holds what the family or one of its datasets changes, and `proportions` what the
+budget changes. Every value appears once, with its source.
 """
 
 import dataclasses
@@ -52,12 +52,12 @@ def _path(name: str) -> str:
 class Origin(NamedTuple):
     """Where a value comes from."""
 
-    where: str  #: the file that it stands in, below `moorl_jax/`, or the option that gave it
+    where: str  #: the file that defines it, relative to `moorl_jax/`, or the option that set it
     source: str  #: a paper, or files of a repository; "ours" where no author says, empty where there is none to name
 
     @classmethod
     def of(cls, place: ModuleType | type, source: str) -> "Origin":
-        """Return the origin of what stands in a module, or in a class, which may be a user's own."""
+        """Return the origin of values defined in a module or in a class, possibly a user's own."""
         file, package = Path(inspect.getfile(place)), Path(__file__).parents[1]
         below = file.is_relative_to(package)
         return cls(str(file.relative_to(package)) if below else os.path.relpath(file), source)
@@ -72,14 +72,14 @@ FAMILIES = {
     "control": locomotion,
     "vd4rl": pixels,
 }
-"""The page of each family: a module with a function for every agent of which the family changes anything."""
+"""Each family's settings module, with a function for every agent whose defaults it changes."""
 
 FROM_IMAGES = ("drq", "drq_bc", "pixel_bc", "pixel_cql", "pixel_rlpd", "pixel_moorl")
 """The agents that learn from images; all others need the state."""
 
 
 def suits(agent: str, task: Task) -> bool:
-    """Tell whether the named agent can learn what the task shows, images or not; a user's own may try."""
+    """Return whether the named agent suits the task's observations, images or states; a user's own always does."""
     return agent not in AGENTS or (agent in FROM_IMAGES) == task.pixels
 
 
@@ -94,12 +94,12 @@ def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
 
 
 def assemble(agent: str, task: Task, updates: int, env_steps: int) -> tuple[Settings, dict[str, Origin]]:
-    """Return `settings`, and by name where each value comes from that is not the default of its class."""
+    """Return `settings`, and the origin, by name, of each value that is not its class's default."""
     chosen, origins = Settings(find_agent(agent)(), Preparation()), {}
     if not suits(agent, task):
         those = ", ".join(name for name in AGENTS if suits(name, task))
         shows = "shows images" if task.pixels else "shows no images"
-        raise MoorlError(f"{agent} cannot learn {task.name}, which {shows}; its agents are {those}")
+        raise MoorlError(f"{agent} cannot train on {task.name}, which {shows}; agents that can: {those}")
     if agent in AGENTS:
         for page, change in changes(agent, task):
             chosen, origins[change.name] = chosen.changed(change), Origin.of(page, change.source)
@@ -110,11 +110,11 @@ def assemble(agent: str, task: Task, updates: int, env_steps: int) -> tuple[Sett
 
 
 def changes(agent: str, task: Task) -> Iterator[tuple[ModuleType, Change]]:
-    """Yield what pages change of an agent's defaults, each with its page, in the order in which they apply.
+    """Yield each change to an agent's defaults, with the module it is from, in order of application.
 
-    A part that is an agent itself is set as that agent. Data is prepared as for OPT's backbone. A subroutine takes its
-    data as it is, for what observations would be normalized by is not known before they are seen; where rewards would
-    be scaled to the span of a dataset's returns, it scales the history's at each pause.
+    A part that is an agent itself is set as that agent. Data is prepared as for OPT's backbone. A subroutine does not
+    prepare its data: statistics to normalize observations with are unknown in advance. Where rewards would be scaled by
+    the range of a dataset's returns, it uses the history's at each pause.
     """
     subroutine = issubclass(AGENTS[agent], Subroutine)
     for part, inner in vars(AGENTS[agent]()).items():

@@ -141,15 +141,18 @@ class Preparing(IQL):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"pauses": (0.5, 0.5)}, "rising order"),
+        ({"pauses": (0.5, 0.5)}, "pauses must increase"),
         ({"datasets": ()}, "there must be a dataset"),
         ({"datasets": ("all", "all")}, "each dataset may be named once"),
         ({"learner": RecommendIQL()}, "cannot be the learner of another agent"),
-        ({"pauses": (1.0,), "tunes": True}, "leaves env steps to it"),
-        ({"pauses": (), "tunes": True}, "leaves env steps to it"),
+        ({"pauses": (1.0,), "tunes": True}, "to have env steps left"),
+        ({"pauses": (), "tunes": True}, "to have env steps left"),
         ({"validated": ("policy",), "validation_share": 0.99}, "costs 3,960: no env step is left"),
         ({"offline": SPOT()}, "SPOT does not begin with"),
-        ({"offline": Preparing(), "tunes": True, "pauses": (0.5,)}, "cannot tune: it goes through Pretrain"),
+        (
+            {"offline": Preparing(), "tunes": True, "pauses": (0.5,)},
+            "cannot fine-tune here: its recipe has a Pretrain phase",
+        ),
         ({"first_steps": 5_000, "pauses": ()}, "5,000 random env steps come first, and the budget is 4,000"),
     ],
 )

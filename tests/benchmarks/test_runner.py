@@ -541,7 +541,7 @@ def test_unknown_agents_are_named_before_anything_runs(hopper):
         plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY, "offline")
     with pytest.raises(MoorlError, match="ant-medium-v2 has no source 'recipe'; it has d4rl"):
         plan(expand("ant-medium-v2"), ["bc"], "recipe", None, 1, TINY, "offline")
-    with pytest.raises(MoorlError, match="bc cannot learn vd4rl-walker_walk-medium, which shows images"):
+    with pytest.raises(MoorlError, match="bc cannot train on vd4rl-walker_walk-medium, which shows images"):
         plan(expand("vd4rl"), ["bc"], "auto", None, 1, TINY, "offline")
 
 

@@ -170,7 +170,7 @@ def assert_same(left, right):
 
 
 @pytest.mark.parametrize("name", quickest(RECIPES, ("iql", "pex", "sac", "rlpd")))
-def test_a_seeds_result_is_the_same_in_any_company(name, make):
+def test_a_seeds_result_does_not_depend_on_the_other_seeds(name, make):
     """Bit for bit, offline and online: alone, beside others, first or last, on this device or that."""
     seeds = (5, 0, 7)
     states, metrics = walk(make(RECIPES[name], seeds))

@@ -63,7 +63,7 @@ def test_wall_clock_is_accounted_for(run):
     assert 0.5 * run.seconds["total"] < parts <= run.seconds["total"]
 
 
-def test_a_seeds_curve_is_the_same_in_any_company(run, hopper, hopper_data):
+def test_a_seeds_curve_does_not_depend_on_the_other_seeds(run, hopper, hopper_data):
     alone = train(
         SMALL,
         hopper,
@@ -108,11 +108,13 @@ def test_success_is_recorded_where_the_environment_tells(task, tells):
 
 def test_a_success_at_any_step_counts(monkeypatch):
     """Of two episodes one succeeds at its second step and not after."""
-    told = iter([0.0, 0.0, 1.0, 0.0] + [0.0] * 996)
+    successes = iter([0.0, 0.0, 1.0, 0.0] + [0.0] * 996)
     evaluator = Evaluator(find("sawyer-push"), Normalizer.identity((39,)), (0,), 2)
     for simulator in evaluator._simulators[0]:
         step = simulator.step
-        monkeypatch.setattr(simulator, "step", lambda action, step=step: (*step(action)[:4], {"success": next(told)}))
+        monkeypatch.setattr(
+            simulator, "step", lambda action, step=step: (*step(action)[:4], {"success": next(successes)})
+        )
     agent = BC(hidden=(4,))
     example = Transitions(np.zeros((1, 39)), np.zeros((1, 4)), np.zeros(1), np.zeros((1, 39)), np.zeros(1))
     state = agent.init(jax.random.key(0), example)
@@ -349,16 +351,16 @@ def test_other_cores_go_on_and_the_run_says_so(hopper, stopped, monkeypatch):
     assert len(warnings) == 1
 
 
-def test_an_agent_that_raised_may_be_mended(hopper, stopped, tmp_path, monkeypatch):
+def test_an_agent_that_raised_may_be_corrected(hopper, stopped, tmp_path, monkeypatch):
     class Raising(BC):
         def draw(self, key, batch):
             raise ZeroDivisionError
 
-    how = stopped | {"checkpoints": tmp_path / "mended"}
+    how = stopped | {"checkpoints": tmp_path / "corrected"}
     monkeypatch.setattr(trainer, "rehearse", lambda *_: None)  # which would find it before anything is made
     with pytest.raises(ZeroDivisionError):
         train(Raising(hidden=(8, 8), batch_size=8), hopper, **how)
-    monkeypatch.setattr(provenance, "code", lambda _: "mended")
+    monkeypatch.setattr(provenance, "code", lambda _: "corrected")
     assert len(train(BC(hidden=(8, 8), batch_size=8), hopper, **how).curves) == 2
 
 

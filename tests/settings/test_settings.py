@@ -40,7 +40,7 @@ def test_no_page_repeats_a_value():
     [("iql", "vd4rl-cheetah_run-medium"), ("drq", "hopper"), ("recommend_iql", "vd4rl-cheetah_run-medium")],
 )
 def test_an_agent_that_cannot_see_is_told_so(agent, name):
-    with pytest.raises(MoorlError, match=f"{agent} cannot learn {name}.*its agents are"):
+    with pytest.raises(MoorlError, match=f"{agent} cannot train on {name}.*agents that can"):
         settings(agent, find(name), 1000, 1200)
 
 

@@ -11,7 +11,7 @@ from moorl_jax.config import static
 
 
 class RecommendIQL(Subroutine):
-    """IQL on all that was seen, at the end."""
+    """An online learner, then IQL on its whole history at the end."""
 
     offline: Agent = IQL()
 
@@ -29,7 +29,7 @@ class RecommendCalQL(Subroutine):
 
 
 class TuneIQL(Subroutine):
-    """IQL halfway, which then goes on learning online."""
+    """IQL on the history at the halfway point, then fine-tuned online."""
 
     offline: Agent = IQL()
     tunes: bool = static(True)
@@ -37,7 +37,7 @@ class TuneIQL(Subroutine):
 
 
 class TunePEX(TuneIQL):
-    """IQL halfway, its policy then expanded and learning online."""
+    """IQL on the history at the halfway point, then fine-tuned online with policy expansion."""
 
     offline: Agent = PEX()
 

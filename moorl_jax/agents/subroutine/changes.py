@@ -1,4 +1,4 @@
-"""What becomes of a subroutine's state between its phases."""
+"""How a subroutine's state changes between phases."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from moorl_jax.types import Array, Transitions
 def begin_pause(
     state: SubroutineState, _key: Array, _example: Transitions, *, names: tuple[str, ...]
 ) -> SubroutineState:
-    """Begin a pause: no candidate is there yet but the learner, where it is one."""
+    """Begin a pause with no candidates yet, except the learner if it is one."""
     return SubroutineState(
         learner=state.learner,
         candidates={"learner": state.learner} if "learner" in names else {},
@@ -26,7 +26,7 @@ def begin_pause(
 
 
 def measure_scale(state: SubroutineState, _key: Array, experience: Experience) -> SubroutineState:
-    """Note 1000 / (largest - smallest return) over the episodes so far; IQL's rule, from here on kept as it is."""
+    """Set the reward scale to 1000 / (max - min episode return) so far, IQL's rule; it then stays fixed."""
     assert experience.ends is not None
     returns = np.bincount(episode_numbers(experience.ends), experience.online.rows.rewards[: len(experience.ends)])
     span = np.ptp(returns) if len(returns) else 0.0  # of a seed that diverged before it took a step
@@ -39,7 +39,7 @@ def begin_training(state: SubroutineState, key: Array, example: Transitions, *, 
 
 
 def keep(state: SubroutineState, _key: Array, _example: Transitions, *, name: str) -> SubroutineState:
-    """Make the offline training as it stands a candidate."""
+    """Save the current offline state as a candidate."""
     return state.replace(candidates=state.candidates | {name: state.offline})
 
 
@@ -60,5 +60,5 @@ def take_over(
 def change_tuned(
     state: SubroutineState, key: Array, example: Transitions, *, change: Callable[..., State]
 ) -> SubroutineState:
-    """Make a change of the algorithm's own recipe."""
+    """Apply a `Switch` of the algorithm's own recipe to the tuned part."""
     return state.replace(tuned=change(state.tuned, key, example))

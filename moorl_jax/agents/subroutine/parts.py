@@ -49,13 +49,13 @@ class Part(Agent[SubroutineState]):
         return self.agent.act_in_evaluation(params, observations, key)
 
     def returns_to_go(self) -> ReturnsToGo | None:
-        """Ask for what the agent asks for."""
+        """Return the agent's rule for returns-to-go."""
         return self.agent.returns_to_go()
 
 
 @dataclass(frozen=True)
 class PartialUpdate:
-    """An update of a part of the state. Two of the same update are equal, so that they are scanned."""
+    """An update of a part of the state. Wrappers of the same update are equal, so that they can be scanned."""
 
     update: Update
     name: PartName
@@ -85,7 +85,7 @@ class Candidate(Agent[SubroutineState]):
 
 
 class Recommended(Agent[SubroutineState]):
-    """The candidate that was chosen, each seed its own."""
+    """The chosen candidate, which may differ between seeds."""
 
     candidates: tuple[Candidate, ...] = (Candidate(),)  #: in the order of preference
 

@@ -1,8 +1,8 @@
-"""Offline RL as a subroutine of online RL (arXiv 2512.00383); what the paper leaves open is ours, and named.
+"""Offline RL as a subroutine of online RL (arXiv 2512.00383); what the paper leaves open is our choice, marked so.
 
-An online learner pauses, and its own history becomes the dataset of an offline algorithm. What it learns is
-recommended, or goes on learning online by that algorithm's own recipe. Datasets and policies may be selected by
-validation: by episodes, whose env steps count towards the same budget, or by fitted values, which cost none.
+An online learner pauses, and its own history becomes the dataset of an offline algorithm. The resulting policy is
+recommended, or fine-tuned online by that algorithm's own recipe. Datasets and policies may be selected by validation:
+by episodes, whose env steps count towards the same budget, or by fitted values, which cost none.
 """
 
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ PauseShare = Annotated[float, Bounds(above=0.0, at_most=1.0)]
 
 @dataclass(frozen=True)
 class Stretch:
-    """The env steps up to a pause's end, by use."""
+    """How the env steps up to a pause's end are spent."""
 
     online: int  #: in which the learner learns
     fresh: int  #: in which its policy collects a dataset
@@ -49,22 +49,22 @@ class Subroutine(Agent[SubroutineState]):
     """An online learner that pauses for offline RL.
 
     At each pause the offline algorithm is trained from scratch, on the first of `datasets`, or on each of them where
-    "dataset" is `validated`. Candidates are what it ends with; where "policy" is `validated`, earlier checkpoints too,
-    and the learner itself. The best by validation is recommended, and evaluated at the pause.
+    "dataset" is `validated`. The final policies are the candidates; if "policy" is `validated`, so are earlier
+    checkpoints and the learner itself. The best by validation is recommended, and evaluated at the pause.
 
-    After the last pause the offline algorithm `tunes` what was chosen, by its own recipe, for what is left of the
-    budget. The learner, which it cannot tune, is no candidate then.
+    If `tunes`, the offline algorithm fine-tunes the chosen candidate after the last pause, by its own recipe, for the
+    rest of the budget. The learner is then not a candidate, since the algorithm cannot tune it.
 
-    All that acts takes from the same env steps, and what it saw joins the history: fresh datasets and validation are
-    over when a pause is.
+    All env steps count towards one budget and join the history, including those of fresh datasets and validation, which
+    end before the pause does.
     """
 
-    source = "ours: arXiv 2512.00383 leaves it open to us"
+    source = "ours: arXiv 2512.00383 leaves it open"
 
     learner: Agent = SAC()
     offline: Agent = IQL()
     tunes: bool = static(False)  #: whether learning goes on online after the last pause
-    pauses: tuple[PauseShare, ...] = static((1.0,))  #: shares of the env steps; with none it is the learner alone
+    pauses: tuple[PauseShare, ...] = static((1.0,))  #: their ends, as shares of the env steps; none: the learner alone
     first_steps: Steps = static(5000)  #: random env steps before the learner's first update
     datasets: tuple[DatasetName, ...] = static(("all", "last", "best"))
     share: Share = static(0.5)  #: of the history, that "last" and "best" take
@@ -96,7 +96,7 @@ class Subroutine(Agent[SubroutineState]):
             phases += [
                 replace(learning, env_steps=steps.online),
                 Pause(),
-                Collect(learning.agent, steps.fresh),  # a dataset; the others are there already
+                Collect(learning.agent, steps.fresh),  # the fresh dataset; the others come from the history
                 Pause(),
                 *self._offline_trainings(updates, steps.fresh),
                 *self._choice(steps.validation),
@@ -130,7 +130,7 @@ class Subroutine(Agent[SubroutineState]):
             if ends - taken - cost <= 0:
                 raise MoorlError(
                     f"pause {number} of {len(self.pauses)} ends at env step {ends:,} of {env_steps:,} and costs "
-                    f"{cost:,}: no env step is left to the learner before it"
+                    f"{cost:,}: no env steps are left for the learner before it"
                 )
             stretches.append(Stretch(ends - taken - cost, fresh, validation, ends))
             taken = ends
@@ -176,11 +176,11 @@ class Subroutine(Agent[SubroutineState]):
         return [*phases, Switch(partial(choose, preferred=preferred))]
 
     def _tuning(self, updates: int, env_steps: int) -> list[Phase]:
-        """Return what the offline algorithm's own recipe has after its offline phase, all history for its dataset."""
+        """Return the phases that follow the offline one in the algorithm's own recipe, with the history as dataset."""
         preferred = tuple(candidate.name for candidate in self._preferred)
         phases: list[Phase] = [
             Switch(partial(take_over, preferred=preferred)),
-            Evaluate(_part(self._algorithm, "tuned")),  # where fine-tuning sets out from
+            Evaluate(_part(self._algorithm, "tuned")),  # the starting point of fine-tuning
         ]
         _, *own = self.offline.phases(updates, env_steps)
         for phase in own:
@@ -193,7 +193,7 @@ class Subroutine(Agent[SubroutineState]):
                 phases.append(replace(phase, agent=part, sampling=_of_history(phase.sampling)))
             else:
                 name = type(self._algorithm).__name__
-                raise MoorlError(f"{name} cannot tune: it goes through {type(phase).__name__} first")
+                raise MoorlError(f"{name} cannot fine-tune here: its recipe has a {type(phase).__name__} phase")
         return phases
 
     @property
@@ -239,12 +239,12 @@ class Subroutine(Agent[SubroutineState]):
             raise MoorlError(f"{type(self).__name__} trains offline at its pauses: {updates} updates are too few")
         if not self.datasets or list(self.pauses) != sorted(set(self.pauses)):
             raise MoorlError(
-                f"there must be a dataset, and pauses in rising order, not {self.datasets} and {self.pauses}"
+                f"there must be a dataset, and pauses must increase, not {self.datasets} and {self.pauses}"
             )
         if len(set(self.datasets)) < len(self.datasets):
             raise MoorlError(f"each dataset may be named once, not {self.datasets}")
         if self.tunes and self.pauses[-1:] in ((), (1.0,)):
-            raise MoorlError(f"tuning needs a last pause that leaves env steps to it, not {self.pauses}")
+            raise MoorlError(f"fine-tuning needs a last pause below 1.0, to have env steps left, not {self.pauses}")
         if self.first_steps > env_steps:
             raise MoorlError(f"{self.first_steps:,} random env steps come first, and the budget is {env_steps:,}")
 
@@ -254,7 +254,7 @@ def _part(agent: Agent, name: PartName) -> Part:
 
 
 def _of_history(sampling: Sampling) -> Sampling:
-    """Return the rule that does with history what a rule does with a dataset."""
+    """Return the equivalent rule with the history in place of the dataset."""
     if isinstance(sampling, Mixed):
         return History(offline=sampling.offline)
     if isinstance(sampling, Union):

@@ -22,8 +22,8 @@ class SubroutineState(struct.PyTreeNode):
     learner: State = None  #: the online learner; None once a candidate is tuned in its place
     offline: State = None  #: the offline algorithm in training
     candidates: dict[str, State] = field(default_factory=dict)  #: those of a pause so far, by name
-    scores: dict[str, Array] = field(default_factory=dict)  #: (), of all candidates, by name; NaN of one that diverged
+    scores: dict[str, Array] = field(default_factory=dict)  #: (), each candidate's score by name; NaN if it diverged
     fitted: FittedState | None = None
     choice: Array | None = None  #: (), which candidate was chosen, by its place in the order of preference
-    tuned: State = None  #: the chosen candidate as it goes on learning online
+    tuned: State = None  #: the chosen candidate, being fine-tuned online
     reward_scale: Array | None = None  #: (), of the offline algorithm's rewards

@@ -18,7 +18,7 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 def score_episodes(
     state: SubroutineState, _key: Array, experience: Experience, *, name: str, env_steps: int
 ) -> SubroutineState:
-    """Score a candidate by the latest env steps, which were its own; NaN where it diverged and took none of them."""
+    """Score a candidate by the latest env steps, in which it acted; NaN if it diverged."""
     if experience.diverged:
         return scored(state, name, jnp.asarray(jnp.nan))
     assert experience.ends is not None
@@ -30,12 +30,13 @@ def score_episodes(
 def mean_return(rewards: np.ndarray, ends: np.ndarray) -> np.float32:
     """Return the mean return of the episodes in a window; `rewards` and `ends` are (env steps,).
 
-    Whole episodes count. At a reward of 1 a step, those of 165 steps score 165 and those of 167 score 167, whatever the
-    window's length. All rewards over the number of episodes that ended would make it 166.5 and 333 in a window of 333.
+    The mean is over complete episodes. The simpler estimate, all rewards divided by the number of episodes that ended,
+    depends on the window: at a reward of 1 per step and a window of 333, episodes of 165 steps would score 166.5 and
+    episodes of 167 steps 333.
 
-    The window cuts the last episode short. It counts if it is longer than every whole one, or if none is whole. Long
-    episodes are those that a window cuts: without them, a policy that falls early would look as good as one that once
-    fell and then stood until the end.
+    The window truncates the last episode, which counts only if it is longer than every complete one, or if none is
+    complete. Otherwise a policy that fell once and then stood until the end would score no better than one that always
+    falls early.
     """
     number = episode_numbers(ends)
     returns, lengths = np.bincount(number, rewards), np.bincount(number)
@@ -97,7 +98,7 @@ def scored(state: SubroutineState, name: str, score: Array) -> SubroutineState:
 def choose(
     state: SubroutineState, _key: Array, _example: Transitions, *, preferred: tuple[str, ...]
 ) -> SubroutineState:
-    """Choose the candidate of the highest score, of equals the one that is preferred; what diverged has none."""
+    """Choose the candidate with the highest score, breaking ties by preference; diverged candidates rank last."""
     scores = jnp.stack([state.scores[name] for name in preferred])
     choice = jnp.argmax(jnp.where(jnp.isfinite(scores), scores, -jnp.inf))
     return state.replace(offline=None, fitted=None, choice=choice)

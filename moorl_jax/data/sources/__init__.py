@@ -1,4 +1,4 @@
-"""All sources of data in order; which one serves a task; and the way to its data."""
+"""All data sources, and how to choose one for a task and load its data."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,7 +39,7 @@ MADE_HERE = (Recipe.name, Embedded.name)  #: sources whose data is not the origi
 
 
 def _all(task: Task, policies: Path | None = None, seed: int = 0) -> list[Source]:
-    """Return every source as it is for the task, in the order of SOURCES."""
+    """Instantiate every source for the task, in the order of SOURCES."""
     made = Recipe(task, seed, policies), Embedded(task, seed)
     return [D4RL(task), Minari(task), VD4RL(task), *made, File(task)]
 
@@ -50,7 +50,7 @@ def of(task: Task, policies: Path | None = None) -> dict[str, Source]:
 
 
 def find(task: Task, name: str, policies: Path | None = None, seed: int = 0) -> Source:
-    """Return the source of that name. A recipe rolls out `policies`; what is made here is made by `seed`.
+    """Return the source of that name. `recipe` rolls out `policies`; `seed` seeds the data that is generated locally.
 
     Raises UnknownNameError, or NotAvailableError where the source has no data of the task.
     """
@@ -73,10 +73,9 @@ def published(task: Task) -> str:
 def choose(task: Task, source: str = "auto", policies: Path | None = None) -> str:
     """Return the source to use: the one named, or for `auto` the first that can serve.
 
-    First comes data on this machine: the user's own file in D4RL's place, or the published data. Then the published
-    data if D4RL's server answers, `embedded`, and `recipe` if its data is made already or there are `policies` to make
-    it. Where none of them serves it is the published data, and loading it says what is missing. Raises
-    UnknownNameError or NotAvailableError.
+    In order: the user's own file at D4RL's path; the published data, if it is on disk or D4RL's server is up;
+    `embedded`; `recipe`, if already generated or if `policies` are given. If none of them works, it is the published
+    source, and loading it reports what is missing. Raises UnknownNameError or NotAvailableError.
     """
     own = published(task)
     if source != "auto":
@@ -87,19 +86,19 @@ def choose(task: Task, source: str = "auto", policies: Path | None = None) -> st
 
 
 def notice(chosen: Iterable[tuple[Task, str]]) -> str:
-    """Return what to say of tasks and the sources that `auto` chose for them; empty where all are the published.
+    """Return a message about the sources that `auto` chose for tasks; empty if all are the published ones.
 
-    Where D4RL's server does not answer: which data is made here, and which is missing, with what to do.
+    If D4RL's server is down: which data is generated locally, which is missing, and what to do about it.
     """
     of_d4rl = [(task, source) for task, source in chosen if D4RL.name in task.datasets]
     made = dict.fromkeys(task.name for task, source in of_d4rl if source == Embedded.name)
     absent = [task.name for task, source in of_d4rl if source == D4RL.name and not D4RL(task).serves()]
     lines = []
     if made:
-        lines.append(f"D4RL's server does not answer; data is made here by policies of our own: {', '.join(made)}")
+        lines.append(f"D4RL's server is unreachable; generating data with bundled policies: {', '.join(made)}")
     if absent:
         missing = ", ".join(dict.fromkeys(absent))
-        lines.append(f"No data here: {missing}; put D4RL's files into {d4rl.directory()}, {OR_MADE}")
+        lines.append(f"Missing data: {missing}; put D4RL's files into {d4rl.directory()}, {OR_MADE}")
     return "\n".join(lines)
 
 
@@ -110,7 +109,7 @@ def load(
     progress: Progress | None = None,
     tell: Callable[[str], None] = print,
 ) -> Dataset:
-    """Return the task's data of the source of that name, after downloading or making it where it is not here.
+    """Return the task's dataset from the named source, downloading or generating it if necessary.
 
     Raises what `find` and `Source.load` raise.
     """

@@ -19,9 +19,9 @@ from moorl_jax.errors import DatasetError
 from moorl_jax.types import Progress
 
 SERVER = "https://rail.eecs.berkeley.edu/datasets/offline_rl"
-PATIENCE = 10.0  #: seconds without a byte after which a download is given up
-ASKING = 3.0  #: seconds within which the server must answer to be asked for anything
-LIMIT = 1_000_000_000  #: bytes after which one is given up whose size is not known; D4RL's largest has 748 million
+PATIENCE = 10.0  #: seconds without data after which a download is aborted
+ASKING = 3.0  #: seconds to wait when checking whether the server is up
+LIMIT = 1_000_000_000  #: maximum bytes of a download of unknown size; D4RL's largest file has 748 million
 D4RL_FILES = Path(__file__).with_name("d4rl_files.csv")
 
 
@@ -38,14 +38,14 @@ class D4RL(InFiles):
 
     @property
     def unavailable(self) -> str:
-        """Where another file lies in the place, it is not to be overwritten."""
+        """Also unavailable if a different file is already there, which must not be overwritten."""
         if self.is_another():
-            wrong = "its size is not that of D4RL's own; train on it by --source file, or move it away"
+            wrong = "its size differs from D4RL's file; train on it with --source file, or move it away"
             return f"{self.place}: {wrong}"
         return super().unavailable
 
     def is_another(self) -> bool:
-        """Tell whether a file lies in the place that is not D4RL's, by its size where that of D4RL's is known."""
+        """Return whether there is a file at `place` that is not D4RL's, judged by its size where D4RL's is known."""
         if self.name not in self.task.datasets or not self.is_here():
             return False
         known = self._listed()
@@ -56,10 +56,10 @@ class D4RL(InFiles):
         return self.is_here() or answers()
 
     def authenticity(self) -> str:
-        """Compare the file's sha256 with that of D4RL's, where it is known; raise DatasetError where it is another."""
+        """Compare the file's sha256 with D4RL's, if known; raise DatasetError if it differs."""
         known = self._listed()
         if not known:
-            return "D4RL's by its name, no sha256 is known"
+            return "D4RL's by name; there is no sha256 to check it against"
         with self.place.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != known["sha256"]:
                 raise DatasetError(
@@ -68,7 +68,7 @@ class D4RL(InFiles):
         return "D4RL's own, byte for byte"
 
     def getter(self) -> Getter:
-        """Return the download; the file appears whole, checked, or not at all.
+        """Return the download function; it is atomic: a complete, verified file or none.
 
         The download raises DatasetError, naming the file, where to put it and whether the data can be made instead,
         where the server cannot be reached, within seconds, or sends anything but this file; StorageError where the
@@ -102,10 +102,10 @@ class D4RL(InFiles):
                 wrong = str(error).removeprefix(f"{partial}: ")
                 raise DatasetError(f"{url}: what the server sent cannot be used ({wrong}); {by_hand}") from error
             if known and digest.hexdigest() != known["sha256"]:
-                raise DatasetError(f"{url}: the server sent another file than D4RL's, of other sha256; {by_hand}")
+                raise DatasetError(f"{url}: the file the server sent is not D4RL's (sha256 mismatch); {by_hand}")
 
     def _listed(self) -> dict[str, str] | None:
-        """Return the line of the file in D4RL_FILES, None where there is none."""
+        """Return the file's row in D4RL_FILES, or None."""
         return next((row for url, row in _known().items() if url.endswith(f"/{self.task.datasets[self.name]}")), None)
 
 
@@ -116,7 +116,7 @@ def directory() -> Path:
 
 @functools.cache
 def answers() -> bool:
-    """Tell whether D4RL's server answers; a process asks once, and knows within seconds where there is no network."""
+    """Return whether D4RL's server is up; checked once per process, and within seconds even without a network."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -128,7 +128,7 @@ def answers() -> bool:
         except (http.client.HTTPException, OSError, ValueError):
             pass
 
-    asking = threading.Thread(target=ask, daemon=True)  # looking up a name may take longer than any timeout
+    asking = threading.Thread(target=ask, daemon=True)  # in a thread: a DNS lookup may outlast the timeout
     asking.start()
     asking.join(ASKING)
     return answered.is_set()
@@ -139,7 +139,7 @@ def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             if urlsplit(answer.url).scheme != urlsplit(url).scheme:
-                raise DatasetError(f"{url}: the server leads to {answer.url}, which proves nothing; {by_hand}")
+                raise DatasetError(f"{url}: the server redirects away from https, to {answer.url}; {by_hand}")
             total = int(answer.headers.get("Content-Length") or 0)
             while chunk := answer.read(1 << 20):
                 yield chunk, total

@@ -10,7 +10,7 @@ from moorl_jax.errors import DatasetError
 
 @dataclass(frozen=True)
 class File(InFiles):
-    """A file of D4RL's layout, or for images a folder of V-D4RL's: at a path, or in D4RL's place but not D4RL's."""
+    """A file of D4RL's layout, or for images a folder of V-D4RL's: at a path, or a foreign file at D4RL's path."""
 
     name = "file"
     made_of = "your own file"
@@ -23,7 +23,7 @@ class File(InFiles):
 
     @property
     def unavailable(self) -> str:
-        """A file at a path is for any task; one in D4RL's place must be there."""
+        """A file at a given path suits any task; otherwise there must be one at D4RL's path."""
         return "" if self.path or D4RL(self.task).is_another() else super().unavailable
 
     def getter(self) -> Getter:

@@ -20,7 +20,7 @@ from moorl_jax.errors import DatasetError, one_line
 from moorl_jax.types import Progress
 
 HUB = "https://huggingface.co"
-if os.path.expanduser("~") == "~":  # without a home Minari would make a folder of that name where it is run
+if os.path.expanduser("~") == "~":  # no home directory: Minari would create a folder named ~ in the working directory
     os.environ.setdefault("MINARI_DATASETS_PATH", str(kept_in("MINARI_DATASETS_PATH", ".minari", "datasets")))
 PATIENCE = 5.0  #: seconds to wait for the hub
 
@@ -87,7 +87,7 @@ def download(name: str) -> None:
 
 @contextmanager
 def _directory(folder: Path) -> Iterator[None]:
-    """Have Minari's directory elsewhere for a while, for all of this process."""
+    """Temporarily point Minari, in the whole process, at another directory."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(folder)
     try:
@@ -114,7 +114,7 @@ def read(name: str) -> Rows:
             observations = _flat(dataset.observation_space, episode.observations)
             each = (episode.actions, episode.rewards, episode.terminations, episode.truncations)
             steps = [len(observations) - 1, *map(len, each)]
-            if len(set(steps)) > 1:  # a longer one would make up for a shorter one, and steps get another's rewards
+            if len(set(steps)) > 1:  # or mismatches could cancel out across episodes and misalign rewards
                 raise DatasetError(
                     f"minari {name}: episode {episode.id} has observations, actions, rewards, terminations and "
                     f"truncations of {', '.join(map(str, steps))} steps; store as many, and one more observation"
@@ -125,7 +125,7 @@ def read(name: str) -> Rows:
             columns["rewards"].append(episode.rewards)
             columns["terminals"].append(episode.terminations.astype(bool))
             timeouts = episode.truncations & ~episode.terminations
-            # Whatever cut an episode that is flagged neither way, the next one does not follow from it.
+            # An episode without either flag still ends here: the next row is not its successor.
             timeouts[-1] = not episode.terminations[-1]
             columns["timeouts"].append(timeouts.astype(bool))
         if not columns["rewards"]:
@@ -142,7 +142,7 @@ def read(name: str) -> Rows:
 
 
 def _require_own(data: Path) -> None:
-    """Raise DatasetError where a dataset's files lead to others, or would make Minari run code that they name."""
+    """Raise DatasetError if a dataset's files link to others, or would make Minari run code they specify."""
     metadata = json.loads((data / "metadata.json").read_text(encoding="utf-8"))
     if not {"observation_space", "action_space"} <= set(metadata):
         raise DatasetError(f"{data / 'metadata.json'}: it lacks the spaces, which Minari would make an environment for")

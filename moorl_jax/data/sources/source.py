@@ -1,4 +1,4 @@
-"""What a source is: where data of one task lies, how it is got, and how it is read."""
+"""What a source is: where one task's data is stored, how to obtain it, and how to read it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from moorl_jax.tasks import Task
 from moorl_jax.types import Progress
 
 Getter = Callable[[Progress | None], object]
-"""Downloads or makes data; it is given where to report progress."""
+"""Downloads or generates data; called with an optional progress callback."""
 
 
 @dataclass(frozen=True)
 class Source(ABC):
-    """One task's data from one place. A new source defines the abstract methods; the others have usual answers."""
+    """One task's data from one place. Subclasses define the abstract methods; the others have defaults."""
 
     name: ClassVar[str]  #: in commands, results and the catalogue's `datasets`
     task: Task
@@ -32,7 +32,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def made_of(self) -> str:
-        """What the data is made of, in a few words that `from` may stand before."""
+        """What the data is made of, as a short phrase that can follow 'from'."""
 
     @abstractmethod
     def is_here(self) -> bool:
@@ -40,7 +40,7 @@ class Source(ABC):
 
     @abstractmethod
     def getter(self) -> Getter:
-        """Return what downloads or makes the data; nobody else gets it while that runs.
+        """Return the function that downloads or generates the data; `get` calls it under a lock.
 
         Raises NotAvailableError or DatasetError, with what to do instead, where the data cannot be got.
         """
@@ -62,24 +62,24 @@ class Source(ABC):
         return str(self.place)
 
     def serves(self) -> bool:
-        """Tell whether the data is here, or can be got as far as one knows before one tries."""
+        """Return whether the data is local or, as far as can be told in advance, obtainable."""
         return self.is_here()
 
     def is_current(self) -> bool:
-        """Tell whether the data is here and need not be got again."""
+        """Return whether the data is local and up to date."""
         return self.is_here()
 
     def authenticity(self) -> str:
-        """Say whether data that is here is its publisher's byte for byte, where that can be known.
+        """Describe whether local data is byte-for-byte the publisher's; empty if that cannot be known.
 
         Raises DatasetError where it is not.
         """
         return ""
 
     def get(self, progress: Progress | None = None, tell: Callable[[str], None] = print, anew: bool = False) -> None:
-        """Download or make the data unless it is here and current; `anew`, even then.
+        """Download or generate the data unless it is local and up to date; with `anew`, always.
 
-        Where another process gets it just now, say so to `tell` and wait. Raises what `getter` raises, DatasetError
+        If another process is already doing so, report it to `tell` and wait. Raises what `getter` raises, DatasetError
         where getting fails, StorageError where the data cannot be written.
         """
         if anew or not self.is_current():
@@ -89,7 +89,7 @@ class Source(ABC):
                     getter(progress)
 
     def load(self, progress: Progress | None = None, tell: Callable[[str], None] = print) -> Dataset:
-        """Return the data, checked, after getting it where it is not here.
+        """Return the validated data, obtaining it first if necessary.
 
         Raises what `get` raises, and DatasetError where the data is faulty.
         """

@@ -24,5 +24,5 @@ class VD4RL(InFiles):
         """Raise DatasetError: the user downloads the files."""
         raise DatasetError(
             f"{self.task.name}: there are no files in {self.place}; get vd4rl/{self.task.datasets[self.name]} from "
-            f"{MIRROR} and put its files there, or name V-D4RL's directory in VD4RL_DATASET_DIR, {OR_MADE}"
+            f"{MIRROR} and put its files there, or set VD4RL_DATASET_DIR to V-D4RL's directory, {OR_MADE}"
         )

@@ -36,9 +36,9 @@ class TestChoose:
 
     def test_a_file_is_not_d4rls_by_its_name_alone(self, hopper, own_file):
         assert sources.choose(hopper) == sources.choose(hopper, "file") == "file"
-        with pytest.raises(NotAvailableError, match=r"hopper_medium-v2\.hdf5: its size is not that of D4RL's own"):
+        with pytest.raises(NotAvailableError, match=r"hopper_medium-v2\.hdf5: its size differs from D4RL's file"):
             sources.choose(hopper, "d4rl")
-        with pytest.raises(NotAvailableError, match="its size is not that of D4RL's own"):
+        with pytest.raises(NotAvailableError, match="its size differs from D4RL's file"):
             sources.load(hopper, "d4rl")
         assert len(hdf5.read(own_file).rewards) == 2000
         dataset = sources.load(hopper, "file")
