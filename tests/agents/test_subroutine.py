@@ -147,7 +147,7 @@ class Preparing(IQL):
         ({"learner": RecommendIQL()}, "cannot be the learner of another agent"),
         ({"pauses": (1.0,), "tunes": True}, "to have env steps left"),
         ({"pauses": (), "tunes": True}, "to have env steps left"),
-        ({"validated": ("policy",), "validation_share": 0.99}, "costs 3,960: no env step is left"),
+        ({"validated": ("policy",), "validation_share": 0.99}, "costs 3,960: no env steps are left"),
         ({"offline": SPOT()}, "SPOT does not begin with"),
         (
             {"offline": Preparing(), "tunes": True, "pauses": (0.5,)},
