@@ -37,7 +37,7 @@ class TestDistill:
             return 5.0 + rng.standard_normal((500, 3))
 
         student = distill(
-            teacher, show, hidden=(32, 32), rounds=rounds, updates=updates, seed=seed, tell=lambda _: None
+            teacher, show, hidden=(32, 32), rounds=rounds, updates=updates, seed=seed, say=lambda _: None
         )
         return student, asked
 
