@@ -226,7 +226,7 @@ OWN = {
 @pytest.fixture
 def call(monkeypatch, tmp_path, hopper, hopper_rows):
     """Run a command that must fail, in a directory of its own; return its one line."""
-    for module in (cli, bench, studies):
+    for module in (cli.train, cli.evaluate, bench, studies):
         monkeypatch.setattr(module, "use_all_cores", lambda: None)
     hdf5.write(
         sources.find(hopper, "embedded").place, hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
@@ -285,7 +285,7 @@ COMMANDS = [
     ),
     ((*TRAIN, "--agent", "bc", "--updates", "0"), "there must be updates or env steps"),
     ((*TRAIN, "--agent", "bc", "--episodes", "1000000"), "Plan.episodes must be"),
-    ((*TRAIN, "--agent", "bc", "--out", "file/run"), "something else is in that place: name another"),
+    ((*TRAIN, "--agent", "bc", "--out", "file/run"), "something else is in that place: choose another"),
     ((*TRAIN, "--agent", "bc", "--out", "/proc/nowhere/run"), "/proc/nowhere"),
     ((*TRAIN, "--agent", "bc", "--out", "x" * 300), "name a shorter one"),
     ((*TRAIN, "--agent", "[/red]"), "unknown agent '[/red]'"),
@@ -306,7 +306,7 @@ def test_a_command_that_cannot_be_is_one_line(call, tmp_path, words, told):
 
 
 BENCHES = [
-    (("--results", "file", "--agents", "bc", "--updates", "2"), "something else is in that place: name another"),
+    (("--results", "file", "--agents", "bc", "--updates", "2"), "something else is in that place: choose another"),
     (("--results", "/proc/nowhere", "--agents", "bc", "--updates", "2"), "/proc/nowhere"),
     (("--agents", "bc", "--seeds", "100000"), "from 1 to 10,000"),
     (("--agents", "td3_bc", "--protocol", "offline-to-online", "--env-steps", "1000000000000"), "env_steps must be"),

@@ -189,7 +189,7 @@ def test_data_check_tells_whether_a_file_is_d4rls_own(call, hopper, hopper_rows,
             f"error: {path}: its sha256 is not that of D4RL's own; move it away, then fetch it again\n"
         )
     monkeypatch.setattr(d4rl, "_known", dict)
-    assert "no sha256 is known" in call("data", "check", "hopper-medium-v2").output
+    assert "there is no sha256 to check it against" in call("data", "check", "hopper-medium-v2").output
 
 
 def test_train_then_eval(call, embedded, tmp_path):

@@ -224,7 +224,7 @@ def test_data_that_the_machine_refuses_ends_no_sweep(cells, run_sweep, monkeypat
     outcomes = run_sweep(cells)
     assert all(outcome.no_data and "hopper.hdf5: Permission denied" in outcome.fault for outcome in outcomes)
     job = Job(cells[0], outcomes[0].cell.name, None, "bc", resume_anyway=False)
-    assert "hopper.hdf5: Permission denied" in launchers._tried(job, print)
+    assert "hopper.hdf5: Permission denied" in launchers._run(job, print)
 
 
 def test_data_that_cannot_be_had_is_named_once_for_all_agents(cells, run_sweep, hopper, capsys):
@@ -391,7 +391,7 @@ def test_a_later_setting_of_an_agent_within_another_runs_no_cell_again(hopper, t
     saved["agent_config"]["backbone"].pop("alpha")
     assert kept()
     saved["agent_config"]["backbone"]["alpha"] = 0.125
-    with pytest.raises(MoorlError, match=r"^backbone\.alpha was 0\.125, it is "):
+    with pytest.raises(MoorlError, match=r"^backbone\.alpha was 0\.125 and is now "):
         kept()
 
 
