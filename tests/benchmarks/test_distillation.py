@@ -36,9 +36,7 @@ class TestDistill:
             asked.append((number, network))
             return 5.0 + rng.standard_normal((500, 3))
 
-        student = distill(
-            teacher, show, hidden=(32, 32), rounds=rounds, updates=updates, seed=seed, say=lambda _: None
-        )
+        student = distill(teacher, show, hidden=(32, 32), rounds=rounds, updates=updates, seed=seed, say=lambda _: None)
         return student, asked
 
     def test_the_student_acts_as_its_teacher(self, teacher, rng):
