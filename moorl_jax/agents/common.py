@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from moorl_jax.agents.contract import Agent, S
-from moorl_jax.nets import critics
+from moorl_jax.nets import critics, mlp
 from moorl_jax.types import Array, Params
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
@@ -16,8 +16,9 @@ class SquashedGaussian(Agent[S]):
     """An agent whose policy is a Gaussian squashed into the action range by tanh, with an ensemble of critics."""
 
     def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
-        """Return mean and log std before squashing, (..., action size) each."""
-        raise NotImplementedError
+        """Return mean and log std before squashing, (..., action size) each: the halves of the network's output."""
+        mean, log_std = jnp.split(mlp(actor, observations), 2, axis=-1)
+        return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 
     def values(self, critic: Params, observations: Array, actions: Array) -> Array:
         """Return all critics' Q(s, a), (members, ...), of one action for each state, or of several on an axis more."""

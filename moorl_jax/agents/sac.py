@@ -9,11 +9,11 @@ from flax import linen as nn
 from flax import struct
 from typing_extensions import TypeVar
 
-from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, squashed_sample
+from moorl_jax.agents.common import SquashedGaussian, squashed_sample
 from moorl_jax.agents.contract import Update
 from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Turns, Widths, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, member_gradients, mlp, polyak, q_value
+from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, member_gradients, polyak, q_value
 from moorl_jax.phases import Collect, Online, Phase
 from moorl_jax.replay import FromBuffer, Mixed
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -172,11 +172,6 @@ class SAC(SquashedGaussian[S]):
                 f"more env steps than {env_steps:,}"
             )
         return (Collect(self, self.random_steps, random=True), self.online(env_steps - self.random_steps))
-
-    def gaussian(self, actor: Params, seen: Array) -> tuple[Array, Array]:
-        """Return mean and log std before squashing."""
-        mean, log_std = jnp.split(mlp(actor, seen), 2, axis=-1)
-        return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 
 
 class RLPD(SAC):

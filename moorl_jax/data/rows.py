@@ -72,8 +72,8 @@ class Rows(Logged):
         The message names the file (`where`), the key, what is wrong and what to do.
         """
 
-        def refuse(key: str, wrong: str, todo: str) -> None:
-            raise DatasetError(f"{where}: '{key}' {wrong}; {todo}")
+        def refuse(key: str, wrong: str, advice: str) -> None:
+            raise DatasetError(f"{where}: '{key}' {wrong}; {advice}")
 
         sizes = {"observations": task.observation_shape, "actions": (task.action_size,)}
         sizes["next_observations"] = task.observation_shape
