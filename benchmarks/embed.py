@@ -21,7 +21,7 @@ from moorl_jax.agents import BC
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data import Preparation, behaviour, load, plans
 from moorl_jax.data.plans import EMBEDDED, Actor, Part
-from moorl_jax.engine.devices import require_devices
+from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.training import train
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import Display, terminal
@@ -52,7 +52,7 @@ def hopper(
     seed: Annotated[int, typer.Option(help="Seed of the cloning.")] = 0,
 ) -> None:
     """Clone hopper-medium's recipe data."""
-    require_devices()
+    prepare_jax()
     task = find("hopper-medium-v2")
     with Display(terminal()) as display:
         dataset = load(task, "recipe", policies, display.data(task.name), display.say)
@@ -74,7 +74,7 @@ def control(
     seed: Annotated[int, typer.Option(help="Seed of the learning.")] = 0,
 ) -> None:
     """Train SAC on the state of a dm_control task, and keep its policies along the way."""
-    require_devices()
+    prepare_jax()
     task = find(name)
     phases = settings("sac", task, 0, env_steps).agent.phases(0, env_steps)
     learn(phases, task, seed, EMBEDDED / task.subject, every, episodes, terminal().print)
@@ -99,7 +99,7 @@ def locomotion(
     It takes about a million env steps to become an expert; with `--shown`, which also learns from an expert's data (the
     recipe's, from `--policies`), about a tenth of that.
     """
-    require_devices()
+    prepare_jax()
     phases, demonstrations = rlkit_sac(env_steps), None
     if shown:
         task = find(f"{robot}-expert-v2")
@@ -136,7 +136,7 @@ def ant(
     seed: Seed = 0,
 ) -> None:
     """Distil the walker behind D4RL's AntMaze data, walking between random cells of the mazes."""
-    require_devices()
+    prepare_jax()
     anywhere = [find(f"antmaze-{maze}-diverse-v2") for maze in ("umaze", "medium", "large")]
     evaluated = [find(name) for name in ("antmaze-umaze-v2", "antmaze-medium-play-v2", "antmaze-large-play-v2")]
     with Display(terminal()) as display:
@@ -156,7 +156,7 @@ def hands(
     seed: Seed = 0,
 ) -> None:
     """Distil the policies behind Adroit's expert sets."""
-    require_devices()
+    prepare_jax()
     for task in expand(",".join(f"{name}-expert-v1" for name in names.split(","))):
         with Display(terminal()) as display:
             _distil([task], policies, display, (128, 128), rounds, episodes, updates, seed)

@@ -11,7 +11,7 @@ from moorl_jax.cli.options import PoliciesOption, SourceOption, TaskName, guarde
 from moorl_jax.data import Rows, sources
 from moorl_jax.data.rows import suspicions
 from moorl_jax.data.sources import MADE_HERE, File, Source
-from moorl_jax.engine.devices import require_devices
+from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
@@ -81,7 +81,7 @@ def make_data(
     """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
     chosen = find(task)
     which_seeds([seed])
-    require_devices()  # of some recipes a policy is trained
+    prepare_jax()  # of some recipes a policy is trained
     if source not in MADE_HERE:
         raise UnknownNameError("recipe", source, MADE_HERE)
     made = sources.find(chosen, source, policies, seed)

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 from moorl_jax.cores import usable_cores
+from moorl_jax.engine.compilation import keep_programs
 from moorl_jax.errors import MoorlError, one_line
 
 
@@ -19,11 +20,12 @@ def use_all_cores() -> None:
     threads get in each other's way. Raises MoorlError where JAX is set to use devices that are not here.
     """
     jax.config.update("jax_num_cpu_devices", usable_cores())
-    require_devices()
+    prepare_jax()
 
 
-def require_devices() -> None:
-    """Raise MoorlError where JAX is set so that training cannot run."""
+def prepare_jax() -> None:
+    """Have JAX keep what it compiles; raise MoorlError where it is set so that training cannot run."""
+    keep_programs()
     config: Any = jax.config  # whose options are annotated in some releases and not in others
     if config.jax_disable_jit:
         raise MoorlError("JAX_DISABLE_JIT is set: training consists of compiled programs, unset it")

@@ -12,7 +12,8 @@ from moorl_jax.data import Prepared
 from moorl_jax.engine import programs, recipes
 from moorl_jax.engine.clock import Clock
 from moorl_jax.engine.devices import require_memory
-from moorl_jax.engine.keys import ACTIONS, INITIAL, RULES, SWITCHES, UPDATES, stream
+from moorl_jax.engine.initialization import initial_states
+from moorl_jax.engine.keys import ACTIONS, RULES, SWITCHES, UPDATES, stream
 from moorl_jax.engine.programs import Carry, Inputs
 from moorl_jax.engine.simulators import Simulators
 from moorl_jax.engine.snapshots import Progress, SeedArrays
@@ -35,19 +36,13 @@ class Group:
         prepared: Prepared,
         example: Transitions,
     ):
-        """Make networks and, where the recipe takes env steps, buffers and simulators; `prepared` is on the device.
-
-        Networks are initialized one seed at a time, so that they do not depend on the other seeds. Initialization is
-        never jitted, here or elsewhere: several QR decompositions (orthogonal initializers) in one program can deadlock
-        in XLA's CPU thread pool.
-        """
+        """Make networks and, where the recipe takes env steps, buffers and simulators; `prepared` is on the device."""
         self.positions = positions  #: of its seeds among all of the training's
         self.device = device
         self._seeds, self._example = seeds, example
         self.progress = Progress()  #: as of the start of the current phase
         first, returns, env_steps = recipes.first_agent(phases), recipes.returns_rule(phases), recipes.env_steps(phases)
-        states = [first.init(stream(seed, INITIAL), example) for seed in seeds]
-        self.carry = jax.device_put(Carry(_stack(states), None, {}), device)
+        self.carry = jax.device_put(Carry(_stack(initial_states(first, seeds, example)), None, {}), device)
         keys = [jnp.stack([stream(seed, use) for seed in seeds]) for use in (UPDATES, ACTIONS)]
         self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, *keys), device)
         self.actions: Array | None = None  #: (seeds, action size), chosen but not yet executed

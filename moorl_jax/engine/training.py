@@ -17,7 +17,7 @@ from moorl_jax.config import require_bounds
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, load
 from moorl_jax.engine import provenance
 from moorl_jax.engine.checkpoints import Checkpoints
-from moorl_jax.engine.devices import require_devices
+from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.evaluation import Episodes, Evaluator
 from moorl_jax.engine.recipes import needs_data, returns_rule, span_rule
 from moorl_jax.engine.rehearsal import recipe
@@ -100,7 +100,7 @@ def train(
         MoorlError: the task, the agent or the data is unknown, faulty or not available.
         CheckpointsError: the checkpoints are another training's, or none of them is whole.
     """
-    require_devices()
+    prepare_jax()
     task = find(task) if isinstance(task, str) else task
     seeds = which_seeds(seeds)
     plan = make_plan(task, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)

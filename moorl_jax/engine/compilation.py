@@ -1,0 +1,35 @@
+"""Compiled programs are kept between processes, in the user's cache directory."""
+
+import hashlib
+import platform
+from pathlib import Path
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+from moorl_jax.data.folders import kept_in
+
+LARGEST = 2 * 2**30  #: bytes kept, beyond which the programs not used for longest go
+
+
+def keep_programs() -> None:
+    """Have JAX keep what it compiles, small programs too, unless it is already set to keep programs somewhere.
+
+    JAX_COMPILATION_CACHE_DIR names another directory, JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return
+    kept = kept_in("XDG_CACHE_HOME", ".cache") / "moorl_jax" / "programs" / _processor()
+    jax.config.update("jax_compilation_cache_dir", str(kept))
+    jax.config.update("jax_compilation_cache_max_size", LARGEST)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()  # JAX asks only once whether there is one, maybe before now
+
+
+def _processor() -> str:
+    """Name this machine's kind of processor: a home directory may be shared, and JAX does not tell CPUs apart."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else [platform.processor()]
+    kind = "".join(line for line in dict.fromkeys(lines) if line.startswith(("model name", "flags", "Features")))
+    return hashlib.sha256((platform.machine() + kind).encode()).hexdigest()[:12]
