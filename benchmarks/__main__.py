@@ -13,7 +13,6 @@ from benchmarks.launchers import (
     FinishedOption,
     GpusOption,
     LauncherOption,
-    ParallelOption,
     ResumeAnywayOption,
     check_choice,
     outcomes_of,
@@ -21,6 +20,7 @@ from benchmarks.launchers import (
 from benchmarks.runner import finished
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.cores import usable_cores
 from moorl_jax.data.sources import SOURCES, notice
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
@@ -30,6 +30,7 @@ from moorl_jax.tasks import expand
 
 app = typer.Typer(add_completion=False)
 
+OWN_AGENTS = "td3_bc,spot,iql,cql,cal_ql,opt,moorl"  #: those of the suite `quick`
 DEFAULT_AGENTS = {
     "": "bc,td3_bc,iql,cql",
     "offline": "bc,td3_bc,iql,cql",
@@ -69,7 +70,13 @@ def bench(
     ] = "",
     source: Annotated[str, typer.Option(help=f"auto, {', '.join(SOURCES)}; the suite `quick` uses embedded.")] = "auto",
     policies: PoliciesOption = None,
-    parallel: ParallelOption = 1,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many cells to train at a time, each in its own process. Default: 1; for the suite quick 2.",
+        ),
+    ] = None,
     launcher: LauncherOption = "local",
     gpus: GpusOption = 0.0,
     dry_run: DryRunOption = False,
@@ -87,17 +94,20 @@ def bench(
     if protocol and protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     use_all_cores()
-    if task == "quick" and source == "auto":
-        source = "embedded"
+    if task == "quick":
+        agents = agents or OWN_AGENTS
+        source = "embedded" if source == "auto" else source
+    at_a_time = parallel or (min(2, usable_cores()) if task == "quick" and launcher == "local" else 1)
     cells = []
     for each in tasks:
-        spend = find_budget(budget, updates, env_steps, of_images=each.pixels)
+        general = find_budget(budget, updates, env_steps, each.pixels)
         of_all = protocol or ("" if each.datasets else "subroutine")
         named = agents or (IMAGE_AGENTS if each.pixels else DEFAULT_AGENTS)[of_all]
-        chosen = able(each, spend, of_all) if agents == "all" else [agent.strip() for agent in named.split(",")]
+        chosen = able(each, general, of_all) if agents == "all" else [agent.strip() for agent in named.split(",")]
         if len(tasks) > 1:  # a suite may mix tasks with images and without
             chosen = [agent for agent in chosen if suits(agent, each)]
         for agent in dict.fromkeys(chosen):
+            spend = find_budget(budget, updates, env_steps, each.pixels, agent)
             how = of_all or by_default(each, agent, spend)
             cells += plan((each,), [agent], source, policies, seeds or spend.seeds, spend, how)
     if not cells:
@@ -106,11 +116,11 @@ def bench(
     if source == "auto" and (said := notice((cell.task, cell.source) for cell in cells)):
         console.print(said, highlight=False)
     if dry_run:
-        check_choice(launcher, parallel, gpus)
-        forecast.show(cells, results / "cells", policies, parallel, console)
+        check_choice(launcher, at_a_time, gpus)
+        forecast.show(cells, results / "cells", policies, at_a_time, console)
         return
     outcomes = outcomes_of(
-        cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished, resume_anyway
+        cells, results / "cells", policies, console, launcher, at_a_time, gpus, as_finished, resume_anyway
     )
     place = task.replace(",", "+")
     place += (f"-{protocol}" if protocol else "") + ("" if whole == "quick" else f"-{whole}")

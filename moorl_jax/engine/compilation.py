@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -17,13 +18,14 @@ def keep_programs() -> None:
 
     JAX_COMPILATION_CACHE_DIR names another directory, JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
     """
-    if jax.config.jax_compilation_cache_dir:
+    config: Any = jax.config  # whose options are annotated in some releases and not in others
+    if config.jax_compilation_cache_dir:
         return
     kept = kept_in("XDG_CACHE_HOME", ".cache") / "moorl_jax" / "programs" / _processor()
-    jax.config.update("jax_compilation_cache_dir", str(kept))
-    jax.config.update("jax_compilation_cache_max_size", LARGEST)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    config.update("jax_compilation_cache_dir", str(kept))
+    config.update("jax_compilation_cache_max_size", LARGEST)
+    config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     compilation_cache.reset_cache()  # JAX asks only once whether there is one, maybe before now
 
 

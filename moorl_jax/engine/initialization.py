@@ -8,7 +8,7 @@ from moorl_jax.engine.keys import INITIAL, stream
 from moorl_jax.types import Transitions
 
 # It runs once a seed: to compile it for speed would take twice as long. At level 0 numbers differ in their last bits.
-QUICKLY = {"xla_backend_optimization_level": 1}
+QUICKLY: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
 
 
 def initial_states(agent: Agent, seeds: tuple[int, ...], example: Transitions) -> list[State]:

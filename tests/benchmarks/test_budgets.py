@@ -28,3 +28,10 @@ def test_images_have_a_shorter_quick_and_their_authors_paper_budget():
     assert find_budget("quick", updates=5_000, of_images=True).spend("offline") == (5_000, 0)
     assert find_budget("short", of_images=True).spend("offline") == (20_000, 0)
     assert find_budget("paper", of_images=True).spend("offline") == (550_000, 0)  # V-D4RL's authors'
+
+
+def test_quick_gives_costly_agents_fewer_updates_unless_the_user_says_how_many():
+    assert find_budget("quick", agent="cql").updates < find_budget("quick", agent="iql").updates
+    assert find_budget("quick", agent="cql").name == "quick"
+    assert find_budget("quick", updates=5_000, agent="cql").updates == 5_000
+    assert find_budget("short", agent="cql") == find_budget("short")

@@ -448,7 +448,9 @@ class TestCommand:
         monkeypatch.setitem(BUDGETS, "quick", dataclasses.replace(TINY, name="quick"))
 
         def run(*words):
-            return CliRunner().invoke(main.app, ["--results", str(tmp_path), "--agents", "bc, td3_bc", *words])
+            return CliRunner().invoke(
+                main.app, ["--results", str(tmp_path), "--agents", "bc, td3_bc", "--parallel", "1", *words]
+            )
 
         return run
 
