@@ -2,7 +2,8 @@
 
 `hopper` clones the policy behind the data of `make bench`. `locomotion` trains SAC on D4RL's robots, and `pick` takes
 the policies that the package carries. `control` trains SAC on the state of dm_control's tasks, for V-D4RL's films.
-`ant` and `hands` distil, by DAgger, the policies that D4RL rolled out in AntMaze and for Adroit's experts.
+`ant` and `hands` distil, by DAgger, the policies that D4RL rolled out in AntMaze and for Adroit's experts, `robots`
+public policies of the levels that no SAC learner of ours has come to.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,15 @@ from moorl_jax.tasks.catalogue import LOCOMOTION
 # Mean returns of D4RL's medium sets (-v2), as a public script of Decision Transformer's lists them.
 MEDIUM = {"halfcheetah": 4770.3, "hopper": 1422.1, "walker2d": 2852.1}
 SPREAD = 0.25  #: std of the hopper's action before tanh; enough to vary the episodes, little enough to hop on
+
+# Public SAC and TQC policies, whose returns are nearest to those of D4RL's sets when their actions are sampled. TQC is
+# SAC with other critics: their actors spread alike.
+TEACHERS = {
+    "halfcheetah-expert-v2": "mujoco/zoo/tqc_HalfCheetah-v3_actor.npz",
+    "hopper-expert-v2": "mujoco/zoo/tqc_Hopper-v3_actor.npz",
+    "walker2d-expert-v2": "mujoco/sac_experts/Walker2d-v3_actor.npz",
+    "walker2d-medium-v2": "mujoco/zoo/tqc_Walker2d-v3_actor.npz",
+}
 
 Row = dict[str, Any]
 
@@ -140,8 +150,9 @@ def ant(
     anywhere = [find(f"antmaze-{maze}-diverse-v2") for maze in ("umaze", "medium", "large")]
     evaluated = [find(name) for name in ("antmaze-umaze-v2", "antmaze-medium-play-v2", "antmaze-large-play-v2")]
     with Display(terminal()) as display:
-        _distil(anywhere, policies, display, (256, 256), rounds, episodes, updates, seed)
-        _compare(evaluated, policies, measured, _reached)
+        teacher = _actor(plans.recipe(anywhere[0], policies))
+        _distil(teacher, anywhere, display, (256, 256), rounds, episodes, updates, seed)
+        _compare(teacher, evaluated, measured, _reached)
 
 
 @app.command()
@@ -158,14 +169,37 @@ def hands(
     """Distil the policies behind Adroit's expert sets."""
     prepare_jax()
     for task in expand(",".join(f"{name}-expert-v1" for name in names.split(","))):
+        teacher = _actor(plans.recipe(task, policies))
         with Display(terminal()) as display:
-            _distil([task], policies, display, (128, 128), rounds, episodes, updates, seed)
-            _compare([task], policies, measured, _returned)
+            _distil(teacher, [task], display, (128, 128), rounds, episodes, updates, seed)
+            _compare(teacher, [task], measured, _returned)
+
+
+@app.command()
+@guarded
+def robots(
+    names: Annotated[str, typer.Argument(help="Tasks, separated by commas.")] = ",".join(TEACHERS),
+    policies: PoliciesOption = None,
+    rounds: Rounds = 5,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes a round.")] = 10,
+    updates: Updates = 10_000,
+    measured: Measured = 40,
+    seed: Seed = 0,
+) -> None:
+    """Distil public policies at D4RL's levels."""
+    prepare_jax()
+    for task in expand(names):
+        if task.name not in TEACHERS:
+            raise UnknownNameError("task with a teacher", task.name, TEACHERS)
+        teacher = Actor("actor", plans.required(task, policies) / TEACHERS[task.name], "relu", squash=True)
+        with Display(terminal()) as display:
+            _distil(teacher, [task], display, (256, 256), rounds, episodes, updates, seed)
+            _compare(teacher, [task], measured, _earned)
 
 
 def _distil(
+    teacher: Actor,
     tasks: list[Task],
-    policies: Path | None,
     display: Display,
     hidden: tuple[int, ...],
     rounds: int,
@@ -173,8 +207,8 @@ def _distil(
     updates: int,
     seed: int,
 ) -> None:
-    """Distil the policy of the tasks' recipe into a network, and write it where the source `embedded` reads it."""
-    teacher, student = _actor(plans.recipe(tasks[0], policies)), _actor(plans.embedded(tasks[0]))
+    """Distil the teacher, acting in the tasks, into a network, and write it where the source `embedded` reads it."""
+    student = _actor(plans.embedded(tasks[0]))
     progress, watched = display.data(student.path.stem), 0
 
     def show(network: behaviour.Gaussian, number: int) -> np.ndarray:
@@ -205,14 +239,11 @@ def _actor(parts: list[Part]) -> Actor:
     return actor
 
 
-def _compare(
-    tasks: list[Task], policies: Path | None, episodes: int, summarize: Callable[[list[Episode]], Row]
-) -> None:
+def _compare(teacher: Actor, tasks: list[Task], episodes: int, summarize: Callable[[list[Episode]], Row]) -> None:
     """Write how the teacher's and the student's episodes, of the same seeds, turned out."""
     rows: list[Row] = []
     for task in tasks:
-        for who, parts in (("teacher", plans.recipe(task, policies)), ("student", plans.embedded(task))):
-            actor = _actor(parts)
+        for who, actor in (("teacher", teacher), ("student", _actor(plans.embedded(task)))):
             played = list(play(make_environment(task), actor.read(task), episodes))
             summary = summarize(played)
             rows.append({"task": task.name, "policy": who, "episodes": episodes, **summary})
@@ -227,11 +258,15 @@ def _reached(played: list[Episode]) -> Row:
     return {"reached": len(steps) / len(played), "steps": pd.Series(steps, dtype=float).mean()}
 
 
+def _earned(played: list[Episode]) -> Row:
+    """Return the mean and the deviation of the returns."""
+    returns = [episode.rewards for episode in played]
+    return {"return": np.mean(returns), "deviation": np.std(returns)}
+
+
 def _returned(played: list[Episode]) -> Row:
     """Return the mean and the deviation of the returns, and the share of episodes that succeeded."""
-    returns = [episode.rewards for episode in played]
-    success = np.mean([episode.successes > 0 for episode in played])
-    return {"return": np.mean(returns), "deviation": np.std(returns), "success": success}
+    return _earned(played) | {"success": np.mean([episode.successes > 0 for episode in played])}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 D4RL's own policies were published for AntMaze and for Adroit's experts: `recipe` rolls them out, `embedded` those of
 this package that learned from them. Its locomotion levels are SAC policies of its authors' that never were: `recipe`
-has the public ones that come nearest in normalized return, `embedded` those of a SAC of our own, as far as it came.
+has the public ones that come nearest in normalized return, `embedded` those of a SAC of our own as far as it came, and
+beyond it students of public SAC and TQC policies.
 """
 
 import csv
@@ -127,6 +128,8 @@ _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu",
 EMBEDDED = Path(__file__).parent / "embedded"  #: policies that the package carries; `benchmarks.embed` made them
 RETURNS = "returns.csv"  #: beside a learner's policies: the env steps of each, and its mean return
 EMBEDDED_STEPS = 100_000
+#: Robots and levels whose policy learned from a public one (`benchmarks.embed robots`), not from reward.
+DISTILLED = {("halfcheetah", "expert"), ("hopper", "expert"), ("walker2d", "expert"), ("walker2d", "medium")}
 
 
 def recipe(task: Task, policies: Path | None) -> list[Part]:
@@ -138,8 +141,8 @@ def recipe(task: Task, policies: Path | None) -> list[Part]:
         return [(Actor("uniform"), _FILMED_STEPS if task.pixels else _STEPS)]
     if task.pixels:
         medium = _MEDIUM.get(task.subject) if task.level in ("medium", "medium_expert") else None
-        return _filmed(task, medium and _inside(_required(task, policies), medium))
-    policies = _required(task, policies)
+        return _filmed(task, medium and _inside(required(task, policies), medium))
+    policies = required(task, policies)
     if task.family == "antmaze":
         return [(_inside(policies, _WALKER), _STEPS)]
     if task.family == "adroit":
@@ -150,9 +153,10 @@ def recipe(task: Task, policies: Path | None) -> list[Part]:
 def embedded(task: Task) -> list[Part]:
     """Return what the task's dataset is made of, in its order, of the package's own policies.
 
-    AntMaze's sets and the hands' experts are as `recipe` has them; the hopper's is small. A robot's are one learner's,
-    as D4RL's were: `random` is its untrained policy, `medium` the one nearest to D4RL's level, and the replay what it
-    had seen until then: each policy stands for the env steps it is nearest to.
+    AntMaze's sets and the hands' experts are as `recipe` has them. A robot's are one learner's, as D4RL's were:
+    `random` is its untrained policy, `medium` the one nearest to D4RL's level, and the replay what it had seen until
+    then: each policy stands for the env steps it is nearest to. The levels in DISTILLED are those of a student, for no
+    learner of ours has come as far; the hopper's medium set is small.
     """
     if task.pixels:
         return [(Actor("uniform"), _FILMED_STEPS)] if task.level == "random" else _filmed(task)
@@ -161,15 +165,25 @@ def embedded(task: Task) -> list[Part]:
     if task.family == "adroit":
         hand = Actor("actor", EMBEDDED / f"adroit/{task.subject}.npz", "relu", squash=False)
         return [(hand, _HAND_EPISODES * task.horizon)]
-    if task.subject == "hopper":
+    return _robot(task.subject, task.level)
+
+
+def _robot(robot: str, level: str) -> list[Part]:
+    """Plan a robot's set of our own policies."""
+    if level == "medium-expert":
+        return [*_robot(robot, "medium"), *_robot(robot, "expert")]
+    if (robot, level) in DISTILLED:
+        student = EMBEDDED / f"locomotion/{robot}-{level}.npz"
+        return [(Actor("actor", student, "relu", squash=True), _STEPS)]
+    if robot == "hopper":
         return [(Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), EMBEDDED_STEPS)]
-    kept = _kept(task.subject)
+    kept = _kept(robot)
     actors = [actor for actor, _ in kept]
-    if task.level != "medium-replay":
-        return [(actors[0 if task.level == "random" else -1], _STEPS)]
+    if level != "medium-replay":
+        return [(actors[0 if level == "random" else -1], _STEPS)]
     learned = np.array([int(row["env_steps"]) for _, row in kept])
     bounds = np.array([0, *(learned[1:] + learned[:-1]) / 2, learned[-1]]) / learned[-1]
-    steps = np.diff(np.round(bounds * _REPLAY_STEPS[task.subject]).astype(int))
+    steps = np.diff(np.round(bounds * _REPLAY_STEPS[robot]).astype(int))
     return [(actor, int(count)) for actor, count in zip(actors, steps, strict=True)]
 
 
@@ -186,7 +200,7 @@ def shares(total: int, parts: int) -> list[int]:
     return [total // parts + (part < total % parts) for part in range(parts)]
 
 
-def _required(task: Task, policies: Path | None) -> Path:
+def required(task: Task, policies: Path | None) -> Path:
     """Return the directory of policies, or say that there is none."""
     if policies is None:
         instead = "; this package's own policies make it as --source embedded" if "embedded" in task.datasets else ""

@@ -62,8 +62,12 @@ LOCOMOTION = {
 }
 ROBOTS = ("halfcheetah", "hopper", "walker2d")  #: those of the papers' tables
 LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
-# Levels that our own policies have reached; the hopper's is a small set of a clone, for the suite `quick`.
-LEARNED = {"hopper": ("medium",), "halfcheetah": ("random", "medium", "medium-replay")}
+# Levels that our own policies have reached.
+LEARNED = {
+    "halfcheetah": ("random", "medium", "medium-replay", "medium-expert", "expert"),
+    "hopper": ("medium", "expert"),
+    "walker2d": ("medium", "medium-expert", "expert"),
+}
 
 # dataset: horizon, rows after which an episode of the data times out, D4RL's file in ant_maze_v2/
 # Its script logs one step more than its limit, and for umaze-diverse the limit was its default, not the horizon.

@@ -122,6 +122,19 @@ class TestCommands:
         assert table["task"].tolist() == 2 * ["pen-expert-v1"]
         assert table["return"].notna().all()
 
+    def test_robots(self, embedded, tmp_path, rng):
+        (tmp_path / "mujoco").mkdir()
+        self.teacher(tmp_path / embed.TEACHERS["hopper-expert-v2"], 11, 6, rng)
+        self.call("robots", "hopper-expert-v2", "--policies", tmp_path, *self.SMALL)
+        assert read_actor(embedded / "locomotion/hopper-expert.npz", "relu", squash=True).sizes == (11, 3)
+        table = pd.read_csv(embedded / "locomotion/hopper-expert.csv")
+        assert table["policy"].tolist() == ["teacher", "student"]
+
+    def test_a_robot_without_a_teacher_is_named(self, embedded, tmp_path):
+        result = CliRunner().invoke(embed.app, ["robots", "hopper-random-v2", "--policies", str(tmp_path)])
+        assert result.exit_code == 2
+        assert "hopper-random-v2" in result.output
+
     def test_without_the_teacher_it_says_how_to_name_it(self, embedded):
         result = CliRunner().invoke(embed.app, ["ant"])
         assert result.exit_code == 2

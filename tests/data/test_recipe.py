@@ -87,12 +87,20 @@ class TestPlan:
         # From its beginning to 5,500 env steps, to 20,000, to 35,000 and to 40,000, stretched to D4RL's 202,000 rows.
         assert planned("medium-replay") == {1_000: 27_775, 10_000: 73_225, 30_000: 75_750, 40_000: 25_250}
 
-    def test_our_learners_medium_is_at_d4rls_level(self):
-        """To 15 %: D4RL's mean return is 4,770."""
-        task = find("halfcheetah-medium-v2")
-        ((medium, _),) = plans.embedded(task)
-        returns = recipe.roll_out(task, medium, 2 * task.horizon, (0,))["rewards"].reshape(2, -1).sum(axis=1)
-        assert returns == pytest.approx(4_770.0, rel=0.15)
+    @pytest.mark.parametrize(("level", "published"), [("medium", 4_770.0), ("expert", 10_656.0)])
+    def test_our_policies_are_at_d4rls_level(self, level, published):
+        """To 15 % of D4RL's mean return."""
+        task = find(f"halfcheetah-{level}-v2")
+        ((actor, _),) = plans.embedded(task)
+        returns = recipe.roll_out(task, actor, 2 * task.horizon, (0,))["rewards"].reshape(2, -1).sum(axis=1)
+        assert returns == pytest.approx(published, rel=0.15)
+
+    def test_medium_expert_is_both_half_and_half(self):
+        parts = plans.embedded(find("walker2d-medium-expert-v2"))
+        assert [(actor.path.stem, steps) for actor, steps in parts] == [
+            ("walker2d-medium", 1_000_000),
+            ("walker2d-expert", 1_000_000),
+        ]
 
     def test_numbers_of_steps_are_d4rls(self, policies):
         steps = {

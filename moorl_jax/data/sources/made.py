@@ -23,8 +23,6 @@ _LEARNED = {
     "random": "our SAC learner before its first update",
     "medium": "our SAC learner at D4RL's medium level",
     "medium-replay": "our SAC learner's policies up to the medium level, each for its share of the env steps",
-    "expert": "our SAC learner that was shown an expert's episodes",
-    "medium-expert": "our SAC learners at the medium level and at the expert's, half and half",
 }
 _HANDS = {
     "human": "the human demonstrations behind D4RL's",
@@ -38,7 +36,6 @@ class Made(InFiles):
 
     ant: ClassVar[str]  #: who walks in AntMaze
     expert: ClassVar[str]  #: who acts in an expert's set of Adroit's
-    robots: ClassVar[dict[str, str]]  #: who acts in a locomotion set, by its level
     seed: int = 0  #: data generated with the same seed is the same
 
     @abstractmethod
@@ -61,7 +58,11 @@ class Made(InFiles):
             return f"{self.ant} led along waypoints as D4RL's was, rewarded by one goal a file"
         if self.task.family == "adroit":
             return _HANDS.get(self.task.level, self.expert)
-        return self.robots[self.task.level]
+        return self.robot(self.task.level)
+
+    @abstractmethod
+    def robot(self, level: str) -> str:
+        """Say who acts in the task's robot at a level."""
 
     def is_current(self) -> bool:
         """Tell whether the data is here and was made by today's version of its recipe."""
@@ -84,13 +85,16 @@ class Recipe(Made):
     name = "recipe"
     ant = "D4RL's walker"
     expert = "DAPG's policy, as D4RL's"
-    robots = _PUBLIC
     policies: Path | None = None  #: their directory
 
     @property
     def unavailable(self) -> str:
         """Also give the catalogue's reason for having no recipe, if it has one."""
         return "; ".join(filter(None, (super().unavailable, self.task.no_recipe)))
+
+    def robot(self, level: str) -> str:
+        """Return which public policies they are."""
+        return _PUBLIC[level]
 
     def serves(self) -> bool:
         """Tell whether the data is made already or there are policies to make it of."""
@@ -107,14 +111,16 @@ class Embedded(Made):
     name = "embedded"
     ant = "our ant, which learned from D4RL's walker,"
     expert = "our network, which learned from DAPG's policy"
-    robots = _LEARNED
 
-    @property
-    def made_of(self) -> str:
-        """The hopper's small set is a clone's, until a learner of ours has come as far."""
-        if (self.task.family, self.task.subject) == ("locomotion", "hopper"):
+    def robot(self, level: str) -> str:
+        """Return the learner's name, or the teacher's of a policy that was distilled."""
+        if level == "medium-expert":
+            return f"{self.robot('medium')}, and {self.robot('expert')}, half and half"
+        if (self.task.subject, level) in plans.DISTILLED:
+            return f"our network, which learned from a public policy near D4RL's {level} level"
+        if self.task.subject == "hopper":
             return "a clone of a public policy near D4RL's medium level, a small set"
-        return super().made_of
+        return _LEARNED[level]
 
     def serves(self) -> bool:
         """Always True: its policies come with the package."""

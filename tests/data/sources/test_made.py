@@ -12,6 +12,18 @@ def test_only_published_data_is_called_its_publishers_own(task, source):
     assert sources.find(task, source).made_of.endswith("'s own") == (source not in MADE_HERE)
 
 
-def test_the_hoppers_small_set_is_not_called_a_learners():
-    assert sources.find(TASKS["hopper-medium-v2"], "embedded").made_of.startswith("a clone of a public policy")
-    assert sources.find(TASKS["halfcheetah-medium-v2"], "embedded").made_of.startswith("our SAC learner")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("hopper-medium-v2", "a clone of a public policy near D4RL's medium level, a small set"),
+        ("halfcheetah-medium-v2", "our SAC learner at D4RL's medium level"),
+        ("walker2d-expert-v2", "our network, which learned from a public policy near D4RL's expert level"),
+        (
+            "halfcheetah-medium-expert-v2",
+            "our SAC learner at D4RL's medium level, and our network, which learned from a public policy near D4RL's "
+            "expert level, half and half",
+        ),
+    ],
+)
+def test_robots_say_who_learned_and_who_was_taught(name, words):
+    assert sources.find(TASKS[name], "embedded").made_of == words
