@@ -38,15 +38,18 @@ class InThreads(InTurn):
         self._limits = [time_limit(simulator) for simulator in simulators]
         # Views of MuJoCo's own memory; to ask for one takes as long as to copy it.
         self._qpos, self._qvel, self._control = (self._views(name) for name in ("qpos", "qvel", "ctrl"))
-        self._helpers = min(usable_cores(), len(simulators)) - 1
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        for _ in range(self._helpers):
-            threading.Thread(target=_help, args=(self._jobs,), daemon=True).start()
+        helpers = range(min(usable_cores(), len(simulators)) - 1)
+        self._helpers = [threading.Thread(target=_help, args=(self._jobs,), daemon=True) for _ in helpers]
+        for helper in self._helpers:
+            helper.start()
 
     def close(self) -> None:
         """Close all simulators and end the threads."""
-        for _ in range(self._helpers):
+        for _ in self._helpers:
             self._jobs.put(None)
+        for helper in self._helpers:
+            helper.join()
         super().close()
 
     def _views(self, name: str) -> list[np.ndarray]:
@@ -66,7 +69,7 @@ class InThreads(InTurn):
             except Exception as error:
                 taken.put(error)
 
-        for _ in range(min(self._helpers, len(places) - 1)):
+        for _ in range(min(len(self._helpers), len(places) - 1)):
             self._jobs.put(help_out)
         missing = len(places) - self._work(left)
         while missing:  # a helper that found nothing left need not be waited for
@@ -82,11 +85,12 @@ class InThreads(InTurn):
     def _work(self, left: Iterator[int]) -> int:
         """Step simulators until none is left; return how many."""
         count = 0
-        for count, place in enumerate(left, start=1):
+        for place in left:
             inner = self._inner[place]
             mujoco.mj_step(inner.model, inner.data, self._frame_skip)
             if self.after_step:
                 self.after_step(inner.model, inner.data)
+            count += 1
         return count
 
 

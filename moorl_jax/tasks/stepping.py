@@ -1,7 +1,7 @@
 """Several simulators of a task: what can be asked of them, and the plainest answer, one after another."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np

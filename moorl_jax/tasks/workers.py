@@ -133,7 +133,7 @@ def serve(descriptor: int) -> None:
     def tell(message: Warning | str, category: type[Warning], *_: Any) -> None:
         told.append((str(message), category))
 
-    warnings.showwarning = tell
+    warnings.showwarning = tell  # type: ignore[assignment]
     with suppress(EOFError, ConnectionError):
         while True:
             method, arguments = pipe.recv()
