@@ -54,7 +54,7 @@ class InTurn(Environments):
 
     def reset(self, places: np.ndarray, seeds: list[int]) -> np.ndarray:
         """Begin an episode in each place."""
-        return np.stack([self.simulators[p].reset(seed=int(s))[0] for p, s in zip(places, seeds, strict=True)])
+        return np.stack([self.simulators[p].reset(seed=s)[0] for p, s in zip(places, seeds, strict=True)])
 
     def step(self, places: np.ndarray, actions: np.ndarray) -> Steps:
         """Take an env step in each place."""

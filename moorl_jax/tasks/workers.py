@@ -1,13 +1,21 @@
-"""Simulators in processes of their own, for all whose Python code would hold one interpreter."""
+"""Simulators in processes of their own, for all whose Python code would hold the one interpreter.
 
+Commands and what is small go through pipes, observations through memory that both sides map: forty images of 84 pixels
+took 17 ms through pipes. Workers are not multiprocessing's, which would import the user's script once more, and which
+a process that is a daemon may not start. They end when their pipe does, whatever becomes of the process that began it.
+"""
+
+import mmap
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 import warnings
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,23 +25,17 @@ from moorl_jax.tasks.catalogue import Task
 from moorl_jax.tasks.environments import make_environment
 from moorl_jax.tasks.stepping import Environments, InTurn, Steps
 
-SERVE = "import sys; from moorl_jax.tasks.workers import serve; serve(int(sys.argv[1]))"
+SERVE = "import sys; from moorl_jax.tasks.workers import serve; serve(*map(int, sys.argv[1:]))"
+IN_MEMORY = Path("/dev/shm")  #: where Linux keeps files that are in no disk
 
 
 class InProcesses(Environments):
-    """Simulators dealt out over worker processes, which step their shares side by side.
-
-    Observations come back through the pipes, images too: they take a hundredth of the time in which they are drawn.
-    Workers are not multiprocessing's, which would import the user's script and could not be started by a process that
-    is a daemon. They end when their pipe does, whatever becomes of this process.
-    """
+    """Simulators dealt out over worker processes, which step their shares side by side."""
 
     def __init__(self, task: Task, count: int, as_data: bool, processes: int):
         """Raise what `make_environment` raises."""
-        self._workers = [_Worker() for _ in range(processes)]
         shares = [len(range(first, count, processes)) for first in range(processes)]
-        for worker, share in zip(self._workers, shares, strict=True):
-            worker.ask("make", task, share, as_data)
+        self._workers = [_Worker(task, share, as_data) for share in shares]
         try:
             _answers(self._workers)
         except BaseException:
@@ -42,13 +44,14 @@ class InProcesses(Environments):
 
     def reset(self, places: np.ndarray, seeds: list[int]) -> np.ndarray:
         """Begin an episode in each place."""
-        parts, order = self._share("reset", places, np.array(seeds))
-        return np.concatenate(parts)[order]
+        self._share("reset", places, np.array(seeds))
+        return self._observations(places)
 
     def step(self, places: np.ndarray, actions: np.ndarray) -> Steps:
         """Take an env step in each place."""
         parts, order = self._share("step", places, actions)
-        return Steps(*(np.concatenate(columns)[order] for columns in zip(*parts, strict=True)))
+        rest = (np.concatenate(columns)[order] for columns in zip(*parts, strict=True))
+        return Steps(self._observations(places), *rest)
 
     def save(self, place: int) -> dict[str, np.ndarray]:
         """Return everything a simulator's future depends on."""
@@ -79,20 +82,27 @@ class InProcesses(Environments):
         self._workers[whose].ask(method, within, *arguments)
         return _answers([self._workers[whose]])[0]
 
+    def _observations(self, places: np.ndarray) -> np.ndarray:
+        """Copy what was last seen in some places."""
+        return np.stack([self._workers[p % len(self._workers)].seen[p // len(self._workers)] for p in places])
+
 
 class _Worker:
-    """A process that does what it is asked for, seen from the one that asks."""
+    """A process that does what it is asked for, seen from the one that asks; it begins by making its simulators."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task, count: int, as_data: bool):
         self._pipe, theirs = Pipe()
-        with theirs:
+        with theirs, tempfile.TemporaryFile(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as memory:
+            self.seen = _mapped(memory.fileno(), task, count)
+            descriptors = theirs.fileno(), memory.fileno()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", SERVE, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", SERVE, *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                process_group=0,  # Ctrl-C is for this process alone
+                pass_fds=descriptors,
+                process_group=0,  # Ctrl-C is for the process that asks
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # to import this very package
             )
+        self.ask("make", task, count, as_data)
 
     def ask(self, method: str, *arguments: Any) -> None:
         """Begin a call."""
@@ -116,6 +126,14 @@ class _Worker:
         self._process.wait()
 
 
+def _mapped(descriptor: int, task: Task, count: int) -> np.ndarray:
+    """Map a file of `count` observations of the task into memory."""
+    kind = np.dtype(np.uint8 if task.pixels else np.float64)
+    size = count * int(np.prod(task.observation_shape)) * kind.itemsize
+    os.truncate(descriptor, size)
+    return np.frombuffer(mmap.mmap(descriptor, size), kind).reshape(count, *task.observation_shape)
+
+
 def _answers(workers: list[_Worker]) -> list[Any]:
     """Return the workers' answers; raise the first error once all have answered."""
     answers = [worker.answer() for worker in workers]
@@ -125,9 +143,36 @@ def _answers(workers: list[_Worker]) -> list[Any]:
     return answers
 
 
-def serve(descriptor: int) -> None:
-    """Be a worker: call what the pipe of that file descriptor asks for, until it ends."""
-    pipe, simulators = Connection(descriptor), InTurn([])
+class _Share:
+    """A worker's simulators, in the worker: the calls that it can be asked for."""
+
+    def __init__(self, memory: int):
+        self._memory, self._simulators = memory, InTurn([])
+
+    def make(self, task: Task, count: int, as_data: bool) -> None:
+        self._seen = _mapped(self._memory, task, count)
+        self._simulators = InTurn([make_environment(task, as_data) for _ in range(count)])
+
+    def reset(self, places: np.ndarray, seeds: np.ndarray) -> None:
+        self._seen[places] = self._simulators.reset(places, seeds.tolist())
+
+    def step(self, places: np.ndarray, actions: np.ndarray) -> list[np.ndarray]:
+        self._seen[places], *rest = self._simulators.step(places, actions)
+        return rest
+
+    def save(self, place: int) -> dict[str, np.ndarray]:
+        return self._simulators.save(place)
+
+    def restore(self, place: int, saved: dict[str, np.ndarray]) -> None:
+        self._simulators.restore(place, saved)
+
+    def close(self) -> None:
+        self._simulators.close()
+
+
+def serve(commands: int, memory: int) -> None:
+    """Be a worker: do what the pipe of that file descriptor asks for, until it ends."""
+    pipe, share = Connection(commands), _Share(memory)
     told: list[tuple[str, type[Warning]]] = []
 
     def tell(message: Warning | str, category: type[Warning], *_: Any) -> None:
@@ -137,16 +182,11 @@ def serve(descriptor: int) -> None:
     with suppress(EOFError, ConnectionError):
         while True:
             method, arguments = pipe.recv()
-            answer: Any = None
             try:
-                if method == "make":
-                    task, count, as_data = arguments
-                    simulators = InTurn([make_environment(task, as_data) for _ in range(count)])
-                else:
-                    answer = getattr(simulators, method)(*arguments)
+                answer = getattr(share, method)(*arguments)
             except Exception as error:
                 error.add_note(traceback.format_exc())
                 answer = error
             pipe.send((answer, told))
             told.clear()
-    simulators.close()
+    share.close()
