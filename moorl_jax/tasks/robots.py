@@ -5,8 +5,8 @@ ever. Only its `step` is taken over, with the same operations on the same number
 
 `mujoco.mj_step` releases the interpreter, and nothing else runs in the threads. `mujoco.rollout` would spare them the
 interpreter's lock, but it returns positions and velocities without the warm start of the solver, which the next step
-begins from: a loop closed through it departs from gymnasium's in the last bits at the first contact, and from there at
-large. Nor does it return what Ant and Humanoid observe and are paid for.
+begins from: a loop closed through it departs from gymnasium's within a few steps, in the last bits first. Nor does it
+return what Ant and Humanoid are paid for, and what Humanoid observes.
 """
 
 import threading
@@ -17,7 +17,6 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.envs.mujoco.humanoid_v4 import mass_center
 
 from moorl_jax.cores import usable_cores
 from moorl_jax.tasks import antmaze
@@ -222,7 +221,10 @@ class Humanoid(Locomotion):
         return self.simulators[0].get_wrapper_attr("func")(actions).astype(np.float64)  # of RescaleAction
 
     def _along(self, places: list[int]) -> np.ndarray:
-        return np.array([mass_center(self._inner[place].model, self._inner[place].data)[0] for place in places])
+        masses = self._inner[0].model.body_mass
+        # One by one, as gymnasium does: of all at once `einsum` may add up in another order.
+        centres = [np.einsum("b,bj->j", masses, self._inner[place].data.xipos) for place in places]
+        return np.stack(centres)[:, 0] / masses.sum()
 
     def _healthy(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         height = qpos[:, 2]
