@@ -106,7 +106,7 @@ def test_a_recipe_writes_the_layouts_of_vd4rl(environment, name, tmp_path, monke
 
 
 def test_where_nothing_can_be_rendered_the_missing_packages_are_named(monkeypatch):
-    """OpenGL's binding raises AttributeError where EGL's library is not there; no other process is to ask for EGL then."""
+    """OpenGL's binding raises AttributeError where EGL's library is missing; processes started later ask for none."""
     for name in ("DISPLAY", "MUJOCO_GL"):
         monkeypatch.delenv(name, raising=False)
     for module in [name for name in sys.modules if name.startswith(("moorl_jax.tasks.control", "dm_control"))]:
