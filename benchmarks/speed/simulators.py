@@ -1,85 +1,90 @@
-"""Ways of stepping simulators together, by what they reach here."""
+"""Simulators of a task stepped together, beside as many stepped one after another, in alternating turns."""
 
+import dataclasses
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import mujoco
+import jax
+import jax.numpy as jnp
 import numpy as np
-from mujoco import rollout
 from rich.table import Table
 
+from moorl_jax.agents import BC
 from moorl_jax.cores import usable_cores
-from moorl_jax.tasks import Task, find, make_environment
+from moorl_jax.data import Normalizer
+from moorl_jax.engine.evaluation import Evaluator
+from moorl_jax.tasks import Environments, InTurn, Task, find, make_environment, make_environments
+from moorl_jax.types import Transitions
+
+TASKS = ("hopper-medium-v2", "halfcheetah-medium-v2", "walker2d-medium-v2", "antmaze-umaze-v2", "pen-human-v1")
+COUNTS = (1, 8, 40)
+EVALUATED = ("halfcheetah-medium-v2", "antmaze-umaze-v2")  #: whose episodes last to the horizon, whatever the policy
+SEEDS, EPISODES, HORIZON = 4, 10, 200
+TURNS = 9  #: of which the median counts
+SECONDS = 0.3  #: that a turn lasts, at least
 
 
 def compare() -> Table:
-    """Return env steps a second of some simulators stepped together, by the way they are stepped."""
-    table = Table("environment", "simulators", "gymnasium", "gymnasium, threads", "mujoco.rollout, physics only")
-    for name in ("hopper-medium-v2", "halfcheetah-medium-v2", "walker2d-medium-v2"):
-        task = find(name)
-        for count in (1, 4, 8):
-            rates = [_rate(way(task, count), count) for way in (_in_turn, _in_threads, _by_rollout)]
-            table.add_row(task.environment, str(count), *(f"{rate:,.0f}" for rate in rates))
+    """Return env steps a second of all simulators, one after another and together, and the ratio.
+
+    It is the median of ratios of two turns side by side, for other work slows a machine from moment to moment.
+    """
+    table = Table("task", "simulators", "one after another", f"together, {usable_cores()} cores", "ratio")
+    for name in TASKS:
+        for count in COUNTS:
+            table.add_row(name, str(count), *_compared(_acting, find(name), count))
+    for name in EVALUATED:
+        compared = _compared(_evaluating, dataclasses.replace(find(name), horizon=HORIZON), SEEDS * EPISODES)
+        table.add_row(name, f"evaluation, {SEEDS} x {EPISODES}", *compared)
     return table
 
 
-def _rate(step: Callable[[], None], count: int, steps: int = 500) -> float:
-    step()
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return count * steps / (time.perf_counter() - started)
+def _compared(way: Callable[[Task, Environments, int], Callable[[], int]], task: Task, count: int) -> list[str]:
+    """Use simulators of both kinds in a way: a function that returns how many env steps it has taken."""
+    both = (InTurn([make_environment(task) for _ in range(count)]), make_environments(task, count))
+    turns = [way(task, simulators, count) for simulators in both]
+    for turn in turns:
+        turn()  # compiles
+    rates = np.array([[_rate(turn) for turn in turns] for _ in range(TURNS)])
+    for simulators in both:
+        simulators.close()
+    return [f"{rate:,.0f}" for rate in np.median(rates, axis=0)] + [f"{np.median(rates[:, 1] / rates[:, 0]):.2f}"]
 
 
-def _one(task: Task) -> Callable[[], None]:
-    """Return a function that takes a random step of a simulator of its own."""
-    environment, rng = make_environment(task), np.random.default_rng(0)
-    environment.reset(seed=0)
-
-    def step() -> None:
-        _, _, terminal, timeout, _ = environment.step(rng.uniform(-1.0, 1.0, task.action_size).astype(np.float32))
-        if terminal or timeout:
-            environment.reset()
-
-    return step
+def _rate(turn: Callable[[], int]) -> float:
+    taken, began = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - began) < SECONDS:
+        taken += turn()
+    return taken / seconds
 
 
-def _in_turn(task: Task, count: int) -> Callable[[], None]:
-    simulators = [_one(task) for _ in range(count)]
+def _acting(task: Task, simulators: Environments, count: int) -> Callable[[], int]:
+    """Step all with random actions."""
+    places, rng = np.arange(count), np.random.default_rng(0)
+    simulators.reset(places, places.tolist())
 
-    def step() -> None:
-        for simulator in simulators:
-            simulator()
-
-    return step
-
-
-def _in_threads(task: Task, count: int) -> Callable[[], None]:
-    simulators, pool = [_one(task) for _ in range(count)], ThreadPoolExecutor(usable_cores())
-
-    def step() -> None:
-        list(pool.map(lambda simulator: simulator(), simulators))
+    def step() -> int:
+        taken = simulators.step(places, rng.uniform(-1.0, 1.0, (count, task.action_size)).astype(np.float32))
+        ended = places[taken.terminals | taken.timeouts]
+        if len(ended):
+            simulators.reset(ended, ended.tolist())
+        return count
 
     return step
 
 
-def _by_rollout(task: Task, count: int) -> Callable[[], None]:
-    """Step MuJoCo's own batch: no observation, no reward, no reset, which would be ours to write for each task."""
-    environment = make_environment(task)
-    environment.reset(seed=0)
-    inner: Any = environment.unwrapped  # one of MuJoCo's
-    model, skip = inner.model, inner.frame_skip
-    datas, rng = [mujoco.MjData(model) for _ in range(usable_cores())], np.random.default_rng(0)
-    kind = mujoco.mjtState.mjSTATE_FULLPHYSICS
-    start = np.zeros(mujoco.mj_stateSize(model, kind))
-    mujoco.mj_getState(model, inner.data, start, kind)
-    states, batch = np.tile(start, (count, 1)), rollout.Rollout(nthread=usable_cores())
+def _evaluating(task: Task, simulators: Environments, count: int) -> Callable[[], int]:
+    """Evaluate a policy that has learned nothing."""
+    agent, size = BC(), task.observation_shape
+    evaluator = Evaluator(task, Normalizer.identity(size), tuple(range(SEEDS)), EPISODES)
+    evaluator.close()
+    evaluator._simulators = simulators
+    seen, action, number = jnp.zeros((1, *size)), jnp.zeros((1, task.action_size)), jnp.zeros(1)
+    policy = agent.policy(agent.init(jax.random.key(0), Transitions(seen, action, number, seen, number)))
+    policies = evaluator.snapshot(jax.tree.map(lambda leaf: jnp.stack([leaf] * SEEDS), policy))
 
-    def step() -> None:
-        control = np.repeat(rng.uniform(-1.0, 1.0, (count, 1, model.nu)), skip, axis=1)
-        after, _ = batch.rollout([model] * count, datas, states, control)
-        states[:] = after[:, -1]
+    def evaluate() -> int:
+        evaluator.evaluate(agent, policies, 0)
+        return count * task.horizon
 
-    return step
+    return evaluate

@@ -11,7 +11,7 @@ from moorl_jax.data import Normalizer
 from moorl_jax.divergence import finite
 from moorl_jax.engine.devices import evaluation_device
 from moorl_jax.engine.keys import episode_start
-from moorl_jax.tasks import Task, make_environment
+from moorl_jax.tasks import Task, make_environments
 from moorl_jax.types import Array, Params
 
 STREAM = 0x6576616C  #: sets evaluation's random stream apart from every other use of a seed
@@ -34,7 +34,7 @@ class Evaluator:
 
     def __init__(self, task: Task, normalizer: Normalizer, seeds: tuple[int, ...], episodes: int):
         self._task, self._normalizer, self._seeds, self._episodes = task, normalizer, seeds, episodes
-        self._simulators = [[make_environment(task) for _ in range(episodes)] for _ in seeds]
+        self._simulators = make_environments(task, len(seeds) * episodes)
         self._device = evaluation_device()
 
     def snapshot(self, policies: Params) -> Params:
@@ -49,42 +49,32 @@ class Evaluator:
         agent = jax.device_put(agent, self._device)
         with jax.default_device(self._device):
             keys = jnp.stack([jax.random.fold_in(jax.random.key(seed + STREAM), round_) for seed in self._seeds])
-        shape = (len(self._seeds), self._episodes)
+        shape, episodes = (len(self._seeds), self._episodes), range(self._episodes)
         returns, successes = np.zeros(shape), np.full(shape, np.nan)
-        running = [(s, e) for s in range(shape[0]) for e in range(shape[1])]
-        observations = np.stack([self._begin(s, round_, e) for s, e in running])
-        observations = observations.reshape(*shape, *self._task.observation_shape)
-        step = 0
-        while running:
-            seen = self._normalizer(observations)
-            actions = np.asarray(_actions(agent, policies, seen, keys, np.int32(step)))
-            acts = finite(actions)
-            diverged = [s for s, e in running if not acts[s, e]]
-            returns[diverged] = successes[diverged] = np.nan
-            still = []
-            for s, e in running:
-                if s in diverged:
-                    continue
-                observations[s, e], reward, terminal, timeout, info = self._simulators[s][e].step(actions[s, e])
-                returns[s, e] += float(reward)
-                if "success" in info:
-                    successes[s, e] = np.fmax(successes[s, e], info["success"])
-                if not (terminal or timeout):
-                    still.append((s, e))
-            running = still
+        starts = [episode_start(STREAM, seed, round_, episode) for seed in self._seeds for episode in episodes]
+        running, step = np.arange(len(starts)), 0  # simulators, seed by seed
+        observations = self._simulators.reset(running, starts)
+        while len(running):
+            seen = self._normalizer(observations).reshape(*shape, *observations.shape[1:])
+            actions = np.asarray(_actions(agent, policies, seen, keys, np.int32(step))).reshape(len(starts), -1)
+            acts = finite(actions[running])
+            if not acts.all():
+                diverged = np.unique(running[~acts] // self._episodes)
+                returns[diverged] = successes[diverged] = np.nan
+                running = running[~np.isin(running // self._episodes, diverged)]
+                if not len(running):
+                    break
+            taken = self._simulators.step(running, actions[running])
+            observations[running] = taken.observations
+            returns.flat[running] += taken.rewards
+            successes.flat[running] = np.fmax(successes.flat[running], taken.successes)
+            running = running[~(taken.terminals | taken.timeouts)]
             step += 1
         return Episodes(returns, successes)
 
-    def _begin(self, seed: int, round_: int, episode: int) -> np.ndarray:
-        start = episode_start(STREAM, self._seeds[seed], round_, episode)
-        observation, _ = self._simulators[seed][episode].reset(seed=start)
-        return observation
-
     def close(self) -> None:
         """Close all simulators."""
-        for simulators in self._simulators:
-            for simulator in simulators:
-                simulator.close()
+        self._simulators.close()
 
 
 @jax.jit  # parameters are an argument: a closure over them would compile again at every evaluation

@@ -7,14 +7,20 @@ from moorl_jax.tasks.environments import (
     restore_environment,
     save_environment,
 )
+from moorl_jax.tasks.stepping import Environments, InTurn, Steps
+from moorl_jax.tasks.together import make_environments
 
 __all__ = [
     "SUITES",
     "TASKS",
+    "Environments",
+    "InTurn",
+    "Steps",
     "Task",
     "expand",
     "find",
     "make_environment",
+    "make_environments",
     "make_recording_environment",
     "restore_environment",
     "save_environment",

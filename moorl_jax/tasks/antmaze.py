@@ -79,6 +79,16 @@ class Maze:
         return np.maximum(self.position(cell) + rng.uniform(0.0, 1.0, 2) + rng.uniform(0.0, 0.5, 2), 0.0)
 
 
+def torques(actions: np.ndarray) -> np.ndarray:
+    """Return what the joints are given, (..., 8), in newton metres."""
+    return FORCE * np.clip(actions, -1.0, 1.0)
+
+
+def reached(places: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    """Return whether an ant at (x, y) is at its goal, (..., 2) each."""
+    return np.linalg.norm(places - goals, axis=-1) <= GOAL_RADIUS
+
+
 class AntMaze(gymnasium.Env):
     """Reward 1 within half a metre of the goal, which ends the episode, and 0 before.
 
@@ -113,10 +123,10 @@ class AntMaze(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Apply the action for a tenth of a second."""
-        self.data.ctrl[:] = FORCE * np.clip(action, -1.0, 1.0)
+        self.data.ctrl[:] = torques(action)
         mujoco.mj_step(self.model, self.data, FRAME_SKIP)
-        reached = bool(np.linalg.norm(self.data.qpos[:2] - self.goal) <= GOAL_RADIUS)
-        return self._observation(), float(reached), reached and self._ends_at_goal, False, {}
+        paid = bool(reached(self.data.qpos[:2], self.goal))
+        return self._observation(), float(paid), paid and self._ends_at_goal, False, {}
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """Return the environment's state beyond the simulator's."""

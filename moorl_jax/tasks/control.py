@@ -9,10 +9,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-# Before dm_control is imported, which reads it then. Linux servers have no display.
-if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-    os.environ.setdefault("MUJOCO_GL", "egl")
-
 import gymnasium
 import mujoco
 import numpy as np
@@ -23,6 +19,11 @@ from moorl_jax.footage import STACK
 
 EGL_PACKAGES = "libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0 libgbm1"
 
+# dm_control reads it when it is imported. Linux servers have no display. It is unset again, for a process started from
+# here would import MuJoCo with it, which fails where EGL is missing.
+without_display = sys.platform == "linux" and not os.environ.get("DISPLAY") and "MUJOCO_GL" not in os.environ
+if without_display:
+    os.environ["MUJOCO_GL"] = "egl"
 try:
     from dm_control import suite
     from dm_control.mujoco import Camera
@@ -34,6 +35,9 @@ except (AttributeError, ImportError, RuntimeError) as error:
         f"display, and on Debian and Ubuntu the packages {EGL_PACKAGES}; tasks by their state run with "
         "MUJOCO_GL=disable"
     ) from error
+finally:
+    if without_display:
+        del os.environ["MUJOCO_GL"]
 
 # A context of OpenGL belongs to the thread that made it, and simulators are reset, stepped and closed by several.
 _DRAWING = ThreadPoolExecutor(1, "drawing")

@@ -99,7 +99,7 @@ def save_environment(environment: gymnasium.Env) -> dict[str, np.ndarray]:
     mujoco.mj_getState(inner.model, inner.data, physics, PHYSICS)
     extra = inner.extra_state() if hasattr(inner, "extra_state") else {}
     seen = {name: getattr(inner.data, name).copy() for name in SEEN}
-    return {"physics": physics, "clock": np.array(_time_limit(environment)._elapsed_steps), **seen, **extra}
+    return {"physics": physics, "clock": np.array(time_limit(environment)._elapsed_steps), **seen, **extra}
 
 
 def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]) -> None:
@@ -113,7 +113,7 @@ def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]
         inner.recompute()
     for name in SEEN:
         getattr(inner.data, name)[:] = saved[name]
-    _time_limit(environment)._elapsed_steps = int(saved["clock"])
+    time_limit(environment)._elapsed_steps = int(saved["clock"])
 
 
 def _optional(module: str) -> Any:
@@ -131,8 +131,8 @@ def _optional(module: str) -> Any:
         raise NotAvailableError(message) from error
 
 
-def _time_limit(environment: gymnasium.Env) -> Any:
-    """Return the wrapper that counts env steps."""
+def time_limit(environment: gymnasium.Env) -> Any:
+    """Return a simulator's wrapper that counts env steps."""
     wrapper: Any = environment
     while not isinstance(wrapper, TimeLimit):
         wrapper = wrapper.env

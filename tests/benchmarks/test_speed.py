@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks.speed import offline, online, roofline
+from benchmarks.speed import offline, online, roofline, simulators
 from benchmarks.speed.__main__ import _compared, _measuring, _write
 from moorl_jax.errors import UnknownNameError
 
@@ -77,3 +77,15 @@ def test_costs_are_counted_whole(agent, low, high, monkeypatch):
     monkeypatch.setattr(roofline, "ROWS", 1_000)
     monkeypatch.setattr(offline, "_window", lambda name: 40)
     assert low < offline.measure(agent, 1, offline.data(agent)).gigaflops < high
+
+
+def test_simulators_together_are_measured_beside_those_that_take_turns(monkeypatch):
+    short = {"TASKS": ("hopper-medium-v2",), "COUNTS": (2,), "EVALUATED": ("halfcheetah-medium-v2",), "HORIZON": 3}
+    for name, value in {**short, "TURNS": 1, "SECONDS": 0.01}.items():
+        monkeypatch.setattr(simulators, name, value)
+    table = simulators.compare()
+    what, *rates, ratios = (list(column.cells) for column in table.columns[1:])
+    assert what == ["2", "evaluation, 4 x 10"]
+    for slow, fast, ratio in zip(*rates, ratios, strict=True):
+        fraction = float(fast.replace(",", "")) / float(slow.replace(",", ""))
+        assert float(ratio) == pytest.approx(fraction, rel=0.05)

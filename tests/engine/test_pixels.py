@@ -24,7 +24,7 @@ from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Offline, Online
 from moorl_jax.replay import Balanced
-from moorl_jax.tasks import find
+from moorl_jax.tasks import InTurn, find, stepping
 from moorl_jax.types import NStep
 from tests.agents.stepping import step
 
@@ -68,14 +68,15 @@ def screens(monkeypatch):
     """The simulators that were made, in place of those that render."""
     made = []
 
-    def make(task, as_data=False):
-        made.append(TimeLimit(Screen(), task.horizon))
-        return made[-1]
+    def make(task, count, as_data=False):
+        new = [TimeLimit(Screen(), task.horizon) for _ in range(count)]
+        made.extend(new)
+        return InTurn(new)
 
     for module in (simulators, evaluation):
-        monkeypatch.setattr(module, "make_environment", make)
-    monkeypatch.setattr(simulators, "save_environment", saved_screen)
-    monkeypatch.setattr(simulators, "restore_environment", restored_screen)
+        monkeypatch.setattr(module, "make_environments", make)
+    monkeypatch.setattr(stepping, "save_environment", saved_screen)
+    monkeypatch.setattr(stepping, "restore_environment", restored_screen)
     return made
 
 

@@ -92,7 +92,7 @@ def test_a_recorded_row_and_the_training_simulator_pay_alike(name, agent):
     prepared = preparation.apply(Dataset(task, "recipe", rows, ""))
     paid = np.asarray(prepared.transitions.rewards)[1 if task.pixels else 0 :]
     simulators = Simulators(task, prepared, (0,), None, env_steps=STEPS)
-    environment = simulators._environments[0]
+    (environment,) = simulators._environments.simulators
     environment.reset(seed=START)
     if task.family == "antmaze":
         environment.unwrapped.goal = goal

@@ -19,7 +19,8 @@ def test_online_observations_and_rewards_are_prepared_as_the_datas():
     mapped = simulators(task, reward_scale=10.0, reward_shift=-5.0)
     np.testing.assert_allclose(mapped.observations, (plain.observations - 0.5) / 2.0, rtol=1e-5)
     for inner in (plain, mapped):
-        inner._environments[0].unwrapped.goal = np.zeros(2)  # where the ant is
+        environments = inner._environments
+        environments.restore(0, environments.save(0) | {"goal": np.zeros(2)})  # where the ant is
     actions = np.zeros((1, 8), np.float32)
     for reward, terminals in ((plain.step(actions), (1.0, 1.0)), (mapped.step(actions), (5.0, 1.0))):
         assert (reward.transitions.rewards[0], reward.transitions.terminals[0]) == terminals
@@ -59,7 +60,7 @@ def test_a_seed_that_diverged_is_stepped_no_further_and_another_as_if_alone(name
             resumed.restore(both.save())
             both.close()
             both = resumed
-    assert both._environments[0]._elapsed_steps == 3
+    assert both._environments.save(0)["clock"] == 3
     assert both.diverged.tolist() == [True, False]
     both.pause()
     assert both.ends(0).tolist() == [0, 0, CUT]

@@ -34,6 +34,7 @@ from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Pause, Pretrain, Switch
 from moorl_jax.replay import Balanced, Both, FromBuffer, History, Mixed, OneSource, Union
+from moorl_jax.tasks import InTurn
 
 SMALL = {"hidden": (16, 16), "batch_size": 32}
 FEW = {"actions_per_state": 2, "blocks": 2}
@@ -279,7 +280,7 @@ class TestOnline:
     def test_time_outs_bootstrap_and_are_kept(self, make):
         """Every episode of a simulator that only times out: no terminal is stored, and no transition is lost."""
         trainer = make((Collect(OFFLINE["td3_bc"], 23, random=True),))
-        trainer._groups[0].simulators._environments[0] = timing_out(5)
+        trainer._groups[0].simulators._environments = InTurn([timing_out(5)])
         walk(trainer)
         buffer = jax.tree.map(lambda leaf: leaf[0], trainer._groups[0].buffer)
         assert int(buffer.size) == 23
@@ -347,7 +348,7 @@ class TestOnline:
                 return state, {"number": jnp.float32(0.1)}
 
         trainer = make((Online(Constant(batch_size=1), 3_000, Union()),))
-        trainer._groups[0].simulators._environments[0] = timing_out(5)
+        trainer._groups[0].simulators._environments = InTurn([timing_out(5)])
         assert trainer.start(3_000)()["number"] == pytest.approx(0.1, rel=1e-6)
 
     @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from moorl_jax.engine.keys import INITIAL, stream
 from moorl_jax.engine.training import evaluate, train
 from moorl_jax.errors import CheckpointsError, MoorlError, NotAvailableError, UnknownNameError
 from moorl_jax.phases import Evaluate, Offline
-from moorl_jax.tasks import find
+from moorl_jax.tasks import find, together
 from moorl_jax.types import Transitions
 
 
@@ -109,8 +109,9 @@ def test_success_is_recorded_where_the_environment_tells(task, tells):
 def test_a_success_at_any_step_counts(monkeypatch):
     """Of two episodes one succeeds at its second step and not after."""
     successes = iter([0.0, 0.0, 1.0, 0.0] + [0.0] * 996)
+    monkeypatch.setattr(together, "usable_cores", lambda: 1)  # in this process
     evaluator = Evaluator(find("sawyer-push"), Normalizer.identity((39,)), (0,), 2)
-    for simulator in evaluator._simulators[0]:
+    for simulator in evaluator._simulators.simulators:
         step = simulator.step
         monkeypatch.setattr(
             simulator, "step", lambda action, step=step: (*step(action)[:4], {"success": next(successes)})
@@ -141,7 +142,7 @@ def test_evaluation_returns_are_those_of_the_environment(hopper, hopper_data):
     evaluator = Evaluator(hopper, run.normalizer, (0,), 1)
     (played,) = evaluator.evaluate(agent, evaluator.snapshot(zeros), 0).returns
     evaluator.close()
-    environment = evaluator._simulators[0][0]
+    (environment,) = evaluator._simulators.simulators
     start = np.random.SeedSequence([0x6576616C, 0, 0, 0]).generate_state(1)[0]
     environment.reset(seed=int(start))
     total, ended = 0.0, False

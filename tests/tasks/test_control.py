@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -105,7 +106,9 @@ def test_a_recipe_writes_the_layouts_of_vd4rl(environment, name, tmp_path, monke
 
 
 def test_where_nothing_can_be_rendered_the_missing_packages_are_named(monkeypatch):
-    """OpenGL's binding raises AttributeError where EGL's library is not there."""
+    """OpenGL's binding raises AttributeError where EGL's library is missing; processes started later ask for none."""
+    for name in ("DISPLAY", "MUJOCO_GL"):
+        monkeypatch.delenv(name, raising=False)
     for module in [name for name in sys.modules if name.startswith(("moorl_jax.tasks.control", "dm_control"))]:
         monkeypatch.delitem(sys.modules, module)
 
@@ -115,5 +118,6 @@ def test_where_nothing_can_be_rendered_the_missing_packages_are_named(monkeypatc
                 raise AttributeError("'NoneType' object has no attribute 'eglQueryString'")
 
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    with pytest.raises(NotAvailableError, match=r"EGL needs no display.*libegl1"):
+    with pytest.raises(NotAvailableError, match=r"MUJOCO_GL is 'egl'.*EGL needs no display.*libegl1"):
         make_environment(TASK)
+    assert "MUJOCO_GL" not in os.environ
