@@ -12,11 +12,12 @@ import pandas as pd
 import typer
 from rich.progress import track
 
-from benchmarks.speed import offline, online, simulators
+from benchmarks.speed import offline, online, simulators, whole_runs
 from benchmarks.speed.roofline import ROWS, roofline
 from moorl_jax.cli import guarded
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
+from moorl_jax.nets import matmul_precision
 from moorl_jax.progress import terminal
 from moorl_jax.tasks import find
 from moorl_jax.whole import whole
@@ -26,6 +27,7 @@ app = typer.Typer(add_completion=False)
 PARTS: dict[str, tuple[str, ...]] = {
     "offline": offline.AGENTS_MEASURED,
     "online": online.ONLINE_AGENTS,
+    "whole": whole_runs.AGENTS_MEASURED,
     "simulators": (),
 }
 SHARES = ("simulate", "update", "evaluate", "other")
@@ -48,6 +50,8 @@ def speed(
     measuring = _measuring(parts.split(","), [agent for agent in agents.split(",") if agent])
     counts = [int(c) for c in (seeds or ("1,2,4,8" if jax.default_backend() == "cpu" else "1,4,10,16,64")).split(",")]
     kind = jax.local_devices()[0].device_kind.lower().replace(" ", "-")
+    if matmul_precision() != "highest":
+        kind += f"-{matmul_precision()}"
     folder = results / "speed" / kind
     for part, measured in measuring.items():
         if part == "simulators":
@@ -56,8 +60,9 @@ def speed(
         # A table of some agents stands beside that of all.
         stem = part if measured == PARTS[part] else f"{part}-{'+'.join(measured)}"
         rows: list[dict[str, object]] = []
-        coming = _rows(part, measured, counts, env_steps)
-        for row in track(coming, f"measuring {part}", len(measured), console=console, disable=not console.is_terminal):
+        coming = _whole(measured, counts) if part == "whole" else _rows(part, measured, counts, env_steps)
+        total = len(measured) * (len(counts) if part == "whole" else 1)
+        for row in track(coming, f"measuring {part}", total, console=console, disable=not console.is_terminal):
             rows.append(row)
             text = _write(part, pd.DataFrame(rows), folder / stem)  # a run cut short keeps what it has measured
             if not console.is_terminal:
@@ -108,6 +113,13 @@ def _rows(part: str, agents: tuple[str, ...], counts: list[int], env_steps: int)
         yield row
 
 
+def _whole(agents: tuple[str, ...], counts: list[int]) -> Iterator[dict[str, object]]:
+    dataset = whole_runs.data()
+    for agent in agents:
+        for count in counts:
+            yield {"agent": agent, "seeds": count, **whole_runs.measure(agent, count, dataset)}
+
+
 def _compared(rates: dict[int, float], loop: float, compiling: float) -> dict[str, object]:
     """Return what several seeds cost in terms of one, by updates a second, and how a plain loop compares."""
     (one, alone), *more = rates.items()
@@ -126,14 +138,17 @@ def _write(part: str, table: pd.DataFrame, path: Path) -> str:
         "updates take, one after the other, with the fewest seeds; beside an accelerator both go on at once.",
         "online": f"The online loop on {find(online.TASK).environment}: all seeds together, evaluations left out. With "
         "the most seeds, shares of the wall-clock.",
+        "whole": f"Seconds of a whole run on {find(whole_runs.TASK).name} (embedded), evaluated twenty times, by use.",
     }[part]
-    told = (
-        f"{what} {ROWS:,} random transitions; {device}. Roofline: products of square float32 matrices on all devices, "
-        f"measured in the same run, {roofline():,.0f} GFLOP/s at its end; an update's arithmetic is what XLA counts. "
-        "Cost: wall-clock of so many seeds, in those of the fewest. Plain loop: the same update, one jitted call after "
-        "another from Python, one seed, without env steps, on uniform batches drawn in NumPy; the ratio is ours to it. "
-        "Compile: all programs of an agent; left out of all else."
-    )
+    told = f"{what} {device}."
+    if part != "whole":
+        told += (
+            f" {ROWS:,} random transitions. Roofline: products of square float32 matrices on all devices, measured in "
+            f"the same run, {roofline():,.0f} GFLOP/s at its end; an update's arithmetic is what XLA counts. Cost: "
+            "wall-clock of so many seeds, in those of the fewest. Plain loop: the same update, one jitted call after "
+            "another from Python, one seed, without env steps, on uniform batches drawn in NumPy; the ratio is ours to "
+            "it. Compile: all programs of an agent; left out of all else."
+        )
     shown = table.copy()
     for column in table.columns[1:]:
         form = ".1%" if "roofline" in column or column in SHARES else ",.3g"

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks.speed import offline, online, roofline, simulators
+from benchmarks.speed import offline, online, roofline, simulators, whole_runs
 from benchmarks.speed.__main__ import _compared, _measuring, _write
 from moorl_jax.errors import UnknownNameError
 
@@ -89,3 +89,12 @@ def test_simulators_together_are_measured_beside_those_that_take_turns(monkeypat
     for slow, fast, ratio in zip(*rates, ratios, strict=True):
         fraction = float(fast.replace(",", "")) / float(slow.replace(",", ""))
         assert float(ratio) == pytest.approx(fraction, rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_timed_with_and_without_kept_programs(monkeypatch, hopper_data):
+    monkeypatch.setattr(whole_runs, "UPDATES", {"cpu": 20})
+    measured = whole_runs.measure("bc", 1, hopper_data)
+    uses = ("compile, s", "update, s", "evaluate, s", "other, s")
+    assert measured["in all, s"] == pytest.approx(sum(measured[use] for use in uses))
+    assert measured["compile, s, programs kept"] < measured["compile, s"]
