@@ -1,9 +1,8 @@
 """`python -m benchmarks.embed`: make the behaviour policies that the package carries.
 
-`hopper` clones the policy behind the data of `make bench`. `locomotion` trains SAC on D4RL's robots, and `pick` takes
-the policies that the package carries. `control` trains SAC on the state of dm_control's tasks, for V-D4RL's films.
-`ant` and `hands` distil, by DAgger, the policies that D4RL rolled out in AntMaze and for Adroit's experts, `robots`
-public policies of the levels that no SAC learner of ours has come to.
+`locomotion` trains SAC on D4RL's robots, and `pick` takes the policies that the package carries. `robots` distils, by
+DAgger, public policies of the levels that no SAC learner of ours has come to; `ant` and `hands` those that D4RL rolled
+out in AntMaze and for Adroit's experts. `control` trains SAC on the state of dm_control's tasks, for V-D4RL's films.
 """
 
 from collections.abc import Callable
@@ -17,13 +16,11 @@ import typer
 
 from benchmarks.distillation import distill, watch
 from benchmarks.episodes import Episode, play
-from benchmarks.learners import first_seeds, learn, pick, rlkit_sac, write_actor, write_table
-from moorl_jax.agents import BC
+from benchmarks.learners import learn, pick, rlkit_sac, write_actor, write_table
 from moorl_jax.cli import PoliciesOption, guarded
 from moorl_jax.data import Preparation, behaviour, load, plans
 from moorl_jax.data.plans import EMBEDDED, Actor, Part
 from moorl_jax.engine.devices import prepare_jax
-from moorl_jax.engine.training import train
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.replay import Mixed
@@ -33,12 +30,12 @@ from moorl_jax.tasks.catalogue import LOCOMOTION
 
 # Mean returns of D4RL's medium sets (-v2), as a public script of Decision Transformer's lists them.
 MEDIUM = {"halfcheetah": 4770.3, "hopper": 1422.1, "walker2d": 2852.1}
-SPREAD = 0.25  #: std of the hopper's action before tanh; enough to vary the episodes, little enough to hop on
 
 # Public SAC and TQC policies, whose returns are nearest to those of D4RL's sets when their actions are sampled. TQC is
 # SAC with other critics: their actors spread alike.
 TEACHERS = {
     "halfcheetah-expert-v2": "mujoco/zoo/tqc_HalfCheetah-v3_actor.npz",
+    "hopper-medium-v2": "mujoco/zoo/sac_Hopper-v3_actor.npz",
     "hopper-expert-v2": "mujoco/zoo/tqc_Hopper-v3_actor.npz",
     "walker2d-expert-v2": "mujoco/sac_experts/Walker2d-v3_actor.npz",
     "walker2d-medium-v2": "mujoco/zoo/tqc_Walker2d-v3_actor.npz",
@@ -52,26 +49,6 @@ Rounds = Annotated[int, typer.Option(min=1, help="Rounds of DAgger.")]
 Updates = Annotated[int, typer.Option(min=1, help="Updates of the student in a round.")]
 Measured = Annotated[int, typer.Option(min=1, help="Episodes per task to measure teacher and student.")]
 Seed = Annotated[int, typer.Option(help="Seed of the episodes and of the learning.")]
-
-
-@app.command()
-@guarded
-def hopper(
-    policies: PoliciesOption = None,
-    updates: Annotated[int, typer.Option(min=1, help="BC updates.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Seed of the cloning.")] = 0,
-) -> None:
-    """Clone hopper-medium's recipe data."""
-    prepare_jax()
-    task = find("hopper-medium-v2")
-    with Display(terminal()) as display:
-        dataset = load(task, "recipe", policies, display.data(task.name), display.say)
-        # Raw observations: the policy must act without a normalizer beside it.
-        run = train(BC(), task, seeds=[seed], updates=updates, dataset=dataset, report=display.training("bc"))
-    log_std = np.full(task.action_size, np.log(SPREAD), np.float32)
-    path = EMBEDDED / "hopper.npz"
-    write_actor(path, first_seeds(run.states.actor.params), np.float32, log_std=log_std)
-    terminal().print(f"written: {path.name}, {path.stat().st_size / 1000:.0f} kB", highlight=False)
 
 
 @app.command()

@@ -84,7 +84,7 @@ def test_data_check_of_a_file_without_timeouts(call, hopper_rows, tmp_path):
 
 
 def test_data_make(call, monkeypatch):
-    monkeypatch.setattr("moorl_jax.data.plans.EMBEDDED_STEPS", 400)
+    monkeypatch.setattr("moorl_jax.data.plans._STEPS", 400)
     result = call("data", "make", "hopper-medium-v2", "--source", "embedded")
     assert result.exit_code == 0
     assert "400" in result.output

@@ -19,7 +19,7 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SI
 COMMANDS = {
     "moorl_jax": "tasks",
     "benchmarks": "--dry-run",
-    "benchmarks.embed": "hopper",
+    "benchmarks.embed": "robots",
     "benchmarks.fidelity": "",
     "benchmarks.papers": "opt",
     "benchmarks.regress": "",

@@ -127,9 +127,14 @@ _WALKER = Actor("navigator", Path("antmaze/ant_hierarch_pol_actor.npz"), "relu",
 
 EMBEDDED = Path(__file__).parent / "embedded"  #: policies that the package carries; `benchmarks.embed` made them
 RETURNS = "returns.csv"  #: beside a learner's policies: the env steps of each, and its mean return
-EMBEDDED_STEPS = 100_000
 #: Robots and levels whose policy learned from a public one (`benchmarks.embed robots`), not from reward.
-DISTILLED = {("halfcheetah", "expert"), ("hopper", "expert"), ("walker2d", "expert"), ("walker2d", "medium")}
+DISTILLED = {
+    ("halfcheetah", "expert"),
+    ("hopper", "medium"),
+    ("hopper", "expert"),
+    ("walker2d", "medium"),
+    ("walker2d", "expert"),
+}
 
 
 def recipe(task: Task, policies: Path | None) -> list[Part]:
@@ -156,7 +161,7 @@ def embedded(task: Task) -> list[Part]:
     AntMaze's sets and the hands' experts are as `recipe` has them. A robot's are one learner's, as D4RL's were:
     `random` is its untrained policy, `medium` the one nearest to D4RL's level, and the replay what it had seen until
     then: each policy stands for the env steps it is nearest to. The levels in DISTILLED are those of a student, for no
-    learner of ours has come as far; the hopper's medium set is small.
+    learner of ours has come as far.
     """
     if task.pixels:
         return [(Actor("uniform"), _FILMED_STEPS)] if task.level == "random" else _filmed(task)
@@ -175,8 +180,6 @@ def _robot(robot: str, level: str) -> list[Part]:
     if (robot, level) in DISTILLED:
         student = EMBEDDED / f"locomotion/{robot}-{level}.npz"
         return [(Actor("actor", student, "relu", squash=True), _STEPS)]
-    if robot == "hopper":
-        return [(Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), EMBEDDED_STEPS)]
     kept = _kept(robot)
     actors = [actor for actor, _ in kept]
     if level != "medium-replay":

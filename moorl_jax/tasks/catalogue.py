@@ -62,12 +62,7 @@ LOCOMOTION = {
 }
 ROBOTS = ("halfcheetah", "hopper", "walker2d")  #: those of the papers' tables
 LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
-# Levels that our own policies have reached.
-LEARNED = {
-    "halfcheetah": ("random", "medium", "medium-replay", "medium-expert", "expert"),
-    "hopper": ("medium", "expert"),
-    "walker2d": ("medium", "medium-expert", "expert"),
-}
+OURS = ("random", "medium", "medium-replay", "medium-expert", "expert")  #: levels that policies of our own make
 
 # dataset: horizon, rows after which an episode of the data times out, D4RL's file in ant_maze_v2/
 # Its script logs one step more than its limit, and for umaze-diverse the limit was its default, not the horizon.
@@ -125,7 +120,7 @@ def _locomotion(robot: str, level: str) -> Task:
     datasets = {"d4rl": f"gym_mujoco_v2/{robot}_{level.replace('-', '_')}-v2.hdf5"}
     if robot in ROBOTS:
         datasets["recipe"] = f"{robot}-{level}"
-    if level in LEARNED.get(robot, ()):
+    if robot in ROBOTS and level in OURS:
         datasets["embedded"] = f"{robot}-{level}"
     return Task(f"{robot}-{level}-v2", "locomotion", robot, level, environment, 1000, (observation_size,), action_size,
                 low, high, DENSE, 10, datasets)  # fmt: skip
@@ -246,7 +241,7 @@ _CLONED = tuple(f"{hand}-cloned-v1" for hand in ADROIT)
 _STANDARD_VD4RL = tuple(f"vd4rl-{task}-{level}" for task in VD4RL for level in ("medium", "medium_expert", "expert"))
 
 SUITES: dict[str, tuple[str, ...]] = {
-    "quick": ("hopper-medium-v2",),
+    "quick": ("hopper-medium-replay-v2",),
     "locomotion": _STANDARD_LOCOMOTION,
     "locomotion-all": tuple(f"{robot}-{level}-v2" for level in LEVELS for robot in ROBOTS),
     "antmaze": _ANTMAZE,

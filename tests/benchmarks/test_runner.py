@@ -442,8 +442,9 @@ class TestCommand:
     """`python -m benchmarks`, in this process, at a tiny budget."""
 
     @pytest.fixture
-    def bench(self, hopper, hopper_rows, monkeypatch, tmp_path):
-        hdf5.write(sources.find(hopper, "embedded").place, hopper_rows, NOTES)
+    def bench(self, hopper_rows, monkeypatch, tmp_path):
+        (task,) = expand("quick")
+        hdf5.write(sources.find(task, "embedded").place, hopper_rows, NOTES)
         monkeypatch.setattr(main, "use_all_cores", lambda: None)
         monkeypatch.setitem(BUDGETS, "quick", dataclasses.replace(TINY, name="quick"))
 
@@ -457,7 +458,7 @@ class TestCommand:
     def test_the_default_uses_the_embedded_data_and_writes_all(self, bench, tmp_path):
         result = bench()
         assert result.exit_code == 0, result.output
-        caption = "Made here, not the original data: hopper-medium-v2 from a clone of a public policy"
+        caption = "Made here, not the original data: hopper-medium-replay-v2 from our SAC learner's policies"
         assert caption in " ".join(result.output.split())
         assert {path.name for path in (tmp_path / "quick").iterdir()} == {"table.csv", "table.md", "curves.png"}
         assert "finished before, kept" in bench().output
@@ -479,18 +480,18 @@ class TestCommand:
     def test_an_agent_named_twice_runs_once(self, bench):
         assert "1 cells, 1 to run" in " ".join(bench("--agents", "bc,bc", "--dry-run").output.split())
 
-    def test_of_finished_results_those_that_cannot_be_read_are_named(self, bench, hopper, tmp_path):
-        (cell,) = plan((hopper,), ["bc"], "embedded", None, 1, BUDGETS["quick"], "offline")
+    def test_of_finished_results_those_that_cannot_be_read_are_named(self, bench, tmp_path):
+        (cell,) = plan(expand("quick"), ["bc"], "embedded", None, 1, BUDGETS["quick"], "offline")
         (tmp_path / "cells" / cell.name).mkdir(parents=True)
         result = bench("--finished")
         assert result.exit_code == 1
-        assert "left out: hopper-medium-v2 bc: " in result.stderr
+        assert "left out: hopper-medium-replay-v2 bc: " in result.stderr
 
     def test_a_failed_cell_fails_the_command(self, bench, monkeypatch):
         monkeypatch.setattr(runner, "train", lambda *_, **__: 1 / 0)
         result = bench()
         assert result.exit_code == 1
-        assert "failed: hopper-medium-v2 bc, hopper-medium-v2 td3_bc" in result.output
+        assert "failed: hopper-medium-replay-v2 bc, hopper-medium-replay-v2 td3_bc" in result.output
 
     @pytest.mark.parametrize("words", [[], ["--resume-anyway"]])
     def test_newer_code_goes_on_only_where_asked_to(self, bench, monkeypatch, words):

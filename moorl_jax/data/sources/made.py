@@ -22,7 +22,7 @@ _PUBLIC = {
 _LEARNED = {
     "random": "our SAC learner before its first update",
     "medium": "our SAC learner at D4RL's medium level",
-    "medium-replay": "our SAC learner's policies up to the medium level, each for its share of the env steps",
+    "medium-replay": "our SAC learner's policies on its way, each for its share of the env steps",
 }
 _HANDS = {
     "human": "the human demonstrations behind D4RL's",
@@ -118,8 +118,6 @@ class Embedded(Made):
             return f"{self.robot('medium')}, and {self.robot('expert')}, half and half"
         if (self.task.subject, level) in plans.DISTILLED:
             return f"our network, which learned from a public policy near D4RL's {level} level"
-        if self.task.subject == "hopper":
-            return "a clone of a public policy near D4RL's medium level, a small set"
         return _LEARNED[level]
 
     def serves(self) -> bool:

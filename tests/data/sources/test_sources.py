@@ -123,7 +123,7 @@ class TestLoad:
             sources.load(hopper, "file")
 
     def test_a_file_of_an_earlier_recipe_is_made_again(self, hopper, hopper_rows, monkeypatch):
-        monkeypatch.setattr("moorl_jax.data.plans.EMBEDDED_STEPS", 400)
+        monkeypatch.setattr("moorl_jax.data.plans._STEPS", 400)
         hdf5.write(sources.find(hopper, "embedded").place, hopper_rows, {"metadata/version": "0"})
         assert len(sources.load(hopper, "embedded").rows.rewards) == 400
 
