@@ -25,6 +25,9 @@ REASONS = {
         "our learner is at the medium level after 120,000 env steps, D4RL's after 202,000, much of which it spent near "
         "that level: its replay holds more good episodes"
     ),
+    "hopper-medium-replay-v2": "our learner has not come to the medium level, and its replay ends before",
+    "walker2d-medium-replay-v2": "our learner has not come to the medium level, and its replay ends before",
+    "walker2d-medium-v2": "no public policy with SAC's spread comes nearer",
 }
 
 app = typer.Typer(add_completion=False)
@@ -84,7 +87,8 @@ PAGE = """# What the robots' data returns
 
 Written by `make fidelity`. D4RL's sets were made by one SAC learner a robot; it published the data and not the
 policies. `embedded` has learners of our own, trained as D4RL's were, whose policies the package carries: `random` is
-the untrained one, `medium` the one nearest to D4RL's medium level, `medium-replay` what the learner saw until then.
+the untrained one, HalfCheetah's `medium` the one nearest to D4RL's medium level, `medium-replay` what the learner saw
+until then. The other `medium` and all `expert` sets are of networks that learned from public policies by DAgger.
 Returns are of the sets' episodes, mean ± population standard deviation; the recorder cuts some short, D4RL's too.
 D4RL's figures are those that Decision Transformer's authors list of its files, or that their script prints.
 
