@@ -114,7 +114,7 @@ def bench(
         raise MoorlError(f"none of these agents can be trained on any of these tasks: {agents}")
     console = terminal()
     if source == "auto" and (said := notice((cell.task, cell.source) for cell in cells)):
-        console.print(said, highlight=False)
+        console.print(said, highlight=False, soft_wrap=True)
     if dry_run:
         check_choice(launcher, at_a_time, gpus)
         forecast.show(cells, results / "cells", policies, at_a_time, console)
