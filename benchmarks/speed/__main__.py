@@ -3,6 +3,7 @@
 Figures of one call compare with each other; those of two calls may differ with the machine's mood.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 from rich.progress import track
 
 from benchmarks.speed import offline, online, simulators, whole_runs
-from benchmarks.speed.roofline import ROWS, roofline
+from benchmarks.speed.roofline import ROWS, Clock, roofline
 from moorl_jax.cli import guarded
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
@@ -30,6 +31,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "whole": whole_runs.AGENTS_MEASURED,
     "simulators": (),
 }
+Row = dict[str, object]
+Rows = Iterator[Row]
 SHARES = ("simulate", "update", "evaluate", "other")
 
 
@@ -42,6 +45,14 @@ def speed(
     env_steps: Annotated[
         int, typer.Option(min=10, help="Env steps measured per seed online; fewer for costly agents.")
     ] = 1000,
+    processor_time: Annotated[
+        bool,
+        typer.Option(
+            "--processor-time",
+            help="Count offline updates a second of processor time, which other work on the machine disturbs least; on "
+            "one core by `taskset -c 0`.",
+        ),
+    ] = False,
     results: Annotated[Path, typer.Option(help="Directory of results.")] = Path("results"),
 ) -> None:
     """Measure how fast the agents train here."""
@@ -59,9 +70,15 @@ def speed(
             continue
         # A table of some agents stands beside that of all.
         stem = part if measured == PARTS[part] else f"{part}-{'+'.join(measured)}"
-        rows: list[dict[str, object]] = []
-        coming = _whole(measured, counts) if part == "whole" else _rows(part, measured, counts, env_steps)
-        total = len(measured) * (len(counts) if part == "whole" else 1)
+        rows: list[Row] = []
+        total = len(measured)
+        if part == "offline":
+            coming = _offline(measured, counts, time.process_time if processor_time else time.perf_counter)
+            stem += "-processor-time" if processor_time else ""
+        elif part == "online":
+            coming = _online(measured, counts, env_steps)
+        else:
+            coming, total = _whole(measured, counts), len(measured) * len(counts)
         for row in track(coming, f"measuring {part}", total, console=console, disable=not console.is_terminal):
             rows.append(row)
             text = _write(part, pd.DataFrame(rows), folder / stem)  # a run cut short keeps what it has measured
@@ -86,41 +103,44 @@ def _measuring(parts: list[str], chosen: list[str]) -> dict[str, tuple[str, ...]
     return {part: agents for part, agents in measuring.items() if agents or part == "simulators"}
 
 
-def _rows(part: str, agents: tuple[str, ...], counts: list[int], env_steps: int) -> Iterator[dict[str, object]]:
+def _offline(agents: tuple[str, ...], counts: list[int], clock: Clock) -> Rows:
     for agent in agents:
-        row: dict[str, object] = {"agent": agent}
-        if part == "offline":
-            prepared = offline.data(agent)
-            measured = {count: offline.measure(agent, count, prepared) for count in counts}
-            for count, here in measured.items():
-                row[f"updates/s, {count}"] = here.updates_per_second
-                row[f"of roofline, {count}"] = here.share
-            row["GFLOP an update"] = measured[counts[0]].gigaflops
-            seconds = counts[0] * offline.measure_evaluation(agent, prepared)
-            between = counts[0] * offline.EVERY / measured[counts[0]].updates_per_second
-            row["evaluate"] = seconds / (seconds + between)
-            rates = {count: here.updates_per_second for count, here in measured.items()}
-            row |= _compared(rates, offline.measure_loop(agent, prepared), measured[counts[0]].compile_seconds)
-        else:
-            in_loop = {c: online.measure(agent, c, env_steps, beside_loop=c == counts[0]) for c in counts}
-            for count, each in in_loop.items():
-                row[f"env steps/s, {count}"] = each.env_steps_per_second
-                row[f"updates/s, {count}"] = each.updates_per_second
-                row[f"of roofline, {count}"] = each.roofline
-            row |= in_loop[counts[-1]].shares
-            rates = {count: each.updates_per_second for count, each in in_loop.items()}
-            row |= _compared(rates, in_loop[counts[0]].loop, in_loop[counts[0]].compile_seconds)
-        yield row
+        row: Row = {"agent": agent}
+        prepared = offline.data(agent)
+        measured = {count: offline.measure(agent, count, prepared, clock) for count in counts}
+        for count, here in measured.items():
+            row[f"updates/s, {count}"] = here.updates_per_second
+            row[f"of roofline, {count}"] = here.share
+        row["GFLOP an update"] = measured[counts[0]].gigaflops
+        seconds = counts[0] * offline.measure_evaluation(agent, prepared)
+        between = counts[0] * offline.EVERY / measured[counts[0]].updates_per_second
+        row["evaluate"] = seconds / (seconds + between)
+        rates = {count: here.updates_per_second for count, here in measured.items()}
+        loop = offline.measure_loop(agent, prepared, clock)
+        yield row | _compared(rates, loop, measured[counts[0]].compile_seconds)
 
 
-def _whole(agents: tuple[str, ...], counts: list[int]) -> Iterator[dict[str, object]]:
+def _online(agents: tuple[str, ...], counts: list[int], env_steps: int) -> Rows:
+    for agent in agents:
+        row: Row = {"agent": agent}
+        measured = {c: online.measure(agent, c, env_steps, beside_loop=c == counts[0]) for c in counts}
+        for count, here in measured.items():
+            row[f"env steps/s, {count}"] = here.env_steps_per_second
+            row[f"updates/s, {count}"] = here.updates_per_second
+            row[f"of roofline, {count}"] = here.roofline
+        row |= measured[counts[-1]].shares
+        rates = {count: here.updates_per_second for count, here in measured.items()}
+        yield row | _compared(rates, measured[counts[0]].loop, measured[counts[0]].compile_seconds)
+
+
+def _whole(agents: tuple[str, ...], counts: list[int]) -> Rows:
     dataset = whole_runs.data()
     for agent in agents:
         for count in counts:
             yield {"agent": agent, "seeds": count, **whole_runs.measure(agent, count, dataset)}
 
 
-def _compared(rates: dict[int, float], loop: float, compiling: float) -> dict[str, object]:
+def _compared(rates: dict[int, float], loop: float, compiling: float) -> Row:
     """Return what several seeds cost in terms of one, by updates a second, and how a plain loop compares."""
     (one, alone), *more = rates.items()
     costs = {f"cost of {count}": count / one * alone / rate for count, rate in more}
@@ -141,6 +161,8 @@ def _write(part: str, table: pd.DataFrame, path: Path) -> str:
         "whole": f"Seconds of a whole run on {find(whole_runs.TASK).name} (embedded), evaluated twenty times, by use.",
     }[part]
     told = f"{what} {device}."
+    if path.name.endswith("-processor-time"):
+        told += " Seconds are of processor time, summed over cores."
     if part != "whole":
         told += (
             f" {ROWS:,} random transitions. Roofline: products of square float32 matrices on all devices, measured in "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
+from benchmarks.speed.roofline import Clock, gigaflops, plain_loop, random_data, roofline
 from moorl_jax.agents import AGENTS, OPT, Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer, Prepared
@@ -43,17 +43,17 @@ class OfflineSpeed:
     compile_seconds: float
 
 
-def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
+def measure(name: str, count: int, prepared: Prepared, clock: Clock = time.perf_counter) -> OfflineSpeed:
     """Time an agent's updates on random data with so many seeds; raise UnknownNameError for one that has none here."""
     agent, updates = _updating(name), _window(name)
     trainer = Trainer((Offline(agent, 2 * WINDOWS * updates),), find(TASK), prepared, tuple(range(count)))
     trainer.start(updates)()  # compiles
-    rates, roofs = [], [roofline()]
+    rates, roofs = [], [roofline(clock=clock)]
     for _ in range(WINDOWS):
-        started = time.perf_counter()
+        started = clock()
         trainer.start(updates)()
-        rates.append(count * updates / (time.perf_counter() - started))
-        roofs.append(roofline())
+        rates.append(count * updates / (clock() - started))
+        roofs.append(roofline(clock=clock))
     rate = float(np.median(rates))
     per_roof = float(np.median(rates / np.convolve(roofs, [0.5, 0.5], mode="valid")))
     state = jax.tree.map(lambda leaf: leaf[0], trainer.states())
@@ -63,10 +63,10 @@ def measure(name: str, count: int, prepared: Prepared) -> OfflineSpeed:
     return OfflineSpeed(rate, cost * per_roof, cost, compiling)
 
 
-def measure_loop(name: str, prepared: Prepared) -> float:
+def measure_loop(name: str, prepared: Prepared, clock: Clock = time.perf_counter) -> float:
     """Return the updates a second of the same update in a plain Python loop, of one seed."""
     agent = _updating(name)
-    return plain_loop(agent, _fresh(agent, prepared), prepared, LOOP_UPDATES // COSTLY.get(name, 1))
+    return plain_loop(agent, _fresh(agent, prepared), prepared, LOOP_UPDATES // COSTLY.get(name, 1), clock)
 
 
 def measure_evaluation(name: str, prepared: Prepared) -> float:
