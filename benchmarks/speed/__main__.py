@@ -13,7 +13,7 @@ import pandas as pd
 import typer
 from rich.progress import track
 
-from benchmarks.speed import offline, online, simulators, whole_runs
+from benchmarks.speed import offline, online, simulators, start, whole_runs
 from benchmarks.speed.roofline import ROWS, Clock, roofline
 from moorl_jax.cli import guarded
 from moorl_jax.engine.devices import use_all_cores
@@ -30,6 +30,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "online": online.ONLINE_AGENTS,
     "whole": whole_runs.AGENTS_MEASURED,
     "simulators": (),
+    "start": (),
 }
 Row = dict[str, object]
 Rows = Iterator[Row]
@@ -65,8 +66,8 @@ def speed(
         kind += f"-{matmul_precision()}"
     folder = results / "speed" / kind
     for part, measured in measuring.items():
-        if part == "simulators":
-            console.print(simulators.compare())
+        if not PARTS[part]:
+            console.print(simulators.compare() if part == "simulators" else start.measure())
             continue
         # A table of some agents stands beside that of all.
         stem = part if measured == PARTS[part] else f"{part}-{'+'.join(measured)}"
@@ -100,7 +101,7 @@ def _measuring(parts: list[str], chosen: list[str]) -> dict[str, tuple[str, ...]
         if agent not in known:
             raise UnknownNameError(f"agent of {', '.join(parts)}", agent, sorted(known))
     measuring = {part: tuple(agent for agent in PARTS[part] if agent in chosen or not chosen) for part in parts}
-    return {part: agents for part, agents in measuring.items() if agents or part == "simulators"}
+    return {part: agents for part, agents in measuring.items() if agents or not PARTS[part]}
 
 
 def _offline(agents: tuple[str, ...], counts: list[int], clock: Clock) -> Rows:

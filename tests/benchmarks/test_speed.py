@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks.speed import offline, online, roofline, simulators, whole_runs
+from benchmarks.speed import offline, online, roofline, simulators, start, whole_runs
 from benchmarks.speed.__main__ import _compared, _measuring, _write
 from moorl_jax.errors import UnknownNameError
 
@@ -98,3 +98,10 @@ def test_a_whole_run_is_timed_with_and_without_kept_programs(monkeypatch, hopper
     uses = ("compile, s", "update, s", "evaluate, s", "other, s")
     assert measured["in all, s"] == pytest.approx(sum(measured[use] for use in uses))
     assert measured["compile, s, programs kept"] < measured["compile, s"]
+
+
+def test_a_process_is_timed_by_the_wall_and_by_the_processor():
+    seconds, processor = map(float, start._spent("-c", "import time; time.sleep(1.5)"))
+    assert seconds >= 1.5 > processor
+    _, busy = map(float, start._spent("-c", "sum(range(10**8))"))
+    assert busy > 0.3
