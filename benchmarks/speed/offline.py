@@ -11,7 +11,7 @@ from moorl_jax.agents import AGENTS, OPT, Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.evaluation import Evaluator
-from moorl_jax.engine.recipes import returns_rule
+from moorl_jax.engine.recipes import needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.phases import Offline, Online
@@ -85,7 +85,8 @@ def measure_evaluation(name: str, prepared: Prepared) -> float:
 
 def data(name: str) -> Prepared:
     """Return random data with all that the agent's update reads."""
-    return random_data(find(TASK), returns_rule((Offline(_updating(name), 1),)))
+    phases = (Offline(_updating(name), 1),)
+    return random_data(find(TASK), returns_rule(phases), needs_next_actions(phases))
 
 
 def _window(name: str) -> int:

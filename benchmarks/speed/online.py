@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
 from moorl_jax.agents import AGENTS, BC, Subroutine
-from moorl_jax.engine.recipes import returns_rule
+from moorl_jax.engine.recipes import needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.nets import Learner
@@ -56,7 +56,7 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
         _shortened(phase, warm_up) if isinstance(phase, Collect | Offline | Pretrain) else phase
         for phase in settings(name, task, warm_up, 300_000).agent.phases(warm_up, 300_000)
     )
-    prepared = random_data(task, returns_rule(phases))
+    prepared = random_data(task, returns_rule(phases), needs_next_actions(phases))
     trainer = Trainer(phases, task, prepared, tuple(range(count)))
     while not isinstance(trainer.current, Online):
         trainer.start(trainer.left)()

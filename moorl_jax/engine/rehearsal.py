@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from moorl_jax.agents import Agent, own_fault
+from moorl_jax.engine.recipes import seen_by
 from moorl_jax.errors import OwnAgentError, one_line
 from moorl_jax.phases import Instant, Phase
 from moorl_jax.replay import Balanced, Both
@@ -32,7 +33,7 @@ def rehearse(phases: tuple[Phase, ...], example: Transitions) -> None:
     agent = phase.agent
     if type(agent).__module__.startswith("moorl_jax."):
         return
-    key, one = jax.random.key(0), jax.eval_shape(lambda: example)
+    key, one = jax.random.key(0), jax.eval_shape(lambda: seen_by(agent, example))
     state = _called(agent.init, key, one)
     if phase.learns and not isinstance(phase.sampling, Balanced | Both):
         cycle = agent.cycle()
