@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
-from moorl_jax.agents import AGENTS, BC, Subroutine
+from moorl_jax.agents import AGENTS, BC, SACN, Subroutine
 from moorl_jax.engine.recipes import needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import UnknownNameError
@@ -18,15 +18,16 @@ from moorl_jax.settings import settings, suits
 from moorl_jax.tasks import find
 
 TASK = "hopper-medium-v2"
+OFFLINE_ALONE = (BC, SACN)  #: agents that do not learn online
 # Those that learn online by themselves, and not by pausing for another.
 ONLINE_AGENTS = tuple(
     name
     for name, agent in AGENTS.items()
-    if agent is not BC and not issubclass(agent, Subroutine) and suits(name, find(TASK))
+    if not issubclass(agent, (*OFFLINE_ALONE, Subroutine)) and suits(name, find(TASK))
 )
 WINDOWS = 5  #: of which the median counts
 #: Agents measured over as many times fewer env steps.
-COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
+COSTLY = {"rebrac": 4, "cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,7 @@ class SACN(Agent[SACState]):
         """Initialize kernels as PyTorch would, hidden biases to 0.1, last layers nearly to 0, as EDAC's authors do."""
         actor_key, critic_key = jax.random.split(key)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
-        policy = MLP(
-            (*self.hidden, 2 * example.actions.shape[-1]), final_init=symmetric_uniform(1e-3), hidden_bias=0.1
-        )
+        policy = MLP((*self.hidden, 2 * example.actions.shape[-1]), final_init=symmetric_uniform(1e-3), hidden_bias=0.1)
         value = MLP((*self.hidden, 1), final_init=symmetric_uniform(3e-3), hidden_bias=0.1)
         actor = init_mlp(actor_key, policy, example.observations)
         critic = init_critics(critic_key, value, inputs, self.members)
@@ -70,8 +68,8 @@ class SACN(Agent[SACState]):
 
     def update(self, state: SACState, batch: Transitions, draws: Draws) -> tuple[SACState, Metrics]:
         """Update the temperature, then the actor, then the critics, then their targets."""
-        loss = partial(self.temperature_loss, actor=state.actor.params, batch=batch, noise=draws["temperature"])
-        temperature_loss, gradient = jax.value_and_grad(loss)(state.log_temperature.params)
+        tuning = partial(self.temperature_loss, actor=state.actor.params, batch=batch, noise=draws["temperature"])
+        temperature_loss, gradient = jax.value_and_grad(tuning)(state.log_temperature.params)
         log_temperature = state.log_temperature.descend(gradient, self.temperature_learning_rate)
         temperature = jnp.exp(log_temperature.params)
 

@@ -64,7 +64,8 @@ class Preparation:
             actions=np.clip(data.actions, -self.action_limit, self.action_limit),
         )
         if next_actions:
-            data = data.replace(next_actions=np.clip(data.next_actions, -self.action_limit, self.action_limit))
+            within = np.clip(np.asarray(data.next_actions), -self.action_limit, self.action_limit)
+            data = data.replace(next_actions=within)
         return Prepared(data, normalizer, float(scale), self.reward_shift)
 
     def _of_images(self, rows: Frames, task: Task, returns: ReturnsToGo | None, span: NStep) -> "Prepared":

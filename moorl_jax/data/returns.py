@@ -26,9 +26,7 @@ def returns_to_go(rewards: np.ndarray, terminals: np.ndarray, rule: ReturnsToGo)
     return returns.astype(np.float32)
 
 
-def transitions_with_returns(
-    rows: Rows, horizon: int, rule: ReturnsToGo, next_actions: bool = False
-) -> Transitions:
+def transitions_with_returns(rows: Rows, horizon: int, rule: ReturnsToGo, next_actions: bool = False) -> Transitions:
     """Pair rows as `to_transitions` does, and give each its return to go within its episode.
 
     The rows after the last finished episode are dropped, for their returns are not known; rows that are dropped do

@@ -53,7 +53,7 @@ def returns_rule(phases: tuple[Phase, ...]) -> ReturnsToGo | None:
 
 
 def needs_next_actions(phases: tuple[Phase, ...]) -> bool:
-    """Tell whether a recipe's agents need the data's next actions; raise MoorlError where online experience has none."""
+    """Tell whether a recipe's agents need next actions; raise MoorlError for one that draws online experience, too."""
     asking = [phase for phase in taken(phases) if phase.learns and phase.agent.needs_next_actions()]
     for phase in asking:
         if not isinstance(phase.sampling, FromDataset):

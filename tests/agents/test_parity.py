@@ -961,7 +961,7 @@ def replay(case, z):
             state, metrics = jax.device_get(step(update, state, batch, draws))
         after = flat(case.moments(state))
         result.metrics.append({name: float(value) for name, value in metrics.items()})
-        result.params.append(flat(case.params(state)))
+        result.params.append(jax.device_get(flat(case.params(state))))
         # Adam's first moment is 0.9 m + 0.1 g: the gradient it consumed can be read off it.
         gradients = {name: (after[name] - 0.9 * before[name]) / 0.1 for name in after}
         result.gradient_norms.append({name: float(np.linalg.norm(g)) for name, g in gradients.items()})
