@@ -118,7 +118,8 @@ def metrics_of(carry: Carry, buffer: Buffer | None, inputs: Inputs) -> list[Metr
     def one(carry: Carry, buffer: Buffer | None, key: Array) -> list[Metrics]:
         agent, cycle = inputs.agent, inputs.agent.cycle()
         _, batch = inputs.sampling.sample(carry.memory, key, _experience(inputs, buffer), agent.batch_size)
-        return _metrics_of_each(cycle, carry.state, batch, agent.draw(key, batch))
+        each = _metrics_of_each(cycle, carry.state, batch, agent.draw(key, batch))
+        return jax.tree.map(jnp.zeros_like, each)
 
     return jax.eval_shape(partial(_over_seeds, one), carry, buffer, inputs.update_key)
 

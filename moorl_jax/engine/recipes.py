@@ -58,8 +58,8 @@ def needs_next_actions(phases: tuple[Phase, ...]) -> bool:
     for phase in asking:
         if not isinstance(phase.sampling, FromDataset):
             raise MoorlError(
-                f"{type(phase.agent).__name__} needs next actions, which the dataset alone has, but its phase "
-                f"'{phase.name}' draws by {type(phase.sampling).__name__}: train it offline alone"
+                f"the agent of the phase '{phase.name}' needs next actions, which the dataset alone has, but it draws "
+                f"by {type(phase.sampling).__name__}: train it offline alone"
             )
     return bool(asking)
 

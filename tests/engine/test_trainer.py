@@ -30,6 +30,7 @@ from moorl_jax.agents import (
 )
 from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.subroutine import Candidate
+from moorl_jax.config import static
 from moorl_jax.data import Normalizer, Preparation, Prepared
 from moorl_jax.engine import programs
 from moorl_jax.engine.devices import placements
@@ -300,23 +301,28 @@ class TestNextActions:
     def test_batches_have_them_in_the_phases_whose_agent_asks(self, make):
         seen = {}
 
-        class Asking(ReBRAC):
-            def update_critic(self, state, batch, draws):
-                seen[self.penalizes_critic] = batch.next_actions
-                return super().update_critic(state, batch, draws)
+        class Asking(Numbering):
+            asks: bool = static(True)
 
-        trainer = make(Asking(**SMALL).phases(4, 6))
+            def count(self, state, batch, draws):
+                seen[self.asks] = batch.next_actions
+                return super().count(state, batch, draws)
+
+            def needs_next_actions(self):
+                return self.asks
+
+        trainer = make((Offline(Asking(), 6), Online(Asking(asks=False), 6, Union())))
         walk(trainer)
-        assert seen[True].shape == (32, 3)
+        assert seen[True].shape == (256, 3)
         assert seen[False] is None
         assert trainer._groups[0].buffer.rows.next_actions is None
 
     def test_online_experience_has_none(self):
         agent = ReBRAC(**SMALL)
-        with pytest.raises(MoorlError, match=r"ReBRAC needs next actions.*'online' draws by Mixed"):
+        with pytest.raises(MoorlError, match=r"'online' needs next actions.*draws by Mixed"):
             needs_next_actions((Offline(agent, 4), Online(agent, 6, Mixed(0.5))))
         with pytest.raises(MoorlError, match=r"needs next actions.*draws by History"):
-            needs_next_actions(Subroutine(offline=agent, learner=SAC(**SMALL)).phases(10, 80))
+            needs_next_actions(Subroutine(offline=agent, learner=SAC(**SMALL), first_steps=10).phases(10, 80))
 
 
 class TestOnline:
