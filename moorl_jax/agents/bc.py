@@ -58,7 +58,7 @@ class BestBC(BC):
     Returns are not discounted, and episodes end where the data says so; CORL discounts by 0.99 and counts to 1,000.
     """
 
-    source = "corl-team/CORL configs/offline/10_percent_bc/"
+    source = "corl-team/CORL algorithms/offline/any_percent_bc.py, with a tenth of the episodes"
 
     share: PositiveShare = static(0.1)  #: of the episodes
 

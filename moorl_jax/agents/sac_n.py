@@ -134,7 +134,7 @@ class SACN(Agent[SACState]):
     def sample(self, actor: Params, observations: Array, noise: Array) -> tuple[Array, Array]:
         """Return actions max_action tanh(mean + std noise), (..., A), and the log-density of their tanh, (...,).
 
-        1e-6 keeps its logarithm finite, and `max_action` is not in it, both as in the authors' code.
+        1e-6 keeps its logarithm finite, and `max_action` is not in it, both as in CORL's code.
         """
         mean, log_std = self.gaussian(actor, observations)
         squashed = jnp.tanh(mean + jnp.exp(log_std) * noise)

@@ -24,7 +24,7 @@ REBRAC = {  # maze and level: weights of the actor's and of the critics' penalty
 
 def rebrac(task: Task) -> Changes:
     """Return ReBRAC's, which multiplies rewards by 100 and lowers none."""
-    source = "DT6A/ReBRAC configs/rebrac/antmaze-*/"
+    source = "DT6A/ReBRAC configs/rebrac/"
     actor, critic = REBRAC[task.subject, task.level]
     return sets(
         source,
@@ -39,13 +39,13 @@ def rebrac(task: Task) -> Changes:
 
 def awac(_: Task) -> Changes:
     """Return AWAC's."""
-    source = "corl-team/CORL configs/offline/awac/antmaze/"
+    source = "corl-team/CORL configs/offline/awac/"
     return sets(source, advantage_scale=0.1) + prepares(source, reward_shift=-1.0)
 
 
 def sac_n(_: Task) -> Changes:
     """Return SAC-N's; rewards stay as they are. EDAC's are its defaults."""
-    return sets("corl-team/CORL configs/offline/sac_n/antmaze/", members=25)
+    return sets("corl-team/CORL configs/offline/sac_n/", members=25)
 
 
 SUPPORT_WEIGHTS = {  # maze and level: thuml/SPOT `configs/offline/antmaze-*.yml`
