@@ -33,14 +33,15 @@ def rehearse(phases: tuple[Phase, ...], example: Transitions) -> None:
     agent = phase.agent
     if type(agent).__module__.startswith("moorl_jax."):
         return
-    key, one = jax.random.key(0), jax.eval_shape(lambda: seen_by(agent, example))
+    key, one = jax.random.key(0), jax.eval_shape(lambda: example)
     state = _called(agent.init, key, one)
     if phase.learns and not isinstance(phase.sampling, Balanced | Both):
         cycle = agent.cycle()
         if not (isinstance(cycle, tuple) and cycle and all(map(callable, cycle))):
             raise _wrong(agent.cycle, f"must return a tuple of updates, not {cycle!r:.80}")
         size = agent.batch_size
-        batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), one)
+        seen = seen_by(agent, one)
+        batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), seen)
         for update in dict.fromkeys(cycle):
             returned = _called(update, state, batch, _called(agent.draw, key, batch))
             if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
