@@ -49,9 +49,9 @@ class Paper:
 
 
 _ADROIT_CLONED = tuple(name for name in SUITES["adroit"] if "cloned" in name)
-_CORL = ("bc", "td3_bc", "iql", "cql", "AWAC", "ReBRAC")
+_CORL = ("bc", "bc_10", "td3_bc", "iql", "cql", "awac", "rebrac", "sac_n", "edac")
 _CORL_TUNED = (*SUITES["antmaze"], *_ADROIT_CLONED)
-_CORL_ONLINE = ("iql", "cql", "spot", "cal_ql", "AWAC", "ReBRAC")
+_CORL_ONLINE = ("iql", "cql", "spot", "cal_ql", "awac", "rebrac")
 _OPT_TASKS = SUITES["opt-19"]
 _VD4RL = ("pixel_bc", "drq_bc", "pixel_cql")
 _HYBRID = ("moorl", "rlpd", "sac", "cal_ql", "opt")

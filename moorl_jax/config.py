@@ -41,6 +41,7 @@ Steps = Annotated[int, Bounds(at_least=0, at_most=INT32)]
 Turns = Annotated[int, Bounds(at_least=1, at_most=1_000)]  #: updates of a cycle; each is unrolled into the program
 Widths = tuple[Count, ...]  #: of layers
 Share = Annotated[float, Bounds(at_least=0.0, at_most=1.0)]
+PositiveShare = Annotated[float, Bounds(above=0.0, at_most=1.0)]
 PartShare = Annotated[float, Bounds(at_least=0.0, below=1.0)]
 Positive = Annotated[float, Bounds(above=0.0)]
 NotNegative = Annotated[float, Bounds(at_least=0.0)]

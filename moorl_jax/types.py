@@ -33,6 +33,7 @@ class Transitions(struct.PyTreeNode):
     next_observations: Array  #: (N, observation size)
     terminals: Array  #: (N,), 1.0 where the episode really ended; a time-out is 0.0 and bootstraps
     mc_returns: Array | None = None  #: (N,), discounted return to go, for agents that need it
+    next_actions: Array | None = None  #: (N, action size), the data's action at s', for agents that need it
     density_ratio: Array | None = None  #: (N,), d_online / d_offline of (s, a), in batches of balanced replay
 
     def __len__(self) -> int:

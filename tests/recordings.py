@@ -29,6 +29,10 @@ KINDS = {  # and how recordings of a kind begin to name their algorithm
     "spot_vae": ["SPOT VAE"],
     "rlpd": ["RLPD"],
     "pex": ["PEX"],
+    "rebrac": ["ReBRAC"],
+    "awac": ["AWAC"],
+    "sac_n": ["SAC-N"],
+    "edac": ["EDAC"],
     "balanced_replay": ["Balanced Replay"],
     "opt_pretrain": ["OPT online pre-training"],
     "opt_finetune": ["OPT fine-tuning"],
@@ -38,10 +42,6 @@ KINDS = {  # and how recordings of a kind begin to name their algorithm
     "d4rl_conventions": ["data conventions"],
 }
 WITHOUT_AGENT = {  # likewise; of agents that this project does not have yet
-    "rebrac": ["ReBRAC"],
-    "awac": ["AWAC"],
-    "sac_n": ["SAC-N"],
-    "edac": ["EDAC"],
     "fql": ["FQL"],
     "ifql": ["IFQL"],
     "ogb": ["IQL of the FQL/OGBench code", "ReBRAC of the FQL/OGBench code"],

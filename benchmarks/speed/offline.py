@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from benchmarks.speed.online import OFFLINE_ALONE
 from benchmarks.speed.roofline import Clock, gigaflops, plain_loop, random_data, roofline
 from moorl_jax.agents import AGENTS, OPT, Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.evaluation import Evaluator
-from moorl_jax.engine.recipes import returns_rule
+from moorl_jax.engine.recipes import needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.phases import Offline, Online
@@ -28,7 +29,8 @@ AGENTS_MEASURED = tuple(
 UPDATES = {"cpu": 240}  #: of each seed in a measured window; elsewhere 4800
 LOOP_UPDATES = 1_500  #: of the plain loop
 WINDOWS = 9  #: of which the median counts
-COSTLY = {"cql": 20, "cal_ql": 20, "rlpd": 8, "spot": 2, "moorl": 2}  #: agents measured over as many times fewer
+#: Agents measured over as many times fewer.
+COSTLY = {"cql": 20, "cal_ql": 20, "sac_n": 20, "edac": 20, "rlpd": 8, "rebrac": 8, "spot": 2, "moorl": 2}
 # Of the same sizes, and in it no episode ends before its 1,000 steps: evaluations cost the most that they can.
 EVALUATED, EPISODES, EVERY = "halfcheetah-medium-v2", 10, 5_000
 
@@ -85,7 +87,8 @@ def measure_evaluation(name: str, prepared: Prepared) -> float:
 
 def data(name: str) -> Prepared:
     """Return random data with all that the agent's update reads."""
-    return random_data(find(TASK), returns_rule((Offline(_updating(name), 1),)))
+    phases = (Offline(_updating(name), 1),)
+    return random_data(find(TASK), returns_rule(phases), needs_next_actions(phases))
 
 
 def _window(name: str) -> int:
@@ -102,7 +105,7 @@ def _updating(name: str) -> Agent:
     """Return the agent that learns in the named one's offline phase, or online if it has none."""
     if name not in AGENTS_MEASURED:
         raise UnknownNameError("agent", name, AGENTS_MEASURED)
-    spent = (1_000_000, 0 if name == "bc" else 300_000)
+    spent = (1_000_000, 0 if issubclass(AGENTS[name], OFFLINE_ALONE) else 300_000)
     phases = settings(name, find(TASK), *spent).agent.phases(*spent)
     offline = [phase.agent for phase in phases if isinstance(phase, Offline) and phase.evaluated]
     return offline[0] if offline else next(phase.agent for phase in phases if isinstance(phase, Online))

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
-from moorl_jax.agents import AGENTS, BC, Subroutine
-from moorl_jax.engine.recipes import returns_rule
+from moorl_jax.agents import AGENTS, BC, SACN, Subroutine
+from moorl_jax.engine.recipes import needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.nets import Learner
@@ -18,15 +18,16 @@ from moorl_jax.settings import settings, suits
 from moorl_jax.tasks import find
 
 TASK = "hopper-medium-v2"
+OFFLINE_ALONE = (BC, SACN)  #: agents that do not learn online
 # Those that learn online by themselves, and not by pausing for another.
 ONLINE_AGENTS = tuple(
     name
     for name, agent in AGENTS.items()
-    if agent is not BC and not issubclass(agent, Subroutine) and suits(name, find(TASK))
+    if not issubclass(agent, (*OFFLINE_ALONE, Subroutine)) and suits(name, find(TASK))
 )
 WINDOWS = 5  #: of which the median counts
 #: Agents measured over as many times fewer env steps.
-COSTLY = {"cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
+COSTLY = {"rebrac": 4, "cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
         _shortened(phase, warm_up) if isinstance(phase, Collect | Offline | Pretrain) else phase
         for phase in settings(name, task, warm_up, 300_000).agent.phases(warm_up, 300_000)
     )
-    prepared = random_data(task, returns_rule(phases))
+    prepared = random_data(task, returns_rule(phases), needs_next_actions(phases))
     trainer = Trainer(phases, task, prepared, tuple(range(count)))
     while not isinstance(trainer.current, Online):
         trainer.start(trainer.left)()

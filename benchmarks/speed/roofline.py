@@ -94,7 +94,7 @@ def gigaflops(agent: Agent, state: Any, prepared: Prepared) -> float:
     return float(np.mean([costs["flops"] for costs in counted])) / 1e9
 
 
-def random_data(task: Task, returns: ReturnsToGo | None) -> Prepared:
+def random_data(task: Task, returns: ReturnsToGo | None, next_actions: bool) -> Prepared:
     """Return a dataset of random numbers in the task's sizes."""
     rng = np.random.default_rng(0)
     observation, action = task.observation_shape, (task.action_size,)
@@ -105,5 +105,6 @@ def random_data(task: Task, returns: ReturnsToGo | None) -> Prepared:
         "next_observations": rng.standard_normal((ROWS, *observation), np.float32),
         "terminals": np.zeros(ROWS, np.float32),
         "mc_returns": np.zeros(ROWS, np.float32) if returns else None,
+        "next_actions": rng.uniform(-0.99, 0.99, (ROWS, *action)).astype(np.float32) if next_actions else None,
     }
     return Prepared(Transitions(**columns), Normalizer.identity(observation))

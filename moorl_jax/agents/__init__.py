@@ -6,18 +6,22 @@ import traceback
 from pathlib import Path
 from zlib import crc32
 
-from moorl_jax.agents.bc import BC
+from moorl_jax.agents.awac import AWAC
+from moorl_jax.agents.bc import BC, BestBC
 from moorl_jax.agents.cal_ql import CalQL
 from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.drq import DrQ, DrQBC
+from moorl_jax.agents.edac import EDAC
 from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.moorl import MOORL
 from moorl_jax.agents.opt import OPT, OPTSPOT
 from moorl_jax.agents.opt_iql import OPTIQL
 from moorl_jax.agents.pex import PEX
 from moorl_jax.agents.pixels import PixelBC, PixelCQL, PixelMOORL, PixelRLPD
+from moorl_jax.agents.rebrac import ReBRAC
 from moorl_jax.agents.sac import RLPD, SAC
+from moorl_jax.agents.sac_n import SACN
 from moorl_jax.agents.spot import SPOT
 from moorl_jax.agents.subroutine import (
     RecommendCalQL,
@@ -34,12 +38,17 @@ from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, one_li
 
 AGENTS: dict[str, type[Agent]] = {
     "bc": BC,
+    "bc_10": BestBC,
     "td3_bc": TD3BC,
+    "rebrac": ReBRAC,
     "spot": SPOT,
+    "awac": AWAC,
     "iql": IQL,
     "pex": PEX,
     "cql": CQL,
     "cal_ql": CalQL,
+    "sac_n": SACN,
+    "edac": EDAC,
     "sac": SAC,
     "rlpd": RLPD,
     "moorl": MOORL,
@@ -114,8 +123,10 @@ def _named(error: BaseException) -> str:
 
 __all__ = [
     "AGENTS",
+    "AWAC",
     "BC",
     "CQL",
+    "EDAC",
     "IQL",
     "MOORL",
     "OPT",
@@ -124,9 +135,11 @@ __all__ = [
     "PEX",
     "RLPD",
     "SAC",
+    "SACN",
     "SPOT",
     "TD3BC",
     "Agent",
+    "BestBC",
     "CalQL",
     "DrQ",
     "DrQBC",
@@ -134,6 +147,7 @@ __all__ = [
     "PixelCQL",
     "PixelMOORL",
     "PixelRLPD",
+    "ReBRAC",
     "RecommendCQL",
     "RecommendCalQL",
     "RecommendIQL",

@@ -1,4 +1,4 @@
-"""Behaviour cloning: regress the dataset's actions."""
+"""Behaviour cloning: regress the dataset's actions; 10%-BC, those of its best episodes."""
 
 import chex
 import jax
@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from moorl_jax.agents.contract import Agent
-from moorl_jax.config import NotNegative, Widths, static
+from moorl_jax.config import NotNegative, PositiveShare, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
-from moorl_jax.phases import Offline, Online, Phase
+from moorl_jax.phases import Online
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
@@ -51,6 +51,17 @@ class BC(Agent[BCState]):
         """Raise MoorlError: cloning its own actions would teach it nothing."""
         raise MoorlError("BC does not learn online: give it no env steps")
 
-    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return offline training alone."""
-        return (Offline(self, updates), self.online(env_steps)) if env_steps else (Offline(self, updates),)
+
+class BestBC(BC):
+    """10%-BC: cloning of the tenth of the dataset's episodes with the highest returns (arXiv 2106.01345, section 5.1).
+
+    Returns are not discounted, and episodes end where the data says so; CORL discounts by 0.99 and counts to 1,000.
+    """
+
+    source = "corl-team/CORL algorithms/offline/any_percent_bc.py, with a tenth of the episodes"
+
+    share: PositiveShare = static(0.1)  #: of the episodes
+
+    def best_episodes(self) -> float:
+        """Ask for the best episodes alone."""
+        return self.share

@@ -1,4 +1,4 @@
-"""What several agents share to the letter: squashed Gaussian policies, and dropout."""
+"""What several agents share to the letter: squashed Gaussian policies, smoothed targets, and dropout."""
 
 from collections.abc import Sequence
 
@@ -43,6 +43,11 @@ def squashed_sample(mean: Array, log_std: Array, noise: Array) -> tuple[Array, A
     gaussian = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi)
     slope = 2.0 * (jnp.log(2.0) - x - jax.nn.softplus(-2.0 * x))
     return jnp.tanh(x), jnp.sum(gaussian - slope, axis=-1)
+
+
+def smoothed(actions: Array, noise: Array, noise_clip: float, max_action: float = 1.0) -> Array:
+    """Return actions with clipped noise, clipped to the action range (target policy smoothing, TD3, sec. 5.3)."""
+    return jnp.clip(actions + jnp.clip(noise, -noise_clip, noise_clip), -max_action, max_action)
 
 
 def kept_units(uniform: Array, hidden: Sequence[int], rate: float) -> tuple[Array, ...]:

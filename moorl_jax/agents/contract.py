@@ -61,7 +61,7 @@ class Agent(struct.PyTreeNode, Generic[S]):
 
         One by default. An agent whose actor rests on some updates (TD3; RLPD, with many critic updates an env step)
         says so here rather than by a condition in its update, which under `vmap` would compute both branches. All of a
-        cycle's updates take the state of the same structure; the metrics reported are the last one's.
+        cycle's updates take the state of the same structure; of each metric the last update that has it is reported.
         """
         return (self.update,)
 
@@ -85,6 +85,20 @@ class Agent(struct.PyTreeNode, Generic[S]):
         """Return how `mc_returns` of the batches are to be computed, for the agents that need them."""
         return None
 
+    def needs_next_actions(self) -> bool:
+        """Return whether its batches are to hold `next_actions`, the data's actions at s'; they do not by default.
+
+        Only the dataset has them: a phase in which an agent that asks for them learns draws `FromDataset`.
+        """
+        return False
+
+    def best_episodes(self) -> float:
+        """Return the share of the dataset's episodes, those of the highest returns, that it learns from; 1 by default.
+
+        Observations are normalized by what is kept.
+        """
+        return 1.0
+
     def n_step_returns(self) -> NStep:
         """Return how many steps the transitions of its batches span, where observations are images; one by default."""
         return NStep()
@@ -102,4 +116,4 @@ class Agent(struct.PyTreeNode, Generic[S]):
         By default offline training, then learning online. Either number may be 0: such phases are left out. Raises
         MoorlError for a budget the agent cannot use.
         """
-        return (Offline(self, updates), self.online(env_steps))
+        return (Offline(self, updates), *([self.online(env_steps)] if env_steps else []))

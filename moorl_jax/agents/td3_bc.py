@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from typing_extensions import TypeVar
 
+from moorl_jax.agents.common import smoothed
 from moorl_jax.agents.contract import Agent, Update
 from moorl_jax.config import NotNegative, Positive, Share, Turns, Widths, static
 from moorl_jax.nets import (
@@ -115,9 +116,8 @@ class TD3BC(Agent[S]):
         return self.td_loss(critic, state.target_critic, next_actions, batch)
 
     def smoothed(self, actions: Array, noise: Array) -> Array:
-        """Return actions with clipped noise, clipped to the action range (target policy smoothing, TD3, sec. 5.3)."""
-        noise = jnp.clip(noise * self.policy_noise, -self.noise_clip, self.noise_clip)
-        return jnp.clip(actions + noise, -self.max_action, self.max_action)
+        """Return actions with clipped noise, clipped to the action range."""
+        return smoothed(actions, noise * self.policy_noise, self.noise_clip, self.max_action)
 
     def td_loss(
         self, critic: Params, target_critic: Params, next_actions: Array, batch: Transitions

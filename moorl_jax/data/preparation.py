@@ -8,7 +8,7 @@ import numpy as np
 from moorl_jax.data.dataset import Dataset
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.returns import transitions_with_returns
-from moorl_jax.data.rows import to_transitions
+from moorl_jax.data.rows import best_trajectories, to_transitions
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.footage import Footage
 from moorl_jax.tasks import Task
@@ -25,22 +25,37 @@ class Preparation:
     reward_shift: float = 0.0  #: added to all rewards once they are scaled
     action_limit: float = 1.0  #: clip actions to within +- this
 
-    def apply(self, dataset: Dataset, returns: ReturnsToGo | None = None, span: NStep = NStep()) -> "Prepared":
+    def apply(
+        self,
+        dataset: Dataset,
+        returns: ReturnsToGo | None = None,
+        span: NStep = NStep(),
+        *,
+        next_actions: bool = False,
+        best_episodes: float = 1.0,
+    ) -> "Prepared":
         """Return the prepared data (float32 NumPy); with `returns` each transition gets its return to go.
 
-        Images stay as they are; transitions between them are over `span`.
+        With `next_actions` each gets the data's action at s', too. Of the episodes a share is kept, `best_episodes`,
+        those of the highest returns. Images stay as they are; transitions between them are over `span`.
         """
-        if isinstance(dataset.rows, Frames):
-            return self._of_images(dataset.rows, dataset.task, returns, span)
-        data = to_transitions(dataset.rows, dataset.task.horizon)
+        rows = dataset.rows
+        if isinstance(rows, Frames):
+            if next_actions or best_episodes < 1.0:
+                raise MoorlError("of images no next actions are known, and no best episodes are selected")
+            return self._of_images(rows, dataset.task, returns, span)
+        if best_episodes < 1.0:
+            rows = best_trajectories(rows, dataset.task, best_episodes)
+        horizon = dataset.task.horizon
+        data = to_transitions(rows, horizon, next_actions)
         normalizer = Normalizer.identity(data.observations.shape[1:])
         if self.normalize_observations:
             normalizer = Normalizer.fit(np.asarray(data.observations))
         scale = np.float32(self.reward_scale * (return_scale(data) if self.normalize_returns else 1.0))
         shift = np.float32(self.reward_shift)
         if returns:
-            rows = dataclasses.replace(dataset.rows, rewards=dataset.rows.rewards * scale + shift)
-            data = transitions_with_returns(rows, dataset.task.horizon, returns)
+            rows = dataclasses.replace(rows, rewards=rows.rewards * scale + shift)
+            data = transitions_with_returns(rows, horizon, returns, next_actions)
         else:
             data = data.replace(rewards=data.rewards * scale + shift)
         data = data.replace(
@@ -48,6 +63,9 @@ class Preparation:
             next_observations=normalizer(np.asarray(data.next_observations)),
             actions=np.clip(data.actions, -self.action_limit, self.action_limit),
         )
+        if next_actions:
+            within = np.clip(np.asarray(data.next_actions), -self.action_limit, self.action_limit)
+            data = data.replace(next_actions=within)
         return Prepared(data, normalizer, float(scale), self.reward_shift)
 
     def _of_images(self, rows: Frames, task: Task, returns: ReturnsToGo | None, span: NStep) -> "Prepared":

@@ -26,7 +26,7 @@ def returns_to_go(rewards: np.ndarray, terminals: np.ndarray, rule: ReturnsToGo)
     return returns.astype(np.float32)
 
 
-def transitions_with_returns(rows: Rows, horizon: int, rule: ReturnsToGo) -> Transitions:
+def transitions_with_returns(rows: Rows, horizon: int, rule: ReturnsToGo, next_actions: bool = False) -> Transitions:
     """Pair rows as `to_transitions` does, and give each its return to go within its episode.
 
     The rows after the last finished episode are dropped, for their returns are not known; rows that are dropped do
@@ -47,7 +47,9 @@ def transitions_with_returns(rows: Rows, horizon: int, rule: ReturnsToGo) -> Tra
     if not finished.any():
         raise DatasetError("no episode is finished: returns to go cannot be computed")
     columns: dict[str, Any] = {
-        name: value[finished] for name, value in vars(to_transitions(rows, horizon)).items() if value is not None
+        name: value[finished]
+        for name, value in vars(to_transitions(rows, horizon, next_actions)).items()
+        if value is not None
     }
     episode = np.searchsorted(last, kept[finished])
     edges = np.flatnonzero(np.diff(episode)) + 1

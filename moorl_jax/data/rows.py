@@ -1,5 +1,6 @@
 """Logged steps, row after row, as D4RL's files hold them; their checks, and the transitions made from them."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -153,18 +154,23 @@ def kept_rows(rows: Rows, horizon: int) -> np.ndarray:
     return np.flatnonzero(~_timeouts(rows, horizon)[:-1])
 
 
-def to_transitions(rows: Rows, horizon: int) -> Transitions:
+def to_transitions(rows: Rows, horizon: int, next_actions: bool = False) -> Transitions:
     """Pair each row with the next, as D4RL's `qlearning_dataset` does by default.
 
     The last row is always lost, for nothing follows it; a time-out's row is dropped even if it is also terminal, for
     what follows it belongs to the next episode; terminals are real terminals only. Unlike there, a row at which the
     episode breaks off without a flag is paired with the file's own next observation. Arrays are float32 NumPy.
-    Source: D4RL `d4rl/__init__.py`, 69-140.
+
+    With `next_actions` each has the action of the following row, too: where the episode really ended, one of the next
+    episode, which no target counts; a row at which it breaks off is dropped, for what was done after it is not known.
+    Source: D4RL `d4rl/__init__.py`, 69-140; corl-team/CORL `algorithms/finetune/rebrac.py`, qlearning_dataset.
     """
     kept = kept_rows(rows, horizon)
+    broken = kept[:0] if rows.next_observations is None else breaks(rows, horizon)
+    if next_actions:
+        kept, broken = np.setdiff1d(kept, broken), broken[:0]
     following = rows.observations[kept + 1]
     if rows.next_observations is not None:
-        broken = breaks(rows, horizon)
         following[np.searchsorted(kept, broken)] = rows.next_observations[broken]
     columns: dict[str, Any] = {
         "observations": rows.observations[kept],
@@ -172,6 +178,7 @@ def to_transitions(rows: Rows, horizon: int) -> Transitions:
         "rewards": rows.rewards[kept],
         "next_observations": following,
         "terminals": rows.terminals[kept].astype(np.float32),
+        "next_actions": rows.actions[kept + 1] if next_actions else None,
     }
     return Transitions(**columns)
 
@@ -197,6 +204,19 @@ def trajectory_returns(rows: Rows, task: Task) -> tuple[np.ndarray, np.ndarray]:
     first = np.concatenate([[0], last[:-1] + 1])
     counted = rows.rewards[: last[-1] + 1]
     return np.maximum.reduceat(counted, first).astype(np.float64), last + 1 - first
+
+
+def best_trajectories(rows: Rows, task: Task, share: float) -> Rows:
+    """Return the rows of a share of the data's trajectories, those of the highest returns, in the order they came.
+
+    At least one is kept; of equal ones the first. Rows after the last trajectory belong to none. Time-outs are flagged,
+    for D4RL's clock would count otherwise where other episodes come before.
+    """
+    returns, lengths = trajectory_returns(rows, task)
+    best = np.argsort(-returns, kind="stable")[: max(1, int(share * len(returns)))]
+    kept = np.flatnonzero(np.repeat(np.isin(np.arange(len(returns)), best), lengths))
+    flagged = dataclasses.replace(rows, timeouts=_timeouts(rows, task.horizon))
+    return dataclasses.replace(flagged, **{name: values[kept] for name, values in flagged.arrays().items()})
 
 
 def suspicions(rows: Rows, task: Task) -> list[str]:

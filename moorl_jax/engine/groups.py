@@ -47,6 +47,7 @@ class Group:
         self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, *keys), device)
         self.actions: Array | None = None  #: (seeds, action size), chosen but not yet executed
         self.metrics: Metrics = {}  #: of the latest call; during env steps, running sums in float64
+        self._places: dict[str, int] = {}  # in the cycle of the online phase, of each metric's update
         self.simulators: Simulators | None = None
         self.buffer: Buffer | None = None
         self._delayed = returns is not None  # a transition is drawn only once its episode's returns are known
@@ -71,8 +72,9 @@ class Group:
                 self.carry.state, self.inputs, observations, np.int32(progress.env_steps), random=phase.random
             )
             if phase.learns:
-                metrics = programs.metrics_of(self.carry, self.buffer, self.inputs)
-                totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+                each = programs.metrics_of(self.carry, self.buffer, self.inputs)
+                self._places = programs.reporting_places(each)
+                totals = {name: jnp.zeros_like(each[place][name]) for name, place in self._places.items()}
                 self.carry = self.carry.replace(totals=jax.device_put(totals, self.device))
 
     def end_episodes(self) -> None:
@@ -142,12 +144,15 @@ class Group:
         self.carry = self.carry.replace(totals=zeros)
         self.metrics = jax.tree.map(lambda sums, more: sums + np.asarray(more, np.float64), self.metrics, totals)
 
-    def end_metrics(self, count: int) -> None:
-        """Wait for the device and divide the metric sums by `count`, the cycles that ended."""
+    def end_metrics(self, updates: range, cycle: int) -> None:
+        """Wait for the device and divide each metric's sum by how many of the phase's `updates` reported it."""
         jax.block_until_ready(self.actions)
         self.add_metrics()
-        # NaN, not zero, where there were none; in NumPy, for JAX may be set to stop at a NaN.
-        self.metrics = jax.tree.map(lambda sums: sums / (count or np.nan), self.metrics)
+        for name, place in self._places.items():
+            first = updates.start + (place - updates.start) % cycle
+            count = len(range(first, updates.stop, cycle))
+            # NaN, not zero, where there were none; in NumPy, for JAX may be set to stop at a NaN.
+            self.metrics[name] = self.metrics[name] / (count or np.nan)
 
     def save(self, phase: Phase, progress: Progress) -> SeedArrays:
         """Return everything needed to resume these seeds."""

@@ -59,11 +59,10 @@ class Lane:
                             group.add_metrics()
                     group.env_step(phase, numbers, self.clock, "update" if self._stepped else "compile")
                     self._stepped = True
-            done = progress.done
-            cycles = (done + count) * phase.utd // cycle - done * phase.utd // cycle  # that ended
+            updates = range(progress.done * phase.utd, (progress.done + count) * phase.utd)
             for group in self.groups:
                 with self.clock.counting("update"):
-                    group.end_metrics(cycles)
+                    group.end_metrics(updates, cycle)
 
     def _learning(self, count: int) -> Any:
         """Return the program of `count` updates, compiled once for all phases that may share it."""

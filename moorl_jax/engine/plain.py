@@ -44,22 +44,23 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
             continue
         agent, sampling, memory = phase.agent, phase.sampling, None
         cycle, turn = agent.cycle(), 0  # cycle through the agent's updates, from the first in each phase
+        seen = recipes.seen_by(agent, data)  # with the data's next actions for agents that ask for them, as ReBRAC does
         if sampling:
             key = jax.random.fold_in(stream(seed, RULES), number)
-            memory = sampling.init(key, Experience(data, buffer), agent.batch_size)
+            memory = sampling.init(key, Experience(seen, buffer), agent.batch_size)
 
         # Without env steps, round the updates up to whole cycles.
         length = phase.length if phase.acts else -(-phase.length // len(cycle)) * len(cycle)
         for _ in range(length):
             if phase.acts:
                 if observation is None:  # an episode begins
-                    seen, _ = environment.reset(seed=episode_start(simulators.STREAM, seed, episodes))
-                    observation, rewards, episodes = jnp.asarray(prepared.normalizer(seen)), [], episodes + 1
+                    shown, _ = environment.reset(seed=episode_start(simulators.STREAM, seed, episodes))
+                    observation, rewards, episodes = jnp.asarray(prepared.normalizer(shown)), [], episodes + 1
 
                 # Act.
                 key = jax.random.fold_in(stream(seed, ACTIONS), env_steps)
                 action = _act(agent, state, observation, key, random=phase.random)
-                seen, reward, terminal, timeout, _ = environment.step(np.asarray(action))
+                shown, reward, terminal, timeout, _ = environment.step(np.asarray(action))
                 env_steps += 1
 
                 # Store. A time-out is not a terminal: targets bootstrap past it.
@@ -68,7 +69,7 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
                     observations=observation,
                     actions=action,
                     rewards=jnp.asarray(rewards[-1]),
-                    next_observations=jnp.asarray(prepared.normalizer(seen)),
+                    next_observations=jnp.asarray(prepared.normalizer(shown)),
                     terminals=jnp.float32(terminal),
                     mc_returns=jnp.float32(0.0) if returns else None,
                 )
@@ -81,13 +82,13 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
                         to_go = returns_to_go(np.array(rewards), ends, returns)
                         buffer = buffer.finish(jnp.asarray(to_go), jnp.int32(len(rewards)))
                 if sampling:
-                    memory = sampling.stored(memory, Experience(data, buffer))
+                    memory = sampling.stored(memory, Experience(seen, buffer))
 
             for _ in range(phase.utd):
                 # Sample and update.
                 key = jax.random.fold_in(stream(seed, UPDATES), updates)
                 update = cycle.index(cycle[turn % len(cycle)])
-                state, memory = _update(agent, sampling, state, memory, Experience(data, buffer), key, update=update)
+                state, memory = _update(agent, sampling, state, memory, Experience(seen, buffer), key, update=update)
                 updates, turn = updates + 1, turn + 1
     environment.close()
     return state

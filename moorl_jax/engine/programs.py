@@ -15,6 +15,7 @@ from flax import struct
 
 from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State, Update
+from moorl_jax.engine.recipes import seen_by
 from moorl_jax.footage import Footage
 from moorl_jax.replay import Buffer, Experience
 from moorl_jax.types import Array, Metrics, Transitions
@@ -111,12 +112,14 @@ def finish_episodes(buffer: Buffer, returns: Array, lengths: Array) -> Buffer:
     return _over_seeds(Buffer.finish, buffer, returns, lengths)
 
 
-def metrics_of(carry: Carry, buffer: Buffer | None, inputs: Inputs) -> Metrics:
-    """Return names, shapes and types of the metrics of an online phase."""
+def metrics_of(carry: Carry, buffer: Buffer | None, inputs: Inputs) -> list[Metrics]:
+    """Return names, shapes and types of the metrics of each update of the agent's cycle."""
 
-    def one(carry: Carry, buffer: Buffer | None, key: Array) -> Metrics:
-        _, metrics = _updates(carry, buffer, inputs, key, 0, 0, count=len(inputs.agent.cycle()))
-        return jax.tree.map(lambda values: values[0], metrics)
+    def one(carry: Carry, buffer: Buffer | None, key: Array) -> list[Metrics]:
+        agent, cycle = inputs.agent, inputs.agent.cycle()
+        _, batch = inputs.sampling.sample(carry.memory, key, _experience(inputs, buffer), agent.batch_size)
+        each = _metrics_of_each(cycle, carry.state, batch, agent.draw(key, batch))
+        return jax.tree.map(jnp.zeros_like, each)
 
     return jax.eval_shape(partial(_over_seeds, one), carry, buffer, inputs.update_key)
 
@@ -143,13 +146,11 @@ def _updates(
     """Perform `count` updates of one seed; `first` is the number of the first, `turn` its place in the agent's cycle.
 
     Update n draws its batch and noise with fold_in(key, n). If `count` is a multiple of the cycle, metrics have one row
-    per cycle, its last update's. Otherwise updates may start mid-cycle, and there is one row per update, 0 unless it
-    ends a cycle.
+    per cycle, each of them that of the last update that has it. Otherwise updates may start mid-cycle, and there is one
+    row per update, 0 but for the metrics that the cycle has of it.
     """
     agent, cycle = inputs.agent, inputs.agent.cycle()
-    if buffer is not None and agent.returns_to_go() is None:  # no returns-to-go: unfinished episodes can be sampled
-        buffer = buffer.replace(finished=buffer.written)
-    experience = Experience(inputs.data, buffer)
+    experience = _experience(inputs, buffer)
 
     def one(carry: Carry, number: Array, update: Update) -> tuple[Carry, Metrics]:
         sample_key, draw_key = jax.random.split(jax.random.fold_in(key, number))
@@ -163,10 +164,11 @@ def _updates(
         for _, run in itertools.groupby(cycle):
             same = list(run)
             if len(same) == 1:
-                carry, metrics = one(carry, number, same[0])
+                carry, latest = one(carry, number, same[0])
             else:
                 carry, each = jax.lax.scan(partial(one, update=same[0]), carry, number + jnp.arange(len(same)))
-                metrics = jax.tree.map(lambda values: values[-1], each)
+                latest = jax.tree.map(lambda values: values[-1], each)
+            metrics |= latest
             number = number + len(same)
         return carry, metrics
 
@@ -180,24 +182,49 @@ def _updates(
     return jax.lax.scan(by_turn, carry, first + jnp.arange(count))
 
 
+def reporting_places(each: list[Metrics]) -> dict[str, int]:
+    """Return each metric's place in a cycle: that of the last update that has it."""
+    return {name: place for place, metrics in enumerate(each) for name in metrics}
+
+
+def _metrics_of_each(cycle: tuple[Update, ...], state: State, batch: Any, draws: Any) -> list[Metrics]:
+    """Return names, shapes and types of the metrics of each update of a cycle."""
+    kinds: dict[Update, Metrics] = {
+        update: jax.eval_shape(update, state, batch, draws)[1] for update in dict.fromkeys(cycle)
+    }
+    return [kinds[update] for update in cycle]
+
+
+def _experience(inputs: Inputs, buffer: Buffer | None) -> Experience:
+    """Return what the agent's batches are drawn from."""
+    if buffer is not None and inputs.agent.returns_to_go() is None:  # unfinished episodes can be sampled
+        buffer = buffer.replace(finished=buffer.written)
+    return Experience(seen_by(inputs.agent, inputs.data), buffer)
+
+
 def _update_at(cycle: tuple[Update, ...]) -> Callable[..., tuple[State, Metrics]]:
     """Return a function that runs the update at a cycle position known only at run time.
 
-    Its metrics are 0 except at the last position. One unrolled program per position is no faster on a CPU, and took
-    half a minute to compile for OPT.
+    Its metrics are 0 except at their places. One unrolled program per position is no faster on a CPU, and took half a
+    minute to compile for OPT.
     """
-    kinds = [update for place, update in enumerate(cycle) if update not in cycle[:place]]
+    kinds = list(dict.fromkeys(cycle))
     kind = jnp.array([kinds.index(update) for update in cycle])
 
     def update_at(place: Array, state: State, batch: Any, draws: Any) -> tuple[State, Metrics]:
-        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(cycle[-1], state, batch, draws)[1])
+        each = _metrics_of_each(cycle, state, batch, draws)
+        places = reporting_places(each)
+        nothing = {name: jnp.zeros_like(each[at][name]) for name, at in places.items()}
 
         def reporting(update: Update) -> Update:
-            return lambda *given: update(*given) if update == cycle[-1] else (update(*given)[0], nothing)
+            def reported(*given: Any) -> tuple[State, Metrics]:
+                after, metrics = update(*given)
+                return after, nothing | {name: metrics[name] for name, at in places.items() if cycle[at] == update}
+
+            return reported
 
         state, metrics = jax.lax.switch(kind[place], list(map(reporting, kinds)), state, batch, draws)
-        ends = place == len(cycle) - 1
-        return state, jax.tree.map(lambda value: jnp.where(ends, value, 0), metrics)
+        return state, {name: jnp.where(place == places[name], value, 0) for name, value in metrics.items()}
 
     return update_at
 

@@ -7,8 +7,9 @@ from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.errors import MoorlError
+from moorl_jax.footage import Footage
 from moorl_jax.phases import Instant, Pause, Phase, Switch
-from moorl_jax.replay import Balanced, Buffer, FrameBuffer
+from moorl_jax.replay import Balanced, Buffer, FrameBuffer, FromDataset
 from moorl_jax.tasks import Task
 from moorl_jax.types import NStep, ReturnsToGo, Transitions
 
@@ -51,6 +52,33 @@ def returns_rule(phases: tuple[Phase, ...]) -> ReturnsToGo | None:
     return next(iter(rules), None)
 
 
+def needs_next_actions(phases: tuple[Phase, ...]) -> bool:
+    """Tell whether a recipe's agents need next actions; raise MoorlError for one that draws online experience, too."""
+    asking = [phase for phase in taken(phases) if phase.learns and phase.agent.needs_next_actions()]
+    for phase in asking:
+        if not isinstance(phase.sampling, FromDataset):
+            raise MoorlError(
+                f"the agent of the phase '{phase.name}' needs next actions, which the dataset alone has, but it draws "
+                f"by {type(phase.sampling).__name__}: train it offline alone"
+            )
+    return bool(asking)
+
+
+def best_episodes(phases: tuple[Phase, ...]) -> float:
+    """Return the share of the dataset's episodes that a recipe learns from, those of the highest returns."""
+    shares = {agent.best_episodes() for agent in agents(phases)}
+    if len(shares) > 1:
+        raise MoorlError(f"the phases' agents ask for different shares of the dataset's episodes: {shares}")
+    return shares.pop()
+
+
+def seen_by(agent: Agent, data: Transitions | Footage | None) -> Transitions | Footage | None:
+    """Return the data that an agent's batches are drawn from: without next actions, unless it needs them."""
+    if isinstance(data, Transitions) and not agent.needs_next_actions():
+        return data.replace(next_actions=None)
+    return data
+
+
 def span_rule(phases: tuple[Phase, ...]) -> NStep:
     """Return how many steps the transitions of a recipe's batches span, where observations are images."""
     rules = {agent.n_step_returns() for agent in agents(phases)}
@@ -74,7 +102,7 @@ def empty_buffer(phases: tuple[Phase, ...], task: Task, example: Transitions) ->
     steps = env_steps(phases)
     if not task.pixels:
         # One whole episode fits in any case: it is written before it is finished.
-        return Buffer.create(max(steps, task.horizon), example)
+        return Buffer.create(max(steps, task.horizon), example.replace(next_actions=None))
     pauses = sum(isinstance(phase, Pause) for phase in taken(phases))
     episodes = steps // task.horizon + 1 + pauses  # they never end early
     return FrameBuffer.create_for(steps, episodes, example, span_rule(phases))

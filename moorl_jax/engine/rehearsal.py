@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from moorl_jax.agents import Agent, own_fault
+from moorl_jax.engine.recipes import seen_by
 from moorl_jax.errors import OwnAgentError, one_line
 from moorl_jax.phases import Instant, Phase
 from moorl_jax.replay import Balanced, Both
@@ -39,7 +40,8 @@ def rehearse(phases: tuple[Phase, ...], example: Transitions) -> None:
         if not (isinstance(cycle, tuple) and cycle and all(map(callable, cycle))):
             raise _wrong(agent.cycle, f"must return a tuple of updates, not {cycle!r:.80}")
         size = agent.batch_size
-        batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), one)
+        seen = seen_by(agent, one)
+        batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), seen)
         for update in dict.fromkeys(cycle):
             returned = _called(update, state, batch, _called(agent.draw, key, batch))
             if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):

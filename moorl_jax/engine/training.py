@@ -19,7 +19,7 @@ from moorl_jax.engine import provenance
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.evaluation import Episodes, Evaluator
-from moorl_jax.engine.recipes import needs_data, returns_rule, span_rule
+from moorl_jax.engine.recipes import best_episodes, needs_data, needs_next_actions, returns_rule, span_rule
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.training_loop import Plan, Report, TrainingLoop
 from moorl_jax.errors import CheckpointsError, MoorlError
@@ -112,7 +112,13 @@ def train(
     phases = recipe(agent, updates, env_steps)
     if needs_data(phases):
         dataset = dataset or load(task, choose(task, source, policies), policies)
-        prepared = preparation.apply(dataset, returns_rule(phases), span_rule(phases))
+        prepared = preparation.apply(
+            dataset,
+            returns_rule(phases),
+            span_rule(phases),
+            next_actions=needs_next_actions(phases),
+            best_episodes=best_episodes(phases),
+        )
     else:
         unchanged = Normalizer.identity(task.observation_shape)
         dataset, prepared = None, Prepared(None, unchanged, preparation.reward_scale, preparation.reward_shift)

@@ -5,6 +5,7 @@ from moorl_jax.nets.gradients import batch_gradients, member_gradients
 from moorl_jax.nets.learner import Learner, polyak
 from moorl_jax.nets.mlp import (
     MLP,
+    Activation,
     QFunction,
     critics,
     init_critics,
@@ -17,6 +18,7 @@ from moorl_jax.nets.mlp import (
 
 __all__ = [
     "MLP",
+    "Activation",
     "Encoder",
     "Learner",
     "QFunction",

@@ -1,7 +1,8 @@
 """Multi-layer perceptrons, single and in ensembles, with the initializers of the canonical implementations."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +15,32 @@ Initializer = Callable[..., Array]
 QFunction = Callable[[Array, Array], Array]
 """Q(s, a): of observations and actions, (batch, sizes), to (batch,)."""
 
+Activation = Literal["relu", "gelu"]
+"""Of hidden layers; GELU in its tanh approximation, as Flax has it."""
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": nn.relu, "gelu": nn.gelu}
+
+LAYER_NORMS = {"before": ("ln", 1e-6), "after": ("post_ln", 1e-5), "after_flax": ("flax_ln", 1e-6)}
+"""Where hidden layers are normalized, what the parameters are called, and the epsilon.
+
+Before their activation, as in RLPD; after it with PyTorch's epsilon, as in OPT, or with Flax's, as in ReBRAC.
+"""
+
 
 class MLP(nn.Module):
-    """Dense layers with ReLU between them; the last one is linear.
+    """Dense layers with an activation between them; the last one is linear.
 
     `kernel_init=None` is PyTorch's default for kernels and biases, uniform within 1/sqrt(fan_in); with any other,
-    biases start at zero. `final_init` overrides it for the last kernel, and for the last bias if biases are random.
-    `layer_norm` normalizes hidden layers `before` their ReLU (epsilon 1e-6, as in RLPD) or `after` it (epsilon 1e-5, as
-    in OPT).
+    biases start at zero. `hidden_bias` is what those of hidden layers start at instead. `final_init` overrides the
+    default for the last kernel, and for the last bias if biases are random. `layer_norm` is one of LAYER_NORMS.
     """
 
     features: Sequence[int]
     kernel_init: Initializer | None = None
     final_init: Initializer | None = None
     layer_norm: str | None = None
+    activation: Activation = "relu"
+    hidden_bias: float | None = None
 
     @nn.compact
     def __call__(self, x: Array, dropout: Sequence[Array] = ()) -> Array:
@@ -35,22 +48,29 @@ class MLP(nn.Module):
         for layer, width in enumerate(self.features):
             last = layer == len(self.features) - 1
             final_init = self.final_init if last else None
-            drawn_bias = final_init or _torch_bias(x.shape[-1])
+            bias_init = nn.initializers.zeros if self.kernel_init else final_init or _torch_bias(x.shape[-1])
+            if self.hidden_bias is not None and not last:
+                bias_init = nn.initializers.constant(self.hidden_bias)
             x = nn.Dense(
                 width,
                 kernel_init=final_init or self.kernel_init or _TORCH,
-                bias_init=nn.initializers.zeros if self.kernel_init else drawn_bias,
+                bias_init=bias_init,
                 precision=matmul_precision(),
                 name=f"layer{layer}",
             )(x)
             if not last:
                 if self.layer_norm == "before":
-                    x = nn.LayerNorm(epsilon=1e-6, name=f"ln{layer}")(x)
-                x = nn.relu(x)
-                if self.layer_norm == "after":
-                    x = nn.LayerNorm(epsilon=1e-5, name=f"post_ln{layer}")(x)
+                    x = self._normalized(layer, x)
+                x = ACTIVATIONS[self.activation](x)
+                if self.layer_norm in ("after", "after_flax"):
+                    x = self._normalized(layer, x)
                 x = x * dropout[layer] if dropout else x
         return x
+
+    def _normalized(self, layer: int, x: Array) -> Array:
+        assert self.layer_norm
+        name, epsilon = LAYER_NORMS[self.layer_norm]
+        return nn.LayerNorm(epsilon=epsilon, name=f"{name}{layer}")(x)
 
 
 def matmul_precision() -> str:
@@ -83,18 +103,18 @@ def apply(module: nn.Module, params: Params, *inputs: Any) -> Array:
 
 
 def init_mlp(key: Array, module: MLP, inputs: Array) -> Params:
-    """Return fresh parameters {layer0: {kernel, bias}, ...}.
+    """Return fresh parameters {layer0: {kernel, bias}, ...}; layers that are normalized add {ln0: {scale, bias}, ...}.
 
-    Layers normalized before their ReLU add {ln0: {scale, bias}, ...}, after it {post_ln0: {scale, bias}, ...}.
+    What stands for `ln` there says where, as in LAYER_NORMS.
     """
     return module.init(key, inputs)["params"]
 
 
-def mlp(params: Params, x: Array, dropout: Sequence[Array] = ()) -> Array:
+def mlp(params: Params, x: Array, dropout: Sequence[Array] = (), activation: Activation = "relu") -> Array:
     """Evaluate the MLP whose layers `params` holds, (..., inputs) to (..., outputs)."""
     widths = [params[f"layer{layer}"]["bias"].shape[-1] for layer in range(sum("layer" in name for name in params))]
-    layer_norm = "before" if "ln0" in params else "after" if "post_ln0" in params else None
-    return apply(MLP(widths, layer_norm=layer_norm), params, x, dropout)
+    layer_norm = next((place for place, (name, _) in LAYER_NORMS.items() if f"{name}0" in params), None)
+    return apply(MLP(widths, layer_norm=layer_norm, activation=activation), params, x, dropout)
 
 
 def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Params:
@@ -102,19 +122,20 @@ def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Pa
     return jax.vmap(lambda k: module.init(k, inputs)["params"])(jax.random.split(key, members))
 
 
-def q_value(params: Params, observations: Array, actions: Array) -> Array:
+def q_value(params: Params, observations: Array, actions: Array, activation: Activation = "relu") -> Array:
     """Evaluate one Q(s, a): (..., sizes) to (...,), or (..., several) if there are several actions per state."""
     if actions.ndim > observations.ndim:
-        return _q_of_several(params, observations, actions)
-    return mlp(params, jnp.concatenate([observations, actions], axis=-1))[..., 0]
+        return _q_of_several(params, observations, actions, activation)
+    return mlp(params, jnp.concatenate([observations, actions], axis=-1), activation=activation)[..., 0]
 
 
-def critics(params: Params, observations: Array, actions: Array) -> Array:
+def critics(params: Params, observations: Array, actions: Array, activation: Activation = "relu") -> Array:
     """Evaluate an ensemble of Q(s, a) as batched products: what `q_value` returns, with a leading axis of members."""
-    return jax.vmap(q_value, in_axes=(0, None, None))(params, observations, actions)
+    one = partial(q_value, activation=activation)
+    return jax.vmap(one, in_axes=(0, None, None))(params, observations, actions)
 
 
-def _q_of_several(params: Params, observations: Array, actions: Array) -> Array:
+def _q_of_several(params: Params, observations: Array, actions: Array, activation: Activation) -> Array:
     """Evaluate one Q, not normalized, at (..., several, size) actions of (..., size) states.
 
     The state's part of the first layer is computed once for all of its actions.
@@ -124,4 +145,4 @@ def _q_of_several(params: Params, observations: Array, actions: Array) -> Array:
     of_states = jnp.dot(observations, kernel[:split], precision=matmul_precision()) + bias
     of_actions = jnp.dot(actions, kernel[split:], precision=matmul_precision())
     behind = {f"layer{layer - 1}": params[f"layer{layer}"] for layer in range(1, len(params))}
-    return mlp(behind, nn.relu(of_states[..., None, :] + of_actions))[..., 0]
+    return mlp(behind, ACTIVATIONS[activation](of_states[..., None, :] + of_actions), activation=activation)[..., 0]

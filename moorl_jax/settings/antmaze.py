@@ -12,6 +12,42 @@ def td3_bc(_: Task) -> Changes:
     return prepares("corl-team/CORL configs/offline/td3_bc/antmaze/", reward_shift=-1.0)
 
 
+REBRAC = {  # maze and level: weights of the actor's and of the critics' penalty
+    ("umaze", ""): (0.003, 0.002),
+    ("umaze", "diverse"): (0.003, 0.001),
+    ("medium", "play"): (0.001, 0.0005),
+    ("medium", "diverse"): (0.001, 0.0),
+    ("large", "play"): (0.002, 0.001),
+    ("large", "diverse"): (0.002, 0.002),
+}
+
+
+def rebrac(task: Task) -> Changes:
+    """Return ReBRAC's, which multiplies rewards by 100 and lowers none."""
+    source = "DT6A/ReBRAC configs/rebrac/"
+    actor, critic = REBRAC[task.subject, task.level]
+    return sets(
+        source,
+        batch_size=256,
+        actor_learning_rate=3e-4,
+        critic_learning_rate=5e-5,
+        discount=0.999,
+        actor_penalty=actor,
+        critic_penalty=critic,
+    ) + prepares(source, reward_scale=100.0)
+
+
+def awac(_: Task) -> Changes:
+    """Return AWAC's."""
+    source = "corl-team/CORL configs/offline/awac/"
+    return sets(source, advantage_scale=0.1) + prepares(source, reward_shift=-1.0)
+
+
+def sac_n(_: Task) -> Changes:
+    """Return SAC-N's; rewards stay as they are. EDAC's are its defaults."""
+    return sets("corl-team/CORL configs/offline/sac_n/", members=25)
+
+
 SUPPORT_WEIGHTS = {  # maze and level: thuml/SPOT `configs/offline/antmaze-*.yml`
     ("umaze", ""): 0.25,
     ("umaze", "diverse"): 0.25,

@@ -11,9 +11,19 @@ def bc(_: Task) -> Changes:
     return prepares("corl-team/CORL algorithms/offline/any_percent_bc.py", normalize_observations=True)
 
 
+def bc_10(_: Task) -> Changes:
+    """Return 10%-BC's: observations are normalized, by the episodes that are kept."""
+    return prepares("corl-team/CORL algorithms/offline/any_percent_bc.py", normalize_observations=True)
+
+
 def td3_bc(_: Task) -> Changes:
     """Return TD3+BC's: observations are normalized; CORL, which ran AntMaze and Adroit too, does so there."""
     return prepares("sfujim/TD3_BC utils.py; corl-team/CORL configs/offline/td3_bc/", normalize_observations=True)
+
+
+def awac(_: Task) -> Changes:
+    """Return AWAC's: observations are normalized."""
+    return prepares("corl-team/CORL algorithms/offline/awac.py", normalize_observations=True)
 
 
 def iql(_: Task) -> Changes:

@@ -29,6 +29,64 @@ def spot(task: Task) -> Changes:
     )
 
 
+REBRAC = {  # robot and level: weights of the actor's and of the critics' penalty
+    ("halfcheetah", "random"): (0.001, 0.1),
+    ("halfcheetah", "medium"): (0.001, 0.01),
+    ("halfcheetah", "medium-replay"): (0.01, 0.001),
+    ("halfcheetah", "medium-expert"): (0.01, 0.1),
+    ("halfcheetah", "expert"): (0.01, 0.01),
+    ("halfcheetah", "full-replay"): (0.001, 0.1),
+    ("hopper", "random"): (0.001, 0.01),
+    ("hopper", "medium"): (0.01, 0.01),
+    ("hopper", "medium-replay"): (0.05, 0.5),
+    ("hopper", "medium-expert"): (0.1, 0.01),
+    ("hopper", "expert"): (0.1, 0.1),
+    ("hopper", "full-replay"): (0.01, 0.01),
+    ("walker2d", "random"): (0.01, 0.0),
+    ("walker2d", "medium"): (0.05, 0.1),
+    ("walker2d", "medium-replay"): (0.05, 0.01),
+    ("walker2d", "medium-expert"): (0.01, 0.01),
+    ("walker2d", "expert"): (0.01, 0.5),
+    ("walker2d", "full-replay"): (0.01, 0.01),
+}
+
+
+def rebrac(task: Task) -> Changes:
+    """Return ReBRAC's weights, which are each dataset's own."""
+    known = (task.subject, task.level) in REBRAC
+    actor, critic = REBRAC.get((task.subject, task.level), REBRAC["hopper", "medium"])
+    source = "DT6A/ReBRAC configs/rebrac/" if known else "ours: as for hopper-medium"
+    return sets(source, actor_penalty=actor, critic_penalty=critic)
+
+
+CRITICS = {"halfcheetah": 10, "hopper": 200, "walker2d": 20}  #: of SAC-N; hopper-medium has 500
+EXPERT_DIVERSITY = {"halfcheetah": 5.0, "walker2d": 5.0}  #: EDAC's eta on medium-expert; elsewhere 1
+CONFIGURED = ("medium", "medium-replay", "medium-expert")  #: levels for which CORL has a config of the two
+
+
+def _configured(agent: str, task: Task) -> str:
+    """Return the source of what is set for a robot's dataset."""
+    if task.subject in CRITICS and task.level in CONFIGURED:
+        return f"corl-team/CORL configs/offline/{agent}/"
+    return "ours: as for the robot's medium-replay" if task.subject in CRITICS else "ours: as for halfcheetah"
+
+
+def sac_n(task: Task) -> Changes:
+    """Return how many critics SAC-N has."""
+    members = 500 if (task.subject, task.level) == ("hopper", "medium") else CRITICS.get(task.subject, 10)
+    return sets(_configured("sac_n", task), members=members)
+
+
+def edac(task: Task) -> Changes:
+    """Return how many critics EDAC has, and how much they are driven apart."""
+    expert = task.level == "medium-expert"
+    return sets(
+        _configured("edac", task),
+        members=50 if task.subject == "hopper" else 10,
+        diversity_weight=EXPERT_DIVERSITY.get(task.subject, 1.0) if expert else 1.0,
+    )
+
+
 def iql(_: Task) -> Changes:
     """Return IQL's: rewards are scaled."""
     return prepares("ikostrikov/implicit_q_learning train_offline.py", normalize_returns=True)

@@ -15,6 +15,56 @@ def _as_adroit(source: str, task: Task) -> str:
     return source if task.family == "adroit" else f"ours: as Adroit, {source}"
 
 
+REBRAC = {  # hand and level: weights of the actor's and of the critics' penalty
+    ("pen", "human"): (0.1, 0.5),
+    ("pen", "cloned"): (0.05, 0.5),
+    ("pen", "expert"): (0.01, 0.01),
+    ("door", "human"): (0.1, 0.1),
+    ("door", "cloned"): (0.01, 0.1),
+    ("door", "expert"): (0.05, 0.01),
+    ("hammer", "human"): (0.01, 0.5),
+    ("hammer", "cloned"): (0.1, 0.5),
+    ("hammer", "expert"): (0.01, 0.01),
+    ("relocate", "human"): (0.1, 0.01),
+    ("relocate", "cloned"): (0.1, 0.01),
+    ("relocate", "expert"): (0.05, 0.01),
+}
+
+
+def rebrac(task: Task) -> Changes:
+    """Return ReBRAC's."""
+    actor, critic = REBRAC.get((task.subject, task.level), REBRAC["relocate", "human"])
+    common = sets(
+        _as_adroit("DT6A/ReBRAC configs/rebrac/", task),
+        batch_size=256,
+        actor_learning_rate=3e-4,
+        critic_learning_rate=3e-4,
+    )
+    source = "DT6A/ReBRAC configs/rebrac/" if task.family == "adroit" else "ours: as for relocate-human"
+    return common + sets(source, actor_penalty=actor, critic_penalty=critic)
+
+
+def awac(task: Task) -> Changes:
+    """Return AWAC's."""
+    return sets(_as_adroit("corl-team/CORL configs/offline/awac/", task), advantage_scale=0.1)
+
+
+def sac_n(task: Task) -> Changes:
+    """Return SAC-N's."""
+    return sets(_as_adroit("corl-team/CORL configs/offline/sac_n/", task), members=100)
+
+
+def edac(task: Task) -> Changes:
+    """Return EDAC's. Its authors also normalize rewards, and have other rates for the pen; CORL does not."""
+    of_pen = task.subject == "pen"
+    pens = 1000.0 if task.level == "human" else 10.0
+    return sets(
+        _as_adroit("corl-team/CORL configs/offline/edac/", task),
+        members=20 if of_pen else 50,
+        diversity_weight=pens if of_pen else 200.0,
+    )
+
+
 def spot(task: Task) -> Changes:
     """Return SPOT's; its authors ran neither family."""
     return sets(

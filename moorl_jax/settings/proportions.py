@@ -5,7 +5,7 @@ Shorter budgets than the authors' keep their proportions; those rules are ours.
 
 from typing import Any
 
-from moorl_jax.agents import IQL, OPT, OPTSPOT, PEX, SAC, SPOT, Agent, DrQ, DrQBC, Subroutine
+from moorl_jax.agents import IQL, OPT, OPTSPOT, PEX, SAC, SPOT, Agent, DrQ, DrQBC, ReBRAC, Subroutine
 from moorl_jax.settings.changes import Changes, sets, within
 
 OPT_ENV_STEPS = 300_000  #: of OPT's paper
@@ -30,6 +30,11 @@ def within_budget(agent: Agent, updates: int, env_steps: int) -> Changes:
             return _annealed(updates) + _first("collect_steps", agent, env_steps)
         case IQL():
             return () if env_steps else _annealed(updates)  # `train_finetune.py` sets opt_decay_schedule None
+        case ReBRAC():
+            cooling = sets(
+                "corl-team/CORL algorithms/finetune/rebrac.py", online_cooling_updates=float(env_steps * agent.utd)
+            )
+            return cooling if env_steps else ()
         case SPOT():
             vae_updates = min(agent.vae_updates, max(updates, env_steps))
             return sets("a density model gets no more updates than the agent: ours", vae_updates=vae_updates)

@@ -13,12 +13,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, OPT, OPTSPOT, PEX, RLPD, SPOT, TD3BC, CalQL, DrQ, DrQBC
+from moorl_jax.agents import (
+    AWAC,
+    CQL,
+    EDAC,
+    IQL,
+    OPT,
+    OPTSPOT,
+    PEX,
+    RLPD,
+    SACN,
+    SPOT,
+    TD3BC,
+    CalQL,
+    DrQ,
+    DrQBC,
+    ReBRAC,
+)
+from moorl_jax.agents.awac import AWACState
 from moorl_jax.agents.cql import CQLState
 from moorl_jax.agents.drq import DrQState
 from moorl_jax.agents.iql import IQLState
 from moorl_jax.agents.opt import OPTState
 from moorl_jax.agents.pex import PEXState
+from moorl_jax.agents.rebrac import ReBRACState
 from moorl_jax.agents.sac import SACState
 from moorl_jax.agents.spot import BehaviourVAE, SPOTState
 from moorl_jax.agents.td3_bc import TD3BCState
@@ -463,6 +481,189 @@ class PEXCase(IQLCase):
         return PEXState(**vars(super().state(z)), actor_offline=numbered(z.net("actor_offline"), "layer"))
 
 
+def flax_normed(net):
+    """A recorded network as ours, whose normalization after the activation is named by its epsilon's origin."""
+    return {f"flax_{name}" if name.startswith("ln") else name: layer for name, layer in net.items()}
+
+
+def without_flax(net):
+    """The inverse of `flax_normed`."""
+    return {name.removeprefix("flax_"): layer for name, layer in net.items()}
+
+
+class ReBRACCase(Case):
+    draw_names = {"policy_noise": "policy_noise"}
+    loss_names = {
+        "critic_loss": "critic_loss",
+        "q_min": "q_min",
+        "actor_loss": "actor_loss",
+        "bc_mse_policy": "bc_loss",
+        "lambda": "lambda",
+        "q_pi_min": "q",
+    }
+    unreported = {"bc_mse_random", "action_mse"}  # of random actions, and the cloning loss over the action's size
+    fixed = {
+        "num_critics": 2,
+        "layer_norm_eps": 1e-6,
+        "max_action": 1.0,
+        "mc_lower_bound": False,
+        "critic_net": re.compile("ReLU - LayerNorm"),
+        "actor_net": re.compile("ReLU - LayerNorm.*tanh"),
+    }
+    not_used = {"actor_n_hiddens": "a shape", "critic_n_hiddens": "a shape", "actor_update_at": "policy_freq tells it"}
+
+    def agent(self, z):
+        h = z.hparams
+        for net in ("actor", "critic"):
+            assert ("ln0" in z.net(net)) == h[f"{net}_ln"]
+        return ReBRAC(
+            actor_layer_norm=h["actor_ln"],
+            critic_layer_norm=h["critic_ln"],
+            policy_freq=int(h["policy_freq"]),
+            normalize_q=h["normalize_q"],
+            actor_learning_rate=z.float("actor_lr"),
+            critic_learning_rate=z.float("critic_lr"),
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            policy_noise=z.float("policy_noise"),
+            noise_clip=z.float("noise_clip"),
+            actor_penalty=z.float("actor_bc_coef"),
+            critic_penalty=z.float("critic_bc_coef"),
+        )
+
+    def state(self, z):
+        return ReBRACState(
+            actor=Learner.create(flax_normed(z.net("actor"))),
+            critic=Learner.create(flax_normed(z.net("critic"))),
+            target_actor=flax_normed(z.net("target_actor")),
+            target_critic=flax_normed(z.net("target_critic")),
+            updates=jnp.int32(0),
+        )
+
+    def params(self, state):
+        nets = {
+            "actor": state.actor.params,
+            "critic": state.critic.params,
+            "target_actor": state.target_actor,
+            "target_critic": state.target_critic,
+        }
+        return {name: without_flax(net) for name, net in nets.items()}
+
+    def moments(self, state):
+        nets = {"actor": state.actor.moments.mu, "critic": state.critic.moments.mu}
+        return {name: without_flax(net) for name, net in nets.items()}
+
+
+class AWACCase(Case):
+    draw_names = {"next": "eps_next_actions", "policy": "eps_actor"}
+    loss_names = {
+        "critic_loss": "critic_loss",
+        "actor_loss": "actor_loss",
+        "adv_mean": "advantage",
+        "weight_mean": "weight",
+    }
+    unreported = {"critic1_mse", "critic2_mse"}  # their sum is the critic loss
+    fixed = {
+        "log_std_clip": [-20, 2],
+        "action_clip": [-1, 1],
+        "policy": re.compile(r"no tanh.*clamped to \[-1, 1\], no squashing"),
+    }
+    not_used = {"n_hidden_layers": "a shape"}
+
+    def agent(self, z):
+        return AWAC(
+            actor_learning_rate=z.float("learning_rate"),
+            critic_learning_rate=z.float("learning_rate"),
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            advantage_scale=z.float("awac_lambda"),
+            weight_clip=z.float("exp_adv_max"),
+        )
+
+    def state(self, z):
+        return AWACState(
+            actor=Learner.create({"mean": z.net("actor"), "log_std": z.scalar("actor/log_std")}),
+            critic=Learner.create(twins(z)),
+            target_critic=twins(z, "target_"),
+        )
+
+    def params(self, state):
+        targets = {f"target_{name}": net for name, net in by_member(state.target_critic).items()}
+        return {**self._named(state.actor.params, state.critic.params), **targets}
+
+    def moments(self, state):
+        return self._named(state.actor.moments.mu, state.critic.moments.mu)
+
+    @staticmethod
+    def _named(actor, critic):
+        return {"actor": {**actor["mean"], "log_std": actor["log_std"]}, **by_member(critic)}
+
+
+class SACNCase(Case):
+    kind = SACN
+    draw_names = {"temperature": "eps_alpha", "policy": "eps_actor", "next": "eps_next_actions"}
+    loss_names = {
+        "alpha_loss": "temperature_loss",
+        "critic_loss": "critic_loss",
+        "actor_loss": "actor_loss",
+        "batch_entropy": "entropy",
+        "alpha": "temperature",
+        "q_policy_std": "q_spread",
+    }
+    unreported = {"q_random_std"}  # of random actions
+    fixed = {
+        "log_std_clip": [-5, 2],
+        "tanh_logdet_eps": 1e-6,
+        "actor_net": re.compile(r"heads mean and log_std; action = max_action \* tanh"),
+    }
+    not_used = {
+        "n_hidden_layers": "a shape",
+        "shapes": "the arrays have them",
+        "init_log_alpha": "an initial value, which is recorded",
+        "target_entropy_rule": "target_entropy is what came of it",
+    }
+
+    def agent(self, z):
+        return self.kind(
+            members=int(z.hparams["num_critics"]),
+            actor_learning_rate=z.float("actor_lr"),
+            critic_learning_rate=z.float("critic_lr"),
+            temperature_learning_rate=z.float("alpha_lr"),
+            discount=z.float("discount"),
+            tau=z.float("tau"),
+            target_entropy_per_dimension=z.float("target_entropy") / z.arrays["batch_0/actions"].shape[-1],
+            max_action=z.float("max_action"),
+        )
+
+    def state(self, z):
+        return SACState(
+            actor=Learner.create(joined_heads(z.net("actor"), "layer")),
+            critic=Learner.create(z.net("critic")),
+            log_temperature=Learner.create(z.scalar("log_alpha")),
+            target_critic=z.net("target_critic"),
+        )
+
+    def params(self, state):
+        learners = (state.actor, state.critic, state.log_temperature)
+        return {**self._named(*(learner.params for learner in learners)), "target_critic": state.target_critic}
+
+    def moments(self, state):
+        learners = (state.actor, state.critic, state.log_temperature)
+        return self._named(*(learner.moments.mu for learner in learners))
+
+    @staticmethod
+    def _named(actor, critic, log_temperature):
+        return {"actor": split_heads(actor), "critic": critic, "log_alpha": log_temperature}
+
+
+class EDACCase(SACNCase):
+    kind = EDAC
+    loss_names = SACNCase.loss_names | {"diversity_loss": "similarity", "td_loss": "td_loss"}
+
+    def agent(self, z):
+        return super().agent(z).replace(diversity_weight=z.float("eta"))
+
+
 AGES = ("off", "on")
 
 
@@ -731,6 +932,10 @@ CASES = {
     "spot_vae": VAECase(),
     "rlpd": RLPDCase(),
     "pex": PEXCase(),
+    "rebrac": ReBRACCase(),
+    "awac": AWACCase(),
+    "sac_n": SACNCase(),
+    "edac": EDACCase(),
     "opt_finetune": OPTFinetuneCase(),
     "opt_pretrain": OPTPretrainCase(),
     "drq": DrQCase(),
@@ -756,7 +961,7 @@ def replay(case, z):
             state, metrics = jax.device_get(step(update, state, batch, draws))
         after = flat(case.moments(state))
         result.metrics.append({name: float(value) for name, value in metrics.items()})
-        result.params.append(flat(case.params(state)))
+        result.params.append(jax.device_get(flat(case.params(state))))
         # Adam's first moment is 0.9 m + 0.1 g: the gradient it consumed can be read off it.
         gradients = {name: (after[name] - 0.9 * before[name]) / 0.1 for name in after}
         result.gradient_norms.append({name: float(np.linalg.norm(g)) for name, g in gradients.items()})

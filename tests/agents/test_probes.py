@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import BC, CQL, IQL, MOORL, OPT, OPTIQL, PEX, RLPD, SAC, SPOT, TD3BC
+from moorl_jax.agents import AWAC, BC, CQL, EDAC, IQL, MOORL, OPT, OPTIQL, PEX, RLPD, SAC, SACN, SPOT, TD3BC, ReBRAC
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.nets import critics
@@ -12,29 +12,23 @@ from tests.agents.probes import bandit, chain, timed_out
 
 SMALL = {"hidden": (32, 32), "batch_size": 64}
 RATES = {"actor_learning_rate": 1e-3, "critic_learning_rate": 3e-3}
+SOFT = {"discount": 0.5, "tau": 0.05, "target_entropy_per_dimension": -2.0, "initial_temperature": 0.1}
 # The penalty of CQL moves values down on purpose; without it CQL is SAC and must find the true ones.
 AGENTS = {
     "td3_bc": TD3BC(**SMALL, **RATES, discount=0.5, tau=0.05),
+    "rebrac": ReBRAC(**SMALL, **RATES, discount=0.5, tau=0.05, penalizes_critic=False),
+    "awac": AWAC(**SMALL, **RATES, discount=0.5, tau=0.05),
     "iql": IQL(**SMALL, **RATES, value_learning_rate=3e-3, discount=0.5, tau=0.05, expectile=0.5),
     "cql": CQL(
         **SMALL, **RATES, discount=0.5, tau=0.05, penalty_weight=0.0, actions_per_state=2, blocks=1, target_entropy=-2.0
     ),
     "spot": SPOT(**SMALL, **RATES, discount=0.5, tau=0.05, vae_hidden=(32,), support_weight=0.0),
     "pex": PEX(**SMALL, **RATES, value_learning_rate=3e-3, discount=0.5, tau=0.05, expectile=0.5),
-    "sac": SAC(**SMALL, **RATES, discount=0.5, tau=0.05, target_entropy_per_dimension=-2.0, initial_temperature=0.1),
-    "rlpd": RLPD(
-        **SMALL,
-        **RATES,
-        discount=0.5,
-        tau=0.05,
-        target_entropy_per_dimension=-2.0,
-        initial_temperature=0.1,
-        utd=1,
-        backup_entropy=False,
-    ),
-    "moorl": MOORL(
-        **SMALL, **RATES, discount=0.5, tau=0.05, target_entropy_per_dimension=-2.0, initial_temperature=0.1, utd=2
-    ),
+    "sac": SAC(**SMALL, **RATES, **SOFT),
+    "rlpd": RLPD(**SMALL, **RATES, **SOFT, utd=1, backup_entropy=False),
+    "moorl": MOORL(**SMALL, **RATES, **SOFT, utd=2),
+    "sac_n": SACN(**SMALL, **RATES, **SOFT, members=3),
+    "edac": EDAC(**SMALL, **RATES, **SOFT, members=3),
 }
 AGENTS |= {
     "opt": OPT(backbone=AGENTS["td3_bc"].replace(cloning=False), batch_size=64),

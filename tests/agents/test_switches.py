@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, RLPD, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.agents import AWAC, CQL, EDAC, IQL, RLPD, SAC, SACN, SPOT, TD3BC, CalQL, ReBRAC
 from moorl_jax.agents.td3_bc import first_critic
+from moorl_jax.errors import MoorlError
 from moorl_jax.types import Transitions
 from tests.agents.stepping import step
 
@@ -359,7 +360,151 @@ def test_sac_and_rlpd(kind, entropy, backend, batch, rng, monkeypatch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11), ours, expected)
 
 
-@pytest.mark.parametrize("agent", [IQL(hidden=(8,)), CQL(hidden=(8,)), SAC(hidden=(8,))], ids=["iql", "cql", "sac"])
+def rebracs_net(params, x):
+    """Layers with GELU, then a LayerNorm whose epsilon is 1e-6."""
+    for layer in range(2):
+        x = jax.nn.gelu(x @ params[f"layer{layer}"]["kernel"] + params[f"layer{layer}"]["bias"], approximate=True)
+        x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        x = x * params[f"flax_ln{layer}"]["scale"] + params[f"flax_ln{layer}"]["bias"]
+    return x @ params["layer2"]["kernel"] + params["layer2"]["bias"]
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_rebrac_with_gelu_and_both_networks_normalized(online, batch, rng):
+    """The actor on every update, offline by values as they are; online the critics' penalty is gone, its own cooled."""
+    agent = ReBRAC(
+        hidden=(32, 32),
+        activation="gelu",
+        actor_layer_norm=True,
+        policy_freq=1,
+        normalize_q=online,
+        actor_penalty=0.4,
+        critic_penalty=0.7,
+        discount=DISCOUNT,
+        tau=0.01,
+        online_cooling_updates=10.0,
+    )
+    assert agent.needs_next_actions()
+    if online:
+        agent = agent.online(5).agent
+        assert not agent.needs_next_actions()
+    batch = batch.replace(next_actions=None if online else rng.uniform(-1, 1, (BATCH, ACTION)))
+    state, draws = shaken(agent, batch, rng), agent.draw(KEY, batch)
+    state = state.replace(updates=jnp.int32(3))
+    weight = 0.4 * 0.7 if online else 0.4  # the fourth update of ten
+
+    def q_value(critic, member, actions, states):
+        return rebracs_net(jax.tree.map(lambda leaf: leaf[member], critic), jnp.concatenate([states, actions], -1))[
+            :, 0
+        ]
+
+    noise = np.clip(draws["policy_noise"] * 0.2, -0.5, 0.5)
+    ahead = np.clip(np.tanh(rebracs_net(state.target_actor, batch.next_observations)) + noise, -1, 1)
+    next_q = jnp.minimum(*(q_value(state.target_critic, i, ahead, batch.next_observations) for i in (0, 1)))
+    if not online:
+        next_q = next_q - 0.7 * ((ahead - batch.next_actions) ** 2).sum(-1)
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * next_q
+
+    def critic_loss(critic):
+        return sum(((q_value(critic, i, batch.actions, batch.observations) - y) ** 2).mean() for i in (0, 1))
+
+    after, _ = step(agent.update, state, batch, draws)
+
+    def actor_loss(actor):
+        pi = jnp.tanh(rebracs_net(actor, batch.observations))
+        q = jnp.minimum(*(q_value(after.critic.params, i, pi, batch.observations) for i in (0, 1)))
+        size = jax.lax.stop_gradient(abs(q).mean()) if online else 1.0
+        return weight * ((pi - batch.actions) ** 2).sum(-1).mean() - q.mean() / size
+
+    expected = {
+        "critic": jax.jit(jax.grad(critic_loss))(state.critic.params),
+        "actor": jax.jit(jax.grad(actor_loss))(state.actor.params),
+    }
+    ours = gradients(state, after, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11), ours, expected)
+    moved = jax.tree.map(lambda old, now: 0.99 * old + 0.01 * now, state.target_actor, state.actor.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), after.target_actor, moved)
+    assert int(after.updates) == 4
+
+
+def test_rebracs_penalty_falls_to_half():
+    agent = ReBRAC(online_cooling_updates=10.0).online(10).agent
+    np.testing.assert_allclose([agent._cooled(jnp.int32(n)) for n in (0, 2, 5, 9)], [1.0, 0.8, 0.5, 0.5], rtol=1e-6)
+    assert ReBRAC()._cooled(jnp.int32(9)) == 1.0
+
+
+def test_rebracs_first_update_of_a_cycle_moves_the_actor():
+    agent = ReBRAC(policy_freq=3)
+    assert agent.cycle() == (agent.update, agent.update_critic, agent.update_critic)
+
+
+def test_edac_drives_the_critics_action_gradients_apart(batch, rng):
+    """Of all pairs of critics, each by its own loop."""
+    agent = EDAC(hidden=(32, 32), members=3, diversity_weight=0.8, max_action=0.7, discount=DISCOUNT)
+    state, draws = shaken(agent, batch, rng), agent.draw(KEY, batch)
+    after, metrics = step(agent.update, state, batch, draws)
+    temperature = jnp.exp(after.log_temperature.params)
+
+    def sampled(states, noise):
+        mean, log_std = jnp.split(net(after.actor.params, states), 2, -1)
+        log_std = jnp.clip(log_std, -5, 2)
+        t = jnp.tanh(mean + jnp.exp(log_std) * noise)
+        return 0.7 * t, (jax.scipy.stats.norm.logpdf(noise) - log_std - jnp.log(1 - t**2 + 1e-6)).sum(-1)
+
+    actions, log_pi = sampled(batch.next_observations, draws["next"])
+    next_q = jnp.stack([q_value(state.target_critic, i, batch.next_observations, actions) for i in range(3)]).min(0)
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * (next_q - temperature * log_pi)
+
+    def similarity(critic):
+        def direction(member):
+            slope = jax.grad(lambda a: q_value(critic, member, batch.observations, a).sum())(batch.actions)
+            return slope / jnp.sqrt((slope**2).sum(-1, keepdims=True))
+
+        pairs = [(direction(i) * direction(j)).sum(-1).mean() for i in range(3) for j in range(3) if i != j]
+        return sum(pairs) / 2
+
+    def critic_loss(critic):
+        q = [q_value(critic, member, batch.observations, batch.actions) for member in range(3)]
+        return sum(((value - y) ** 2).mean() for value in q) + 0.8 * similarity(critic)
+
+    assert float(metrics["similarity"]) == pytest.approx(float(similarity(state.critic.params)), rel=1e-6)
+    expected = {"critic": jax.jit(jax.grad(critic_loss))(state.critic.params)}
+    ours = gradients(state, after, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8), ours, expected)
+
+
+def test_a_critic_that_is_flat_does_no_harm_to_edac(batch, rng):
+    """Where all of its units are off its action gradient is 0, whose direction has no slope."""
+    agent = EDAC(hidden=(8,), members=2)
+    state = shaken(agent, batch, rng)
+    off = state.critic.params["layer0"]["bias"].at[0].set(-1e3)
+    critic = state.critic.params | {"layer0": {**state.critic.params["layer0"], "bias": off}}
+    state = state.replace(critic=state.critic.replace(params=critic))
+    after, _ = step(agent.update, state, batch, agent.draw(KEY, batch))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+
+
+def test_edac_needs_two_critics():
+    with pytest.raises(MoorlError, match="members=1 is one too few"):
+        EDAC(members=1).phases(10, 0)
+
+
+def test_awacs_weights_are_clipped_and_its_mean_is_not_squashed(batch, rng):
+    agent = AWAC(hidden=(8,), weight_clip=2.0)
+    params = {"mean": {"layer0": {"kernel": jnp.zeros((OBSERVATION, ACTION)), "bias": jnp.full(ACTION, 3.0)}}}
+    params["log_std"] = jnp.full(ACTION, 9.0)
+    np.testing.assert_array_equal(agent.greedy(params, batch.observations), 1.0)
+    loss, metrics = agent.actor_loss(params, jnp.full(BATCH, 50.0), batch)
+    density = jax.scipy.stats.norm.logpdf(batch.actions, 3.0, np.exp(2.0)).sum(-1)
+    assert float(loss) == pytest.approx(-2.0 * float(density.mean()))
+    assert float(metrics["weight"]) == 2.0
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [IQL(hidden=(8,)), CQL(hidden=(8,)), SAC(hidden=(8,)), SACN(hidden=(8,)), AWAC(hidden=(8,))],
+    ids=["iql", "cql", "sac", "sac_n", "awac"],
+)
 def test_exploration_samples_around_the_greedy_action(agent, batch, rng):
     params = agent.policy(shaken(agent, batch, rng))
     keys = jax.random.split(KEY, 4000)
@@ -367,6 +512,16 @@ def test_exploration_samples_around_the_greedy_action(agent, batch, rng):
     assert jnp.abs(samples).max() <= 1.0
     assert samples.std(axis=0).min() > 0.01
     np.testing.assert_allclose(jnp.median(samples, axis=0), agent.greedy(params, batch.observations[:2]), atol=0.08)
+
+
+def test_rebrac_explores_with_noise_where_it_is_set(batch, rng):
+    agent = ReBRAC(hidden=(8,))
+    params = agent.policy(shaken(agent, batch, rng))
+    greedy = agent.greedy(params, batch.observations)
+    np.testing.assert_allclose(agent.act(params, batch.observations, KEY), greedy, rtol=1e-12)
+    noisy = agent.replace(exploration_noise=0.5).act(params, batch.observations, KEY)
+    assert jnp.abs(noisy - greedy).mean() > 0.1
+    assert jnp.abs(noisy).max() <= 1.0
 
 
 @pytest.mark.parametrize(

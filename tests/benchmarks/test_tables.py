@@ -181,7 +181,7 @@ def test_nothing_finished_draws_nothing(tmp_path):
 def test_published_scores_name_known_tasks_and_their_sources():
     for (task, agent), score in published_scores().items():
         assert task in TASKS
-        assert agent in KNOWN or agent in ("AWAC", "ReBRAC")
+        assert agent in KNOWN
         assert score.source
         assert score.seeds is None or score.seeds > 0
         assert -10 < score.mean < 170

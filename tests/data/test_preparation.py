@@ -68,6 +68,24 @@ def test_returns_to_go_are_of_the_prepared_rewards(dataset):
     assert len(done.transitions) == len(dataset.transitions) - 1, "the unfinished tail is dropped"
 
 
+def test_next_actions_are_clipped_as_actions_are(dataset, data):
+    prepared = Preparation(action_limit=0.1).apply(dataset, ReturnsToGo(0.0), next_actions=True).transitions
+    count = len(prepared)  # returns drop the unfinished tail
+    assert prepared.next_actions.shape == prepared.actions.shape
+    assert np.abs(prepared.next_actions).max() == np.float32(0.1)
+    going_on = (data.terminals[: count - 1] == 0) & (
+        data.next_observations[: count - 1] == data.observations[1:count]
+    ).all(1)
+    np.testing.assert_array_equal(prepared.next_actions[:-1][going_on], prepared.actions[1:][going_on])
+    assert Preparation().apply(dataset).transitions.next_actions is None
+
+
+def test_of_the_best_episodes_alone_observations_are_normalized(dataset):
+    prepared = Preparation(normalize_observations=True).apply(dataset, best_episodes=0.2)
+    assert 0 < len(prepared.transitions) < len(dataset.transitions)
+    assert np.abs(prepared.transitions.observations.mean(axis=0)).max() < 1e-5
+
+
 def test_features_of_any_size_tell_trajectories_apart(data):
     """Their distances are of float64, in which their squares are finite."""
     large = {name: getattr(data, name) * np.float32(1e30) for name in ("observations", "next_observations")}

@@ -4,7 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moorl_jax.data.rows import Rows, ends, episode_returns, suspicions, to_transitions, trajectory_returns
+from moorl_jax.data.rows import (
+    Rows,
+    best_trajectories,
+    ends,
+    episode_returns,
+    suspicions,
+    to_transitions,
+    trajectory_returns,
+)
 from moorl_jax.tasks import find
 
 CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)
@@ -40,6 +48,18 @@ class TestSuccessors:
         assert len(data) == len(order) - 2  # all but the time-out's row and the last
         going_on = data.terminals == 0
         np.testing.assert_array_equal(data.next_observations[going_on], data.observations[going_on] + 1)
+
+    def test_next_actions_are_the_following_rows(self, rows):
+        rows = replace(rows, actions=rows.observations / 10)
+        data = to_transitions(rows, HORIZON, next_actions=True)
+        np.testing.assert_array_equal(data.next_actions, data.next_observations / 10)
+
+    def test_where_an_episode_breaks_off_what_was_done_next_is_not_known(self, rows):
+        """Rows 1 and 6 break off: their successors are there, the actions taken in those are not."""
+        filtered = self.taken(replace(rows, actions=rows.observations / 10), [0, 1, 3, 4, 5, 6, 8, 9])
+        data = to_transitions(filtered, HORIZON, next_actions=True)
+        np.testing.assert_array_equal(data.observations[:, 0], [0, 3, 5, 8])
+        np.testing.assert_array_equal(data.next_actions, data.next_observations / 10)
 
     def test_an_episode_that_breaks_off_ends_there(self, rows):
         returns, lengths = episode_returns(self.taken(rows, [0, 1, 3, 4, 5]), HORIZON)
@@ -129,3 +149,43 @@ class TestFingerprint:
             changed = value.copy()
             changed[3] = ~changed[3] if changed.dtype == bool else changed[3] + 1
             assert replace(hopper_rows, **{key: changed}).fingerprint() != hopper_rows.fingerprint(), key
+
+
+class TestBestTrajectories:
+    """Four episodes of three rows, which return 3, 9, 6 and 9, and an unfinished one."""
+
+    @pytest.fixture
+    def rows(self):
+        numbers = np.arange(14, dtype=np.float32)[:, None]
+        rewards = np.repeat(np.float32([1, 3, 2, 3, 9]), 3)[:14]
+        terminals, timeouts = np.isin(np.arange(14), [2, 8]), np.isin(np.arange(14), [5, 11])
+        return Rows(numbers, np.zeros((14, 1), np.float32), rewards, terminals, timeouts)
+
+    @pytest.mark.parametrize(
+        ("share", "kept"), [(0.1, [1]), (0.25, [1]), (0.5, [1, 3]), (0.75, [1, 2, 3]), (1.0, [0, 1, 2, 3])]
+    )
+    def test_whole_episodes_are_kept_in_their_order(self, rows, share, kept):
+        best = best_trajectories(rows, TASK, share)
+        np.testing.assert_array_equal(
+            best.observations[:, 0], np.concatenate([np.arange(3 * k, 3 * k + 3) for k in kept])
+        )
+        np.testing.assert_array_equal(episode_returns(best, HORIZON)[0], np.array([3, 9, 6, 9])[kept])
+
+    def test_d4rls_clock_is_read_before_others_are_left_out(self):
+        """After a terminal it starts at 1, so that the next episode times out a row sooner: at its seventh."""
+        lengths, returns = (3, 7, 8), (0, 1, 1)
+        count = sum(lengths) + 1
+        numbers = np.arange(count, dtype=np.float32)[:, None]
+        rewards = np.append(np.repeat(np.float32(returns) / np.float32(lengths), lengths), 0.0).astype(np.float32)
+        rows = Rows(numbers, np.zeros((count, 1), np.float32), rewards, np.arange(count) == 2, None)
+        assert np.flatnonzero(ends(rows, HORIZON)).tolist() == [2, 9, 17]
+        best = best_trajectories(rows, TASK, 2 / 3)
+        assert np.flatnonzero(ends(best, HORIZON)).tolist() == [6, 14]
+
+    def test_antmazes_are_all_up_to_a_time_out(self):
+        """Its goal ends nothing there: a row at the goal alone would be the best episode of all."""
+        maze = find("antmaze-umaze-v2")
+        rewards = np.float32([0, 0, 0, 0, 1, 1])
+        timeouts = np.array([False, False, True, False, False, True])
+        rows = Rows(np.zeros((6, 29), np.float32), np.zeros((6, 8), np.float32), rewards, rewards > 0, timeouts)
+        np.testing.assert_array_equal(best_trajectories(rows, maze, 0.1).rewards, [0, 1, 1])

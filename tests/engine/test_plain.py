@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, MOORL, PEX, RLPD, SAC, TD3BC, CalQL
+from moorl_jax.agents import CQL, IQL, MOORL, PEX, RLPD, SAC, TD3BC, CalQL, ReBRAC
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import static
 from moorl_jax.data import Normalizer, Preparation, Prepared
 from moorl_jax.engine import plain
-from moorl_jax.engine.recipes import agents, needs_data, returns_rule
+from moorl_jax.engine.recipes import agents, needs_data, needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.engine.training import evaluate
 from moorl_jax.phases import Collect, Evaluate, Offline, Online, Pretrain, Switch
@@ -24,8 +24,10 @@ class Recorder(Agent):
     """Keeps what its updates are given, and acts by it; no sum whose rounding could hang on how it is compiled."""
 
     returns: bool = static(False)
+    next_actions: bool = static(False)
 
     def init(self, key, example):
+        example = example if self.next_actions else example.replace(next_actions=None)
         batch = jax.tree.map(lambda leaf: jnp.zeros((KEPT, *leaf.shape[1:]), leaf.dtype), example)
         return {"batches": batch, "noise": jax.random.normal(key, (KEPT,)), "kinds": jnp.zeros(KEPT, jnp.int32)}
 
@@ -62,6 +64,9 @@ class Recorder(Agent):
     def returns_to_go(self):
         return ReturnsToGo(0.9) if self.returns else None
 
+    def needs_next_actions(self):
+        return self.next_actions
+
 
 ONE = Recorder(batch_size=3)
 RULES = ((Union(), 1), (Mixed(0.3), 2), (OneSource(draws=2), 3), (FromBuffer(), 4), (Both(), 1))  #: with their utd
@@ -75,12 +80,18 @@ EXACT = {
         Pretrain(ONE, 3, Both()),
         *(Online(ONE, 9, rule, utd) for rule, utd in RULES),
     ),
+    "next actions": (
+        Offline(ONE.replace(next_actions=True), 5),
+        Switch(lambda state, key, example: state | {"batches": state["batches"].replace(next_actions=None)}),
+        Online(ONE, 9, Mixed(0.5)),
+    ),
     "returns": (Offline(ONE.replace(returns=True), 5), Online(ONE.replace(returns=True), 60, Mixed(0.3))),
 }
 SMALL = {"hidden": (16,), "batch_size": 32}
 FEW = {"actions_per_state": 2, "blocks": 1}
 ROUNDED = {
     "td3_bc": TD3BC(**SMALL).phases(10, 0),
+    "rebrac": ReBRAC(**SMALL).phases(6, 20),
     "iql": IQL(**SMALL).phases(6, 20),
     "sac": SAC(**SMALL, random_steps=10).phases(0, 20),
     "cql": CQL(**SMALL, **FEW).phases(6, 0),
@@ -101,7 +112,7 @@ def prepare(hopper, hopper_data):
         if not needs_data(phases):
             return Prepared(None, Normalizer.identity(hopper.observation_shape))
         preparation = Preparation(normalize_observations=True, reward_scale=0.5, reward_shift=-1.0)
-        return preparation.apply(hopper_data, returns_rule(phases))
+        return preparation.apply(hopper_data, returns_rule(phases), next_actions=needs_next_actions(phases))
 
     return one
 

@@ -9,27 +9,32 @@ import numpy as np
 import pytest
 
 from moorl_jax.agents import (
+    AWAC,
     BC,
     CQL,
+    EDAC,
     IQL,
     MOORL,
     OPT,
     PEX,
     RLPD,
     SAC,
+    SACN,
     SPOT,
     TD3BC,
     CalQL,
+    ReBRAC,
     Subroutine,
     TuneCalQL,
     TuneIQL,
 )
 from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.subroutine import Candidate
+from moorl_jax.config import static
 from moorl_jax.data import Normalizer, Preparation, Prepared
 from moorl_jax.engine import programs
 from moorl_jax.engine.devices import placements
-from moorl_jax.engine.recipes import final_state, needs_data, returns_rule
+from moorl_jax.engine.recipes import final_state, needs_data, needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Pause, Pretrain, Switch
@@ -47,6 +52,10 @@ OFFLINE = {
 # Every agent through all of its phases; 20 updates, 40 env steps.
 RECIPES = {
     "td3_bc": OFFLINE["td3_bc"].phases(20, 40),
+    "rebrac": ReBRAC(**SMALL).phases(20, 40),
+    "awac": AWAC(**SMALL).phases(20, 40),
+    "sac_n": SACN(**SMALL, members=3).phases(20, 0),
+    "edac": EDAC(**SMALL, members=3).phases(20, 0),
     "spot": SPOT(**SMALL, vae_hidden=(16,), vae_updates=10, dropout=0.1).phases(20, 40),
     "iql": OFFLINE["iql"].phases(20, 40),
     "cql": OFFLINE["cql"].phases(20, 40),
@@ -97,6 +106,29 @@ def quickest(names, quick):
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+class LastHalf(Agent):
+    """Two updates, of which the first has a metric more."""
+
+    def init(self, key, example):
+        return {"updates": jnp.zeros(()), "action": jnp.zeros(example.actions.shape[-1])}
+
+    def cycle(self):
+        return (self.both, self.one)
+
+    def both(self, state, batch, draws):
+        state, metrics = self.one(state, batch, draws)
+        return state, metrics | {"of the first": metrics["of each"]}
+
+    def one(self, state, batch, draws):
+        return state | {"updates": state["updates"] + 1}, {"of each": state["updates"]}
+
+    def policy(self, state):
+        return state["action"]
+
+    def greedy(self, params, observations):
+        return jnp.broadcast_to(params, (*observations.shape[:-1], *params.shape))
+
+
 class Numbering(Agent):
     """Two updates that count, then one that reports its number."""
 
@@ -129,7 +161,7 @@ def make(hopper, hopper_data):
     made = []
 
     def one(phases, seeds=(0,)):
-        prepared = Preparation().apply(hopper_data, returns_rule(phases))
+        prepared = Preparation().apply(hopper_data, returns_rule(phases), next_actions=needs_next_actions(phases))
         if not needs_data(phases):
             prepared = Prepared(None, Normalizer.identity((11,)))
         made.append(Trainer(phases, hopper, prepared, seeds))
@@ -264,6 +296,36 @@ def test_updates_are_rounded_up_to_whole_cycles(make):
     assert state.actor.moments.count == 2
 
 
+class TestNextActions:
+    """The data's, for agents that ask for them: others' batches have none, nor have buffers."""
+
+    def test_batches_have_them_in_the_phases_whose_agent_asks(self, make):
+        seen = {}
+
+        class Asking(Numbering):
+            asks: bool = static(True)
+
+            def count(self, state, batch, draws):
+                seen[self.asks] = batch.next_actions
+                return super().count(state, batch, draws)
+
+            def needs_next_actions(self):
+                return self.asks
+
+        trainer = make((Offline(Asking(), 6), Online(Asking(asks=False), 6, Union())))
+        walk(trainer)
+        assert seen[True].shape == (256, 3)
+        assert seen[False] is None
+        assert trainer._groups[0].buffer.rows.next_actions is None
+
+    def test_online_experience_has_none(self):
+        agent = ReBRAC(**SMALL)
+        with pytest.raises(MoorlError, match=r"'online' needs next actions.*draws by Mixed"):
+            needs_next_actions((Offline(agent, 4), Online(agent, 6, Mixed(0.5))))
+        with pytest.raises(MoorlError, match=r"needs next actions.*draws by History"):
+            needs_next_actions(Subroutine(offline=agent, learner=SAC(**SMALL), first_steps=10).phases(10, 80))
+
+
 class TestOnline:
     def test_counts_and_metrics(self, make):
         """utd 3 with a cycle of 2: of five env steps' 15 updates, 7 move the actor."""
@@ -336,6 +398,17 @@ class TestOnline:
         assert metrics["number"] == pytest.approx(6.5)
         assert trainer.states()["moved"].tolist() == [[10, 4]]
         np.testing.assert_array_equal(make((Online(Numbering(), 1, Union(), utd=2),)).start(1)()["number"], np.nan)
+
+    def test_a_metric_is_that_of_the_last_update_of_the_cycle_that_has_it(self, make):
+        """Offline, and online in any turn: of updates 0 to 4 the first of a cycle are 0, 2 and 4, the last 1 and 3."""
+        offline, online = make((Offline(LastHalf(), 6),)), make((Online(LastHalf(), 5, Union()),))
+        ended = offline.start(6)()
+        assert (ended["of the first"], ended["of each"]) == (2.0, 3.0)
+        ended = online.start(5)()
+        assert (ended["of the first"], ended["of each"]) == (2.0, 2.0)
+        one = make((Online(LastHalf(), 2, Union()),)).start(1)()
+        assert one["of the first"] == 0.0
+        np.testing.assert_array_equal(one["of each"], np.nan)
 
     def test_metrics_keep_their_digits_over_however_many_env_steps(self, make):
         """Three thousand times 0.1, one after the other, are 300.009 in float32."""

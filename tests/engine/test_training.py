@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, CalQL
+from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, BestBC, CalQL
 from moorl_jax.cores import usable_cores
 from moorl_jax.data import Normalizer, Preparation
+from moorl_jax.data.rows import best_trajectories
 from moorl_jax.engine import provenance, trainer
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.evaluation import Evaluator
@@ -104,6 +105,38 @@ def test_success_is_recorded_where_the_environment_tells(task, tells):
     assert ("success" in curves) == tells
     if tells:
         assert curves["success"].between(0.0, 1.0).all()
+
+
+def test_an_agent_gets_the_next_actions_that_it_asks_for(hopper, hopper_data):
+    """One's own; another's batches have none."""
+    seen = {}
+
+    class Asking(BC):
+        def update(self, state, batch, draws):
+            seen[type(self)] = batch.next_actions
+            return super().update(state, batch, draws)
+
+        def needs_next_actions(self):
+            return True
+
+    class NotAsking(Asking):
+        def needs_next_actions(self):
+            return False
+
+    for kind in (Asking, NotAsking):
+        train(kind(hidden=(4,), batch_size=8), hopper, seeds=1, updates=1, episodes=1, dataset=hopper_data)
+    assert seen[Asking].shape == (8, 3)
+    assert seen[NotAsking] is None
+
+
+def test_ten_percent_bc_learns_from_its_share_of_the_episodes(hopper, hopper_data):
+    agent, preparation = BestBC(hidden=(4,), share=0.3), Preparation(normalize_observations=True)
+    run = train(agent, hopper, seeds=1, updates=1, episodes=1, dataset=hopper_data, preparation=preparation)
+    best = dataclasses.replace(hopper_data, rows=best_trajectories(hopper_data.rows, hopper, 0.3))
+    assert len(best.transitions) < len(hopper_data.transitions)
+    np.testing.assert_array_equal(run.normalizer.mean, preparation.apply(best).normalizer.mean)
+    whole = preparation.apply(hopper_data).normalizer
+    assert (run.normalizer.mean != whole.mean).all()
 
 
 def test_a_success_at_any_step_counts(monkeypatch):

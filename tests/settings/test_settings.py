@@ -1,6 +1,6 @@
 import pytest
 
-from moorl_jax.agents import AGENTS
+from moorl_jax.agents import AGENTS, BC, SACN
 from moorl_jax.config import require_bounds
 from moorl_jax.data import Preparation
 from moorl_jax.errors import MoorlError
@@ -10,6 +10,7 @@ from moorl_jax.types import ReturnsToGo
 
 HOPPER = find("hopper-medium-v2")
 OF_STATES = tuple(agent for agent in AGENTS if agent not in FROM_IMAGES)
+OFFLINE_ALONE = tuple(name for name, agent in AGENTS.items() if issubclass(agent, BC | SACN))
 PAGES = {page.__name__: page for page in (everywhere, *FAMILIES.values())}
 
 
@@ -54,7 +55,7 @@ def test_drqs_noise_falls_as_in_the_paper():
 
 @pytest.mark.parametrize("agent", FROM_IMAGES)
 def test_every_agent_of_images_is_set(agent):
-    env_steps = 0 if agent == "pixel_bc" else 1200
+    env_steps = 0 if agent in OFFLINE_ALONE else 1200
     assert settings(agent, find("vd4rl-walker_walk-expert-64px"), 1000, env_steps).agent.phases(1000, env_steps)
 
 
@@ -65,12 +66,22 @@ def test_every_agent_of_images_is_set(agent):
 def test_every_agent_is_set_for_every_family(agent, name):
     chosen = settings(agent, find(name), 1000, 1200)
     assert type(chosen.agent) is AGENTS[agent]
-    assert chosen.agent.phases(1000, 1200 if agent != "bc" else 0)
+    assert chosen.agent.phases(1000, 0 if agent in OFFLINE_ALONE else 1200)
 
 
 @pytest.mark.parametrize(
     ("agent", "scale", "shift"),
-    [("iql", 1.0, -1.0), ("spot", 1.0, -1.0), ("rlpd", 1.0, -1.0), ("cql", 10.0, -5.0), ("cal_ql", 10.0, -5.0)],
+    [
+        ("iql", 1.0, -1.0),
+        ("spot", 1.0, -1.0),
+        ("awac", 1.0, -1.0),
+        ("rlpd", 1.0, -1.0),
+        ("cql", 10.0, -5.0),
+        ("cal_ql", 10.0, -5.0),
+        ("rebrac", 100.0, 0.0),
+        ("sac_n", 1.0, 0.0),
+        ("edac", 1.0, 0.0),
+    ],
 )
 def test_antmazes_rewards_are_its_authors(agent, scale, shift):
     preparation = settings(agent, find("antmaze-umaze-v2"), 1000, 0).preparation
@@ -105,6 +116,11 @@ def test_opts_weights_on_antmaze_are_not_all_spots():
     ("agent", "preparation"),
     [
         ("bc", Preparation(normalize_observations=True)),
+        ("bc_10", Preparation(normalize_observations=True)),
+        ("awac", Preparation(normalize_observations=True)),
+        ("rebrac", Preparation()),
+        ("sac_n", Preparation()),
+        ("edac", Preparation()),
         ("td3_bc", Preparation(normalize_observations=True)),
         ("iql", Preparation(normalize_returns=True, action_limit=1 - 1e-5)),
         ("cql", Preparation(action_limit=0.999)),
@@ -140,6 +156,54 @@ def test_spots_support_weight_is_the_datasets():
         assert settings("spot", find(task), 1000, 0).agent.support_weight == weight
 
 
+@pytest.mark.parametrize(
+    ("task", "actor", "critic", "others"),
+    [
+        ("hopper-medium-replay-v2", 0.05, 0.5, (1024, 1e-3, 1e-3, 0.99)),
+        ("walker2d-random-v2", 0.01, 0.0, (1024, 1e-3, 1e-3, 0.99)),
+        ("antmaze-medium-play-v2", 0.001, 0.0005, (256, 3e-4, 5e-5, 0.999)),
+        ("antmaze-umaze-v2", 0.003, 0.002, (256, 3e-4, 5e-5, 0.999)),
+        ("hammer-human-v1", 0.01, 0.5, (256, 3e-4, 3e-4, 0.99)),
+    ],
+)
+def test_rebracs_weights_are_the_datasets(task, actor, critic, others):
+    """DT6A/ReBRAC's configs."""
+    agent = settings("rebrac", find(task), 1000, 0).agent
+    assert (agent.actor_penalty, agent.critic_penalty) == (actor, critic)
+    assert (agent.batch_size, agent.actor_learning_rate, agent.critic_learning_rate, agent.discount) == others
+
+
+@pytest.mark.parametrize(
+    ("task", "of_sac_n", "of_edac", "diversity"),
+    [
+        ("halfcheetah-medium-expert-v2", 10, 10, 5.0),
+        ("hopper-medium-v2", 500, 50, 1.0),
+        ("hopper-medium-expert-v2", 200, 50, 1.0),
+        ("walker2d-medium-replay-v2", 20, 10, 1.0),
+        ("antmaze-large-play-v2", 25, 10, 1.0),
+        ("pen-human-v1", 100, 20, 1000.0),
+        ("pen-expert-v1", 100, 20, 10.0),
+        ("door-cloned-v1", 100, 50, 200.0),
+    ],
+)
+def test_the_ensembles_are_corls(task, of_sac_n, of_edac, diversity):
+    edac = settings("edac", find(task), 1000, 0).agent
+    assert settings("sac_n", find(task), 1000, 0).agent.members == of_sac_n
+    assert (edac.members, edac.diversity_weight) == (of_edac, diversity)
+
+
+@pytest.mark.parametrize("name", ["ant", "ant-random-v2", "hopper-expert-v2", "kitchen-mixed-v0", "sawyer-push"])
+@pytest.mark.parametrize("agent", ["sac_n", "edac"])
+def test_what_no_author_ran_is_said_to_be_ours(agent, name):
+    said = {change.source for _, change in changes(agent, find(name)) if not change.name.startswith("preparation.")}
+    assert all(source.startswith("ours") for source in said)
+
+
+def test_rebracs_penalty_cools_over_the_online_updates():
+    assert settings("rebrac", HOPPER, 1000, 20_000).agent.online_cooling_updates == 20_000
+    assert settings("rebrac", HOPPER, 1000, 0).agent.online_cooling_updates == 1e6
+
+
 def test_what_comes_before_learning_fits_the_budget():
     assert settings("rlpd", HOPPER, 0, 250_000).agent.random_steps == 5_000
     assert settings("rlpd", HOPPER, 0, 2_000).agent.random_steps == 200
@@ -152,7 +216,7 @@ def test_what_comes_before_learning_fits_the_budget():
 @pytest.mark.parametrize("agent", OF_STATES)
 def test_offline_schedules_end_with_the_offline_phase(agent):
     """A cosine carried on online would lead the rate up again."""
-    if agent == "bc":
+    if agent in OFFLINE_ALONE:
         return
     online = [
         phase.agent

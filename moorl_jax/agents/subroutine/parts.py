@@ -52,6 +52,14 @@ class Part(Agent[SubroutineState]):
         """Return the agent's rule for returns-to-go."""
         return self.agent.returns_to_go()
 
+    def needs_next_actions(self) -> bool:
+        """Return whether the agent needs next actions."""
+        return self.agent.needs_next_actions()
+
+    def best_episodes(self) -> float:
+        """Return the share of episodes that the agent asks for."""
+        return self.agent.best_episodes()
+
 
 @dataclass(frozen=True)
 class PartialUpdate:

@@ -1,0 +1,179 @@
+"""ReBRAC: TD3 held to the data by two penalties (Tarasov et al. 2023, arXiv 2305.09836)."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from moorl_jax.agents.common import smoothed
+from moorl_jax.agents.contract import Agent, Update
+from moorl_jax.agents.td3_bc import TD3BCState
+from moorl_jax.config import Count, NotNegative, Positive, Share, Turns, Widths, static
+from moorl_jax.nets import MLP, Activation, Learner, critics, init_critics, init_mlp, mlp, polyak, symmetric_uniform
+from moorl_jax.phases import Offline, Online, Phase, Switch
+from moorl_jax.replay import Mixed
+from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
+
+
+class ReBRACState(TD3BCState):
+    """TD3's networks, and the updates since the phase began."""
+
+    updates: Array  #: ()
+
+
+class ReBRAC(Agent[ReBRACState]):
+    """ReBRAC with the defaults of its authors' code for locomotion.
+
+    It is TD3+BC whose two penalties have weights of their own, with deeper networks and normalized critics. The
+    authors' latest code also bounds targets from below by the data's returns; the paper does not, nor does this.
+
+    Fine-tuned online as CORL has it: half of each batch is the dataset's, the critics have no penalty any more, and the
+    actor's falls to half of what it was. It acts without noise.
+    """
+
+    source = "DT6A/ReBRAC configs/rebrac/; online corl-team/CORL algorithms/finetune/rebrac.py"
+
+    batch_size: Count = static(1024)
+    hidden: Widths = static((256, 256, 256))
+    activation: Activation = static("relu")
+    actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation
+    critic_layer_norm: bool = static(True)
+    policy_freq: Turns = static(2)  #: critic updates per actor (and target) update
+    normalize_q: bool = static(True)  #: divide the actor's value by its mean size
+    penalizes_critic: bool = static(True)  #: whether targets hold the critics' penalty; not online
+    utd: Turns = static(1)  #: updates per env step online
+    actor_learning_rate: NotNegative = 1e-3
+    critic_learning_rate: NotNegative = 1e-3
+    discount: Share = 0.99
+    tau: Share = 0.005
+    policy_noise: NotNegative = 0.2
+    noise_clip: NotNegative = 0.5
+    actor_penalty: NotNegative = 0.01  #: beta_1, of the actor's distance to the data's actions (actor_bc_coef)
+    critic_penalty: NotNegative = 0.01  #: beta_2, of the target actor's (critic_bc_coef)
+    cooling_updates: Positive | None = None  #: updates over which beta_1 would fall to 0; None: it stays
+    penalty_end: Share = 0.5  #: the share of beta_1 at which it stops falling
+    online_cooling_updates: Positive | None = 1e6  #: `cooling_updates` online
+    exploration_noise: NotNegative = 0.0  #: std of the noise on online actions
+    offline_share: Share = 0.5  #: of each online batch, from the dataset
+
+    def init(self, key: Array, example: Transitions) -> ReBRACState:
+        """Initialize kernels as PyTorch would, hidden biases to 0.1, last layers nearly to 0, as EDAC's authors do."""
+        actor_key, critic_key = jax.random.split(key)
+        inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
+        net = partial(MLP, activation=self.activation, hidden_bias=0.1)
+        policy = net(
+            (*self.hidden, example.actions.shape[-1]),
+            final_init=symmetric_uniform(1e-3),
+            layer_norm="after_flax" if self.actor_layer_norm else None,
+        )
+        value = net(
+            (*self.hidden, 1),
+            final_init=symmetric_uniform(3e-3),
+            layer_norm="after_flax" if self.critic_layer_norm else None,
+        )
+        actor = init_mlp(actor_key, policy, example.observations)
+        critic = init_critics(critic_key, value, inputs)
+        return ReBRACState(Learner.create(actor), Learner.create(critic), actor, critic, jnp.zeros((), jnp.int32))
+
+    def draw(self, key: Array, batch: Transitions) -> Draws:
+        """Draw the target policy's smoothing noise, standard normal."""
+        return {"policy_noise": jax.random.normal(key, batch.actions.shape, batch.actions.dtype)}
+
+    def needs_next_actions(self) -> bool:
+        """Ask for the data's actions at s', from which the critics' penalty is measured."""
+        return self.penalizes_critic
+
+    def cycle(self) -> tuple[Update[ReBRACState], ...]:
+        """Return `policy_freq` updates, of which only the first moves the actor and the targets."""
+        return (self.update,) + (self.update_critic,) * (self.policy_freq - 1)
+
+    def update(self, state: ReBRACState, batch: Transitions, draws: Draws) -> tuple[ReBRACState, Metrics]:
+        """Update the critics, then the actor against the new ones, then all targets.
+
+        The target actor follows the actor from before its step, as in the authors' code.
+        """
+        before = state.actor.params
+        weight = self.actor_penalty * self._cooled(state.updates)
+        state, critic_metrics = self.update_critic(state, batch, draws)
+        loss = partial(self.actor_loss, critic=state.critic.params, weight=weight, batch=batch)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(before)
+        state = state.replace(
+            actor=state.actor.descend(gradients, self.actor_learning_rate),
+            target_actor=polyak(state.target_actor, before, self.tau),
+            target_critic=polyak(state.target_critic, state.critic.params, self.tau),
+        )
+        return state, critic_metrics | metrics
+
+    def update_critic(self, state: ReBRACState, batch: Transitions, draws: Draws) -> tuple[ReBRACState, Metrics]:
+        """Update the critics alone."""
+        target = self.target(state, batch, draws)
+        loss = partial(self.critic_loss, target=target, batch=batch)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.critic.params)
+        critic = state.critic.descend(gradients, self.critic_learning_rate)
+        return state.replace(critic=critic, updates=state.updates + 1), metrics
+
+    def target(self, state: ReBRACState, batch: Transitions, draws: Draws) -> Array:
+        """Return the critics' targets, (batch,).
+
+        y = r + (1 - d) discount (min_i Qbar_i(s', a') - beta_2 |a' - data's next action|^2), a' the target actor's
+        smoothed action (section 3).
+        """
+        noise = draws["policy_noise"] * self.policy_noise
+        next_actions = smoothed(self.greedy(state.target_actor, batch.next_observations), noise, self.noise_clip)
+        next_q = critics(state.target_critic, batch.next_observations, next_actions, self.activation).min(axis=0)
+        if self.penalizes_critic:
+            apart = next_actions - jnp.asarray(batch.next_actions)
+            next_q = next_q - self.critic_penalty * jnp.sum(apart**2, axis=-1)
+        return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
+
+    def critic_loss(self, critic: Params, target: Array, batch: Transitions) -> tuple[Array, Metrics]:
+        """Return sum_i mean (Q_i(s, a) - y)^2."""
+        q = critics(critic, batch.observations, batch.actions, self.activation)
+        chex.assert_shape(q, (2, *target.shape))
+        loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
+        return loss, {"critic_loss": loss, "q_min": q.min(axis=0).mean(), "target_q": target.mean()}
+
+    def actor_loss(
+        self, actor: Params, critic: Params, weight: Array | float, batch: Transitions
+    ) -> tuple[Array, Metrics]:
+        """Return mean (beta_1 |pi(s) - a|^2 - lambda min_i Q_i(s, pi(s))), lambda = 1 / mean |Q| held fixed.
+
+        `weight` is beta_1. Without `normalize_q` lambda is 1.
+        """
+        actions = self.greedy(actor, batch.observations)
+        values = critics(critic, batch.observations, actions, self.activation).min(axis=0)
+        scale = jax.lax.stop_gradient(1.0 / jnp.mean(jnp.abs(values))) if self.normalize_q else jnp.ones(())
+        bc_loss = jnp.mean(jnp.sum((actions - batch.actions) ** 2, axis=-1))
+        loss = weight * bc_loss - scale * values.mean()
+        return loss, {"actor_loss": loss, "bc_loss": bc_loss, "q": values.mean(), "lambda": scale}
+
+    def greedy(self, params: Params, observations: Array) -> Array:
+        """Return pi(s) = tanh(net(s))."""
+        return jnp.tanh(mlp(params, observations, activation=self.activation))
+
+    def act(self, params: Params, observations: Array, key: Array) -> Array:
+        """Return pi(s) with Gaussian noise, clipped to the action range."""
+        actions = self.greedy(params, observations)
+        return jnp.clip(
+            actions + self.exploration_noise * jax.random.normal(key, actions.shape, actions.dtype), -1.0, 1.0
+        )
+
+    def online(self, env_steps: int) -> Online:
+        """Return fine-tuning on half offline data: no penalty on the critics, a cooling one on the actor."""
+        tuned = self.replace(penalizes_critic=False, cooling_updates=self.online_cooling_updates)
+        return Online(tuned, env_steps, Mixed(self.offline_share), self.utd)
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return offline training, then fine-tuning."""
+
+        def count_anew(state: ReBRACState, _key: Array, _example: Transitions) -> ReBRACState:
+            return state.replace(updates=jnp.zeros_like(state.updates))
+
+        return (Offline(self, updates), Switch(count_anew), self.online(env_steps))
+
+    def _cooled(self, updates: Array) -> Array | float:
+        """Return the share of beta_1 that is left after so many updates."""
+        if self.cooling_updates is None:
+            return 1.0
+        return jnp.maximum(self.penalty_end, 1.0 - updates / self.cooling_updates)
