@@ -19,7 +19,7 @@ import benchmarks.cells
 from benchmarks import __main__ as main
 from benchmarks import launchers, runner, tables
 from benchmarks.budgets import BUDGETS, Budget
-from benchmarks.cells import Cell, able, plan
+from benchmarks.cells import Cell, able, by_default, plan
 from benchmarks.runner import Job, attempt, collect, sweep
 from moorl_jax.agents import AGENTS, OPT, TD3BC, TuneIQL
 from moorl_jax.cli.train import read_seeds
@@ -537,6 +537,11 @@ def test_all_agents_of_images_run_unless_told_otherwise(monkeypatch, tmp_path):
         "pixel_rlpd": "offline-to-online",
         "pixel_moorl": "offline-to-online",
     }
+
+
+def test_agents_that_offline_are_only_their_backbone_go_on_online_by_default(hopper):
+    assert by_default(hopper, "opt", BUDGETS["short"]) == "offline-to-online"
+    assert by_default(hopper, "iql", BUDGETS["short"]) == "offline"
 
 
 def test_unknown_agents_are_named_before_anything_runs(hopper):
