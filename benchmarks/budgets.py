@@ -84,8 +84,9 @@ def find_budget(
     budget = (BUDGETS_OF_IMAGES if of_images else BUDGETS)[name]
     if name == "quick" and agent in QUICK_STEPS and updates is None and env_steps is None:
         offline, before, online = QUICK_STEPS[agent]
-        budget = dataclasses.replace(budget, updates=offline, updates_before=before, env_steps=online)
-        budget = dataclasses.replace(budget, evaluations=4, episodes=5)
+        budget = dataclasses.replace(
+            budget, updates=offline, updates_before=before, env_steps=online, evaluations=4, episodes=5
+        )
     if updates is not None:
         numbers = dict.fromkeys(("updates", "updates_before", "updates_each"), updates)
         budget = dataclasses.replace(budget, name=f"{budget.name}-{updates}u", **numbers)
