@@ -8,6 +8,7 @@ TASK ?= quick
 NAME ?=
 PAPER ?=
 AGENTS ?=
+PARTS ?=
 PROTOCOL ?=
 BUDGET ?= quick
 UPDATES ?=
@@ -45,22 +46,22 @@ $(READY): pyproject.toml
 	touch $@
 
 bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
-	@$(BIN)/python -m benchmarks --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)') $(WHERE)
+	@$(BIN)/moorl-jax bench --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)') $(WHERE)
 
 study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
-	@$(BIN)/python -m benchmarks.studies '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(AGENTS),--agents '$(AGENTS)') $(if $(SEEDS),--seeds $(SEEDS)) $(WHERE)
+	@$(BIN)/moorl-jax study '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(AGENTS),--agents '$(AGENTS)') $(if $(SEEDS),--seeds $(SEEDS)) $(WHERE)
 
 tables: $(READY)  ## print a paper's tables, its figures beside ours, and write them: PAPER=opt|moorl|corl|vd4rl
-	@$(BIN)/python -m benchmarks.papers '$(PAPER)'
+	@$(BIN)/moorl-jax tables '$(PAPER)'
 
 report: $(READY)  ## write all finished results as one HTML page, results/report.html
-	@$(BIN)/python -m benchmarks.report
+	@$(BIN)/moorl-jax report
 
 regress: $(READY)  ## has learning become worse? train a small pinned set, compare it with the committed runs
 	@$(BIN)/python -m benchmarks.regress
 
-speed: $(READY)  ## measure how fast the agents train here, write results/speed: AGENTS=
-	@$(BIN)/python -m benchmarks.speed $(if $(AGENTS),--agents '$(AGENTS)')
+speed: $(READY)  ## measure how fast the agents train here, write results/speed: PARTS=offline,online,whole,cost,simulators,start AGENTS=
+	@$(BIN)/python -m benchmarks.speed $(if $(PARTS),--parts '$(PARTS)') $(if $(AGENTS),--agents '$(AGENTS)')
 
 fidelity: $(READY)  ## hold every environment against D4RL's, every robot's data too, write docs/fidelity.md and docs/levels.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity

@@ -17,7 +17,7 @@ import typer
 from benchmarks.distillation import distill, watch
 from benchmarks.episodes import Episode, play
 from benchmarks.learners import learn, pick, rlkit_sac, write_actor, write_table
-from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.cli.options import PoliciesOption, guarded
 from moorl_jax.data import Preparation, behaviour, load, plans
 from moorl_jax.data.plans import EMBEDDED, Actor, Part
 from moorl_jax.engine.devices import prepare_jax

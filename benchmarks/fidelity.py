@@ -19,7 +19,7 @@ import typer
 from rich.progress import track
 
 from benchmarks.episodes import play
-from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.cli.options import PoliciesOption, guarded
 from moorl_jax.data import hdf5, plans, recipe
 from moorl_jax.data.behaviour import Behaviour, Gaussian, Uniform
 from moorl_jax.data.navigator import Navigator

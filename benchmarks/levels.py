@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from moorl_jax.cli import guarded
+from moorl_jax.cli.options import guarded
 from moorl_jax.data import load
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import Task

@@ -19,7 +19,7 @@ from rich.table import Table
 from scipy import stats
 
 from moorl_jax.agents.overrides import override
-from moorl_jax.cli import guarded
+from moorl_jax.cli.options import guarded
 from moorl_jax.data import Dataset, Rows, recipe
 from moorl_jax.data.plans import EMBEDDED, Actor
 from moorl_jax.divergence import OverSeeds

@@ -10,13 +10,13 @@ import jax
 import pytest
 
 import moorl_jax
-from benchmarks.budgets import BUDGETS
-from benchmarks.cells import plan
-from benchmarks.runner import sweep
-from benchmarks.tables import score_frame
 from moorl_jax.data import hdf5
 from moorl_jax.data.sources import D4RL, d4rl
 from moorl_jax.progress import Display, terminal
+from moorl_jax.reports.tables import score_frame
+from moorl_jax.sweeps.budgets import BUDGETS
+from moorl_jax.sweeps.cells import plan
+from moorl_jax.sweeps.runner import sweep
 
 LIBRARY = Path(moorl_jax.__file__).parent
 TEXT = (LIBRARY.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")

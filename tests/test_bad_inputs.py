@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import benchmarks.__main__ as bench
-import benchmarks.studies.__main__ as studies
 from benchmarks import embed
 from moorl_jax import cli, train
 from moorl_jax.agents import AGENTS, BC, OPT
@@ -226,8 +224,8 @@ OWN = {
 @pytest.fixture
 def call(monkeypatch, tmp_path, hopper, hopper_rows):
     """Run a command that must fail, in a directory of its own; return its one line."""
-    for module in (cli.train, cli.evaluate, bench, studies):
-        monkeypatch.setattr(module, "use_all_cores", lambda: None)
+    for command in ("train", "evaluate", "bench", "study"):
+        monkeypatch.setattr(f"moorl_jax.cli.{command}.use_all_cores", lambda: None)
     hdf5.write(
         sources.find(hopper, "embedded").place, hopper_rows, {"metadata/version": str(recipe.VERSIONS["locomotion"])}
     )
@@ -306,10 +304,16 @@ def test_a_command_that_cannot_be_is_one_line(call, tmp_path, words, told):
 
 
 BENCHES = [
-    (("--results", "file", "--agents", "bc", "--updates", "2"), "something else is in that place: choose another"),
+    (
+        ("--results", "file", "--agents", "bc", "--updates", "2"),
+        "something else is in that place: choose another",
+    ),
     (("--results", "/proc/nowhere", "--agents", "bc", "--updates", "2"), "/proc/nowhere"),
     (("--agents", "bc", "--seeds", "100000"), "from 1 to 10,000"),
-    (("--agents", "td3_bc", "--protocol", "offline-to-online", "--env-steps", "1000000000000"), "env_steps must be"),
+    (
+        ("--agents", "td3_bc", "--protocol", "offline-to-online", "--env-steps", "1000000000000"),
+        "env_steps must be",
+    ),
     (("--agents", "own.py:A"), ":1: ZeroDivisionError"),
     (("--agents", "[/]"), "unknown agent '[/]'"),
 ]
@@ -320,7 +324,7 @@ def test_a_sweep_that_cannot_be_is_one_line(call, tmp_path, monkeypatch, words, 
     monkeypatch.setattr(plans, "_REPLAY_STEPS", {"hopper": 400})  # of the data of the suite `quick`
     (tmp_path / "file").write_text("not a directory", encoding="utf-8")
     (tmp_path / "own.py").write_text("1 / 0\n", encoding="utf-8")
-    assert told in call(bench.app, *words)
+    assert told in call(cli.app, "bench", *words)
 
 
 def layers(*widths):

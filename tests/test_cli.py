@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from moorl_jax import cli
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.data.sources import d4rl
-from tests.benchmarks.stored import store
+from tests.stored import store
 
 runner = CliRunner()
 
@@ -22,8 +22,8 @@ runner = CliRunner()
 @pytest.fixture
 def call(monkeypatch):
     """Run the command line; the devices of this process are set already."""
-    for module in (cli.train, cli.evaluate):
-        monkeypatch.setattr(module, "use_all_cores", lambda: None)
+    for command in ("train", "evaluate"):
+        monkeypatch.setattr(f"moorl_jax.cli.{command}.use_all_cores", lambda: None)
 
     def run(*words):
         return runner.invoke(cli.app, [str(word) for word in words])
@@ -293,3 +293,10 @@ def test_eval_runs_the_code_of_a_users_file_only_where_it_is_trusted(call, tmp_p
     result = store(tmp_path / "result", agent=f"{tmp_path}/gone.py:Mine")
     assert "which would be run: --trust allows it" in call("eval", result).stderr
     assert "there is no file" in call("eval", result, "--trust").stderr
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_list_of_commands_says_what_a_commands_own_help_says(name):
+    _, summary = cli.COMMANDS[name]
+    told = " ".join(runner.invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).output.split())
+    assert summary.rstrip(".") in told

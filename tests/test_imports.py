@@ -28,7 +28,10 @@ ALLOWED = {
     "settings": {"agents", "data", "tasks", *LEAVES},
     "engine": {"settings", "agents", "phases", "replay", "nets", "data", "tasks", *LEAVES},
     "progress": {"engine"},
-    "cli": {"engine", "settings", "agents", "data", "tasks", "progress", *LEAVES},
+    "sweeps": {"progress", "engine", "settings", "agents", "phases", "replay", "data", "tasks", *LEAVES},
+    "reports": {"sweeps", "engine", "data", "tasks", *LEAVES},
+    "studies": {"reports", "sweeps", "engine", "agents", "data", "tasks", *LEAVES},
+    "cli": {"studies", "reports", "sweeps", "progress", "engine", "settings", "agents", "data", "tasks", *LEAVES},
 }
 
 
@@ -82,8 +85,8 @@ def rooms_of_file(file):
         ("def f():\n    import moorl_jax.engine", {"engine"}),
         ("def f():\n    from ..engine import trainer", {"engine"}),
         ("if TYPE_CHECKING:\n    import moorl_jax.engine\nelse:\n    import moorl_jax.data", {"data"}),
-        ("import benchmarks.cells", {"benchmarks"}),
-        ("from benchmarks.cells import Cell", {"benchmarks"}),
+        ("import benchmarks.speed", {"benchmarks"}),
+        ("from benchmarks.speed import offline", {"benchmarks"}),
         ("import numpy\nfrom engine import x", set()),
     ],
 )

@@ -26,7 +26,7 @@ BY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONPATH": str(Path(__file__).parents[1]),  # benchmarks are no part of the package
+    "PYTHONPATH": str(Path(__file__).parents[1]),
 }
 # JAX, killed as it writes to its cache of programs, leaves half of one there: who is to be killed only reads it.
 ONLY_READS = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
@@ -40,7 +40,7 @@ TRAININGS = {
     "offline, iql": f"{TRAIN} --agent iql --updates 2000",
     "offline-to-online, cal_ql": f"{TRAIN} --agent cal_ql --set critic_hidden=(16,16) --updates 200 --env-steps 200",
     "parallel sweep, td3_bc and iql": (
-        "benchmarks --task hopper-medium-v2 --source embedded --seeds 1 --updates 2000 --parallel 2 "
+        "moorl_jax bench --task hopper-medium-v2 --source embedded --seeds 1 --updates 2000 --parallel 2 "
         "--agents small.py:SmallTD3BC,small.py:SmallIQL"
     ),
 }

@@ -17,15 +17,11 @@ PATIENCE = 10  #: seconds a process may take to end, on a busy machine
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
 
 COMMANDS = {
-    "moorl_jax": "tasks",
-    "benchmarks": "--dry-run",
+    "moorl_jax": "bench --dry-run",
     "benchmarks.embed": "robots",
     "benchmarks.fidelity": "",
-    "benchmarks.papers": "opt",
     "benchmarks.regress": "",
-    "benchmarks.report": "",
     "benchmarks.speed": "",
-    "benchmarks.studies": "cost",
 }
 
 # Each begins its work after "begun", and would be at it for minutes.
@@ -155,7 +151,7 @@ def most(values, fast):
     return [pytest.param(value, marks=() if value in fast else pytest.mark.slow) for value in values]
 
 
-@pytest.mark.parametrize("module", most(COMMANDS, ["moorl_jax", "benchmarks"]))
+@pytest.mark.parametrize("module", most(COMMANDS, ["moorl_jax", "benchmarks.regress"]))
 def test_commands_heed_ctrl_c_amid_their_imports(start, module):
     process = start("-X", "importtime", "-m", module, *COMMANDS[module].split())
     while "numpy" not in (line := process.stderr.readline()):

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks import papers, plots, regress, report, tables
-from benchmarks.studies import study
+from benchmarks import regress
+from moorl_jax.cli import reports
+from moorl_jax.reports import papers, plots, tables
+from moorl_jax.studies import study
 from moorl_jax.whole import whole
-from tests.benchmarks.stored import store
-from tests.benchmarks.test_tables import outcome
+from tests.reports.test_tables import outcome
+from tests.stored import store
 
 
 def test_it_gets_its_name_when_it_is_whole(tmp_path):
@@ -46,7 +48,7 @@ def write_curves(folder):
 
 def write_page(folder):
     store(folder / "cells/one")
-    report.report(folder, None, traced=True)
+    reports.report_command(folder, None, traced=True)
 
 
 def write_baseline(folder):

@@ -13,9 +13,9 @@ import pandas as pd
 import typer
 from rich.progress import track
 
-from benchmarks.speed import offline, online, simulators, start, whole_runs
+from benchmarks.speed import cost, offline, online, simulators, start, whole_runs
 from benchmarks.speed.roofline import ROWS, Clock, roofline
-from moorl_jax.cli import guarded
+from moorl_jax.cli.options import guarded
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.nets import matmul_precision
@@ -29,6 +29,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "offline": offline.AGENTS_MEASURED,
     "online": online.ONLINE_AGENTS,
     "whole": whole_runs.AGENTS_MEASURED,
+    "cost": online.ONLINE_AGENTS,
     "simulators": (),
     "start": (),
 }
@@ -78,11 +79,15 @@ def speed(
             stem += "-processor-time" if processor_time else ""
         elif part == "online":
             coming = _online(measured, counts, env_steps)
+        elif part == "cost":
+            coming = cost.rows(measured, env_steps)
         else:
             coming, total = _whole(measured, counts), len(measured) * len(counts)
         for row in track(coming, f"measuring {part}", total, console=console, disable=not console.is_terminal):
             rows.append(row)
-            text = _write(part, pd.DataFrame(rows), folder / stem)  # a run cut short keeps what it has measured
+            table = pd.DataFrame(rows)
+            # A run cut short keeps what it has measured.
+            text = _write(part, cost.beside_references(table) if part == "cost" else table, folder / stem)
             if not console.is_terminal:
                 console.print(", ".join(f"{k} {v if isinstance(v, str) else f'{v:.3g}'}" for k, v in row.items()))
         console.print(f"{text}\nwritten: {folder / stem}.md and .csv", highlight=False, soft_wrap=True)
@@ -160,11 +165,14 @@ def _write(part: str, table: pd.DataFrame, path: Path) -> str:
         "online": f"The online loop on {find(online.TASK).environment}: all seeds together, evaluations left out. With "
         "the most seeds, shares of the wall-clock.",
         "whole": f"Seconds of a whole run on {find(whole_runs.TASK).name} (embedded), evaluated twenty times, by use.",
+        "cost": f"What an env step costs online, with its updates: {find(online.TASK).environment}, one seed, agents "
+        f"as set for 300k env steps, {ROWS:,} dataset rows of random numbers, compilation left out. Peak memory is the "
+        "process's, dataset and buffer included. Parameters are those that Adam moves, a sampling rule's among them.",
     }[part]
     told = f"{what} {device}."
     if path.name.endswith("-processor-time"):
         told += " Seconds are of processor time, summed over cores."
-    if part != "whole":
+    if part in ("offline", "online"):
         told += (
             f" {ROWS:,} random transitions. Roofline: products of square float32 matrices on all devices, measured in "
             f"the same run, {roofline():,.0f} GFLOP/s at its end; an update's arithmetic is what XLA counts. Cost: "

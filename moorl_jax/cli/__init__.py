@@ -1,20 +1,54 @@
-"""The command line, `moorl-jax`."""
+"""The command line, `moorl-jax`. A command's module is imported when the command runs: JAX takes seconds."""
+
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from moorl_jax.cli.data import data_app, tasks
-from moorl_jax.cli.evaluate import eval_command
-from moorl_jax.cli.options import PoliciesOption, SourceOption, guarded
-from moorl_jax.cli.train import train_command
+#: Each command: where it is, and what the list of commands says of it.
+COMMANDS = {
+    "tasks": ("data:tasks", "Print the catalogue, and which data is on this machine."),
+    "data": ("data:data_app", "List, make, fetch and check datasets."),
+    "train": ("train:train_command", "Train one agent on one task and write a result directory."),
+    "eval": ("evaluate:eval_command", "Evaluate the final policies of a result again."),
+    "bench": ("bench:bench_command", "Train agents on tasks and print their normalized scores."),
+    "study": ("study:study_command", "Run a study and print its table."),
+    "tables": ("reports:tables_command", "Print a paper's tables, our scores beside the published ones."),
+    "report": ("reports:report_command", "Write all finished results as one self-contained HTML page."),
+}
 
-__all__ = ["PoliciesOption", "SourceOption", "app", "guarded"]
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    help="Offline, hybrid and offline-to-online reinforcement learning.",
-)
-app.command()(tasks)
-app.add_typer(data_app, name="data")
-app.command("train")(train_command)
-app.command("eval")(eval_command)
+class Command(TyperCommand):
+    """A command that is imported when it is called."""
+
+    def __init__(self, name: str, place: str, summary: str):
+        super().__init__(name, help=summary)
+        self.module, self.attribute = place.split(":")
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Import the command and let it read its words."""
+        command = getattr(import_module(f"moorl_jax.cli.{self.module}"), self.attribute)
+        if not isinstance(command, typer.Typer):
+            alone = typer.Typer(add_completion=False)
+            alone.command(self.name)(command)
+            command = alone
+        return get_command(command).make_context(*args, **kwargs)
+
+
+class Commands(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        for name, (place, summary) in COMMANDS.items():
+            self.add_command(Command(name, place, summary))
+
+
+app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def _main() -> None:
+    """Offline, hybrid and offline-to-online reinforcement learning."""

@@ -27,7 +27,7 @@ def tasks(
         str, typer.Argument(metavar="[NAMES]", help="Only these tasks and suites, separated by commas.")
     ] = "",
 ) -> None:
-    """Print the catalogue, and which data is on this machine; of a single task, all there is to know."""
+    """Print the catalogue, and which data is on this machine. Of a single task, print all there is to know."""
     chosen = expand(names) if names else tuple(TASKS.values())
     if len(chosen) == 1:
         _describe(chosen[0])

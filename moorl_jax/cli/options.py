@@ -21,6 +21,25 @@ PoliciesOption = Annotated[
     typer.Option(envvar="MOORL_POLICIES", help="Directory of the behaviour policies that recipes roll out."),
 ]
 
+UpdatesOption = Annotated[int | None, typer.Option(min=0, help="Offline updates in place of the budget's.")]
+EnvStepsOption = Annotated[int | None, typer.Option(min=0, help="Env steps in place of the budget's.")]
+ParallelOption = Annotated[int, typer.Option(min=1, help="How many cells to train at a time, each in its own process.")]
+LauncherOption = Annotated[
+    str, typer.Option(help="local, or ray: a running Ray cluster whose nodes share a file system.")
+]
+GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs per cell on Ray; a fraction shares one.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be trained, with time, memory and disk; train nothing.")
+]
+FinishedOption = Annotated[bool, typer.Option("--finished", help="Train nothing; show the finished results.")]
+ResumeAnywayOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume-anyway", help="Resume from checkpoints of other code or package versions; the results record it."
+    ),
+]
+ResultsOption = Annotated[Path, typer.Option(help="Directory of results: cells, tables and pictures.")]
+
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
     """Print a fault the user can mend as one line instead of a traceback, and exit with 2.

@@ -1,0 +1,50 @@
+"""`moorl-jax tables` and `moorl-jax report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from moorl_jax.cli.options import ResultsOption, guarded
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.progress import terminal
+from moorl_jax.reports.collection import find_results, runs
+from moorl_jax.reports.page import render
+from moorl_jax.reports.papers import PAPERS, make, write
+from moorl_jax.whole import whole
+
+
+@guarded
+def tables_command(
+    paper: Annotated[str, typer.Argument(help=f"One of {', '.join(PAPERS)}.")],
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Print a paper's tables, our scores beside the published ones, and write them as Markdown, CSV and LaTeX."""
+    if paper not in PAPERS:
+        raise UnknownNameError("paper", paper, PAPERS)
+    made = make(PAPERS[paper], runs(find_results([results / "cells"])))
+    sections, _, legend = made
+    console = terminal()
+    for title, section in sections:
+        table = Table(*section.columns, title=title, title_justify="left")
+        for row in section.itertuples(index=False):
+            table.add_row(*row)
+        console.print(table)
+    console.print(legend, highlight=False, markup=False)
+    console.print(f"written: {', '.join(map(str, write(paper, made, results / 'papers')))}", highlight=False)
+
+
+@guarded
+def report_command(
+    results: ResultsOption = Path("results"),
+    page: Annotated[
+        Path | None, typer.Option(help="The file to write. Default: report.html in the results directory.")
+    ] = None,
+) -> None:
+    """Write all finished results as one self-contained HTML page."""
+    page = page or results / "report.html"
+    html = render(results)
+    with whole(page) as file:
+        file.write_text(html, encoding="utf-8", errors="replace")
+    terminal().print(f"written: {page}, {page.stat().st_size / 1e6:.1f} MB", highlight=False)

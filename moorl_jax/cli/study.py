@@ -1,0 +1,88 @@
+"""`moorl-jax study`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from moorl_jax.cli.options import (
+    DryRunOption,
+    EnvStepsOption,
+    FinishedOption,
+    GpusOption,
+    LauncherOption,
+    ParallelOption,
+    PoliciesOption,
+    ResultsOption,
+    ResumeAnywayOption,
+    SourceOption,
+    UpdatesOption,
+    guarded,
+)
+from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.errors import UnknownNameError
+from moorl_jax.progress import terminal
+from moorl_jax.reports import forecast
+from moorl_jax.studies import study, subroutines
+from moorl_jax.studies.catalogue import STUDIES
+from moorl_jax.sweeps.budgets import BUDGETS, find_budget
+from moorl_jax.sweeps.launchers import check_choice, outcomes_of
+
+
+@guarded
+def study_command(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STUDIES)}.")],
+    task: Annotated[str, typer.Option(help="Tasks, separated by commas; the study's own by default.")] = "",
+    agents: Annotated[str, typer.Option(help="Of the variants those of these agents alone; all by default.")] = "",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
+    budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
+    updates: UpdatesOption = None,
+    env_steps: EnvStepsOption = None,
+    source: SourceOption = "auto",
+    policies: PoliciesOption = None,
+    parallel: ParallelOption = 1,
+    launcher: LauncherOption = "local",
+    gpus: GpusOption = 0.0,
+    dry_run: DryRunOption = False,
+    as_finished: FinishedOption = False,
+    resume_anyway: ResumeAnywayOption = False,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Run a study and print its table. Finished cells are kept, unfinished ones run."""
+    if name not in STUDIES:
+        raise UnknownNameError("study", name, STUDIES)
+    spend = find_budget(budget, updates, env_steps)
+    directory = results / "studies" / _directory(name, task, agents, spend.name)
+    use_all_cores()
+    console = terminal()
+    chosen = STUDIES[name].only(agents) if agents else STUDIES[name]
+    cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
+    if dry_run:
+        check_choice(launcher, parallel, gpus)
+        forecast.show(cells, results / "cells", policies, parallel, console)
+        return
+    outcomes = outcomes_of(
+        cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished, resume_anyway
+    )
+    report = subroutines.report if chosen.protocol == "subroutine" else study.report
+    for section in report(chosen, outcomes, directory):
+        table = Table(
+            *section.table.columns,
+            title=section.title,
+            caption=section.caption,
+            title_justify="left",
+            caption_justify="left",
+        )
+        for row in section.table.itertuples(index=False):
+            table.add_row(*row)
+        console.print(table)
+    console.print(f"written: {', '.join(sorted(str(path) for path in directory.iterdir()))}", highlight=False)
+    if any(outcome.fault for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _directory(name: str, task: str, agents: str, budget: str) -> str:
+    """Return the name of a study's directory, by what differs from its defaults."""
+    parts = [name, task.replace(",", "+"), agents.replace(",", "+"), "" if budget == "quick" else budget]
+    return "-".join(filter(None, parts))

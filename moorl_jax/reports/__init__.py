@@ -1,0 +1,1 @@
+"""What finished results say: tables, statistics, pictures, pages, and published scores to hold them against."""

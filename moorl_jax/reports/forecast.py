@@ -1,0 +1,170 @@
+"""Estimate what a sweep costs: time from the speed of finished cells, memory and disk from the size of its data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from moorl_jax.cores import usable_cores
+from moorl_jax.data.sources import Made, find
+from moorl_jax.divergence import DASH
+from moorl_jax.engine import results
+from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.errors import MoorlError
+from moorl_jax.reports.collection import find_results
+from moorl_jax.sweeps.cells import Cell
+
+NUMBERS_BESIDE = 2  #: a transition's reward and terminal
+CHECKPOINTS = 2  #: checkpoints kept while a cell trains
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The cost of one seed on one device of this kind, with evaluations and compilation. NaN where unknown."""
+
+    update: float  #: seconds an offline update
+    env_step: float  #: seconds an env step, updates included
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The estimated cost of a cell. NaN where nothing was measured."""
+
+    cell: Cell
+    finished: bool
+    device_hours: float  #: of all seeds together
+    hours: float  #: wall-clock, with seeds spread over the devices
+    memory: float  #: bytes of data on all devices of the process, the online buffer included
+    data: float  #: bytes of the dataset file, shared by all cells of the task
+    checkpoints: float  #: bytes of the online buffer in its checkpoints; networks take a few megabytes more
+
+
+def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: str, devices: int) -> list[Forecast]:
+    """Return each cell's cost on `devices` devices of a kind (such as `cpu cpu`), by results measured on that kind."""
+    before = find_results([directory]) if directory.is_dir() else []
+    # Settings changed by hand may make a run far slower or faster.
+    plain = [result for result in before if not result.config["overrides"]]
+    measured = [result for result in plain if kind in result.provenance["devices"]]
+    known = {(r.config["task"], r.config["source"]): r.provenance.get("transitions") for r in before}
+    forecasts = []
+    for cell in cells:
+        updates, env_steps = cell.spend
+        speed = _speed(cell, measured)
+        seconds = sum(count * cost for count, cost in ((updates, speed.update), (env_steps, speed.env_step)) if count)
+        rows = _rows(cell, known.get((cell.task.name, cell.source)), policies)
+        row, seeds = _row_bytes(cell), len(cell.seeds)
+        # Seeds on one device share one copy of the data. Seeds of image tasks all share one CPU device.
+        used = 1 if cell.task.pixels and kind.startswith("cpu") else min(seeds, devices)
+        forecasts.append(
+            Forecast(
+                cell,
+                results.exists(directory / cell.name, results.CHECKPOINT),
+                device_hours=seeds * seconds / 3600,
+                hours=seeds * seconds / 3600 / used,
+                memory=(used * rows + seeds * env_steps) * row,
+                data=rows * row,
+                checkpoints=CHECKPOINTS * seeds * env_steps * row,
+            )
+        )
+    return forecasts
+
+
+def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: int, console: Console) -> None:
+    """Print which cells would be trained, and what that costs on this machine."""
+    device = jax.local_devices()[0]
+    devices = usable_cores() if device.platform == "cpu" else jax.local_device_count()
+    kind, each_has = f"{device.platform} {device.device_kind}", max(1, devices // parallel)
+    forecasts = forecast(cells, directory, policies, kind, each_has)
+    table = Table("task", "agent", "source", "seeds", "", "device hours", "data in memory", "disk")
+    for each in forecasts:
+        cell = each.cell
+        state = "finished" if each.finished else "to run"
+        words = (cell.task.name, cell.label, cell.source, str(len(cell.seeds)), state)
+        disk = each.data + each.checkpoints
+        table.add_row(*words, _number(each.device_hours, "{:.2f}"), _size(each.memory), _size(disk))
+    console.print(table)
+    waiting = [each for each in forecasts if not each.finished]
+    unknown = sorted({each.cell.agent for each in waiting if np.isnan(each.device_hours)})
+    known = [each for each in waiting if not np.isnan(each.device_hours)]
+    unsized = sorted({each.cell.task.name for each in waiting if np.isnan(each.memory)})
+    time = "no time known"
+    if known:
+        # The last cell to end may be the longest.
+        hours = max(sum(each.hours for each in known) / parallel, max(each.hours for each in known))
+        time = (
+            f"about {sum(each.device_hours for each in known):.1f} device hours, {hours:.1f} hours {parallel} at a time"
+        )
+    files = {(each.cell.task.name, each.cell.source): each.data for each in waiting}
+    memory, checkpoints = (
+        sum(sorted((size for size in sizes if size >= 0), reverse=True)[:parallel])
+        for sizes in ([each.memory for each in waiting], [each.checkpoints for each in waiting])
+    )
+    console.print(
+        f"{len(forecasts)} cells, {len(waiting)} to run: {time}, on {devices} devices here ({device.device_kind}), "
+        f"{_size(memory)} of memory for data, {_size(np.nansum(list(files.values())) + checkpoints)} of disk.",
+        highlight=False,
+    )
+    if unknown:
+        console.print(
+            f"Without an estimate: {', '.join(unknown)}, no finished cell below {directory} has their speed.",
+            highlight=False,
+        )
+    if unsized:
+        console.print(f"Size unknown, not counted: {', '.join(unsized)}.", highlight=False)
+
+
+def _speed(cell: Cell, measured: list[Result]) -> Speed:
+    """Return the median speed of the agent's finished cells, in the same family if there are any."""
+    same = [result for result in measured if result.config["agent"] == cell.agent]
+    family = [result for result in same if result.task.family == cell.task.family]
+    speeds = [_measured(result) for result in family or same]
+    updates, env_steps = [s.update for s in speeds], [s.env_step for s in speeds]
+    return Speed(
+        float(np.nanmedian(updates)) if np.isfinite(updates).any() else np.nan,
+        float(np.nanmedian(env_steps)) if np.isfinite(env_steps).any() else np.nan,
+    )
+
+
+def _measured(result: Result) -> Speed:
+    """Return how long an update and an env step of one seed took on one device, from a result."""
+    curves, plan = result.curves, result.plan
+    seeds, devices = len(result.config["seeds"]), len(result.provenance["devices"])
+    offline = curves.loc[curves["env_steps"] == 0, "seconds"]
+    before = float(offline.max()) if len(offline) else 0.0  # agents without an offline phase skip its updates
+    each = min(seeds, devices) / seeds
+    return Speed(
+        before / plan.updates * each if plan.updates else np.nan,
+        (curves["seconds"].max() - before) / plan.env_steps * each if plan.env_steps else np.nan,
+    )
+
+
+def _rows(cell: Cell, known: int | None, policies: Path | None) -> float:
+    """Return how many transitions the cell's dataset has: from a finished cell, or from its recipe."""
+    if cell.source == NO_SOURCE:
+        return 0
+    if known:
+        return known
+    try:
+        source = find(cell.task, cell.source, policies)
+        return sum(steps for _, steps in source.plan()) or np.nan if isinstance(source, Made) else np.nan
+    except MoorlError:
+        return np.nan
+
+
+def _row_bytes(cell: Cell) -> int:
+    """Return the bytes of one transition; for images, of the one frame it adds."""
+    if cell.task.pixels:
+        size = cell.task.observation_shape[0]
+        return 3 * size * size
+    return 4 * (2 * cell.task.observation_shape[0] + cell.task.action_size + NUMBERS_BESIDE)
+
+
+def _number(value: float, form: str) -> str:
+    return DASH if np.isnan(value) else form.format(value)
+
+
+def _size(count: float) -> str:
+    return _number(count / 1e6, "{:,.0f} MB")

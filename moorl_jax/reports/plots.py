@@ -1,0 +1,127 @@
+"""Learning curves and performance profiles as pictures."""
+
+import math
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from moorl_jax.divergence import OverSeeds
+from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.reports.statistics import Scores, profile
+from moorl_jax.tasks import Task
+from moorl_jax.whole import whole
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
+
+plt.rcParams["text.parse_math"] = False  # the name of an agent's file may hold dollars
+OFFLINE_SHARE = 0.5  #: width of the offline phase in a picture of both, in widths of the online phase
+DATA_MEAN = "dataset mean"  #: what its line is called
+
+
+def curves(finished: list[tuple[str, Result]], path: Path) -> None:
+    """Draw one panel per task and budget: mean score over seeds against updates or env steps, a line per label.
+
+    A band is one standard deviation. A curve ends where a seed diverged, with a note. Offline-to-online runs share one
+    axis: updates up to the switch, env steps after it. The dashed line is the dataset's mean score. A single evaluation
+    is no curve, and without curves no picture is written.
+    """
+    finished = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
+    panels = list(dict.fromkeys(_panel(result) for _, result in finished))
+    labels = list(dict.fromkeys(label for label, _ in finished))
+    if not panels:
+        return
+    colours = plt.color_sequences["tab10" if len(labels) <= 10 else "tab20"]
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    width = 4.6 * columns  # in inches, as all sizes here
+    entry = 0.6 + 0.065 * max(map(len, [*labels, DATA_MEAN]))  # of a legend, whose letters are small
+    abreast = max(1, min(2 * columns, int(width / entry)))
+    size = (width, 3.4 * rows + 0.25 * math.ceil((len(labels) + 1) / abreast))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        here = [(label, result) for label, result in finished if _panel(result) == panel]
+        task, updates, env_steps = panel
+        begins_offline = any((result.curves["env_steps"] == 0).any() for _, result in here)
+        offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
+        notes: list[str] = []
+        for label, result in here:
+            # At a switch there may be two evaluations at one step: keep the later.
+            by_moment = result.curves.groupby(["updates", "env_steps", "seed"])["score"].last(skipna=False)
+            scores = by_moment.unstack("seed")
+            mean, std = scores.mean(axis=1, skipna=False), scores.std(axis=1, ddof=0, skipna=False)
+            ever = OverSeeds.of(np.where(scores.isna().any(), np.nan, 0.0))
+            notes += [f"{label}: {ever}"] * bool(ever.diverged)
+            done, steps = (scores.index.get_level_values(level).to_numpy() for level in ("updates", "env_steps"))
+            x = done
+            if env_steps:
+                # Both phases on one axis: to the left of 0 the updates of the offline phase, drawn to a width of
+                # their own, to the right env steps.
+                x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
+            colour = colours[labels.index(label)]
+            axis.plot(x, mean, color=colour, label=label)
+            axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+        with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
+        title = task
+        if with_data:
+            data_score = with_data[0].task.score(with_data[0].provenance["dataset_mean_return"])
+            axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label=DATA_MEAN)
+            title = f"{task} ({with_data[0].config['source']} data)"
+        axis.set_title(title, fontsize="medium")  # the longest are as wide as their panel
+        axis.set(xlabel="env steps" if env_steps else "updates", ylabel=_unit(here[0][1].task))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if offline_width:
+            _name_both_phases(axis, updates, env_steps, offline_width)
+        axis.grid(alpha=0.3)
+        axis.text(0.02, 0.02, "\n".join(notes), transform=axis.transAxes, fontsize="x-small")
+    lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
+    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=abreast, fontsize="small")
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130)
+    plt.close(figure)
+
+
+def _panel(result: Result) -> tuple[str, int, int]:
+    return result.task.name, result.plan.updates, result.plan.env_steps
+
+
+def _unit(task: Task) -> str:
+    """Return the unit of a task's score; tasks without datasets have their own scales."""
+    if task.pixels:
+        return "return / 10"
+    return "normalized score" if task.datasets else "score"
+
+
+def profiles(of_agents: dict[str, Scores], path: Path) -> None:
+    """Draw each agent's performance profile, the share of its runs above a score, with its 95 % band."""
+    every = np.concatenate([task for scores in of_agents.values() for task in scores])
+    # A diverged run, with score NaN, is above no threshold.
+    thresholds = np.linspace(np.fmin.reduce(every, initial=0.0), np.fmax.reduce(every, initial=0.0), 60)
+    figure, axis = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    for agent, scores in of_agents.items():
+        shares = profile(scores, thresholds)
+        (line,) = axis.plot(thresholds, [share.value for share in shares], label=agent)
+        low, high = [share.low for share in shares], [share.high for share in shares]
+        axis.fill_between(thresholds, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axis.set(xlabel="score", ylabel="share of runs above it", ylim=(0, 1.02))
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=5, fontsize="small")
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130)
+    plt.close(figure)
+
+
+def _name_both_phases(axis: Axes, updates: int, env_steps: int, offline_width: float) -> None:
+    """Mark the switch, and say what is counted on each side of it."""
+    name = EngFormatter(sep="")
+    axis.axvline(0.0, color="black", linewidth=0.8)
+    ticks = [-offline_width, -offline_width / 2, 0.0, env_steps / 2, env_steps]
+    names = [name(0), name(updates / 2), f"{name(updates)} | 0", name(env_steps / 2), name(env_steps)]
+    axis.set_xticks(ticks, names)
+    axis.set_xlim(-1.03 * offline_width, 1.03 * env_steps)
+    axis.set_xlabel("offline: updates  |  online: env steps")

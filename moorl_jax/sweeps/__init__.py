@@ -1,0 +1,1 @@
+"""Sweeps over tasks and agents: what they spend, what they are made of, where they run."""
