@@ -64,7 +64,7 @@ class Group:
         agent, sampling = jax.device_put((phase.agent, phase.sampling), self.device)
         self.inputs = self.inputs.replace(agent=agent, sampling=sampling)
         memory = jax.device_put(self._memory(phase), self.device)
-        self.carry = self.carry.replace(memory=memory, totals={})
+        self.carry, self._places = self.carry.replace(memory=memory, totals={}), {}
         if phase.acts:
             assert self.simulators
             observations = jax.device_put(self.simulators.observations, self.device)

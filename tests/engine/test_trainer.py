@@ -330,10 +330,10 @@ class TestOnline:
     def test_counts_and_metrics(self, make):
         """utd 3 with a cycle of 2: of five env steps' 15 updates, 7 move the actor."""
         agent = OFFLINE["td3_bc"]
-        trainer = make((Collect(agent, 6), Online(agent, 5, Union(), utd=3)))
+        trainer = make((Collect(agent, 6), Online(agent, 5, Union(), utd=3), Collect(agent, 4)))
         _, metrics = walk(trainer)
-        assert (trainer.progress.updates, trainer.progress.env_steps) == (15, 11)
-        assert metrics[0] == {}
+        assert (trainer.progress.updates, trainer.progress.env_steps) == (15, 15)
+        assert metrics[0] == metrics[2] == {}  # also after a phase that had metrics
         assert np.isfinite(metrics[1]["actor_loss"]).all()
         state = trainer.states()
         assert state.critic.moments.count == 15
