@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("train:train_command", "Train one agent on one task and write a result directory."),
     "eval": ("evaluate:eval_command", "Evaluate the final policies of a result again."),
     "bench": ("bench:bench_command", "Train agents on tasks and print their normalized scores."),
+    "sweep": ("sweep:sweep_command", "Train an agent with every combination of settings and compare them."),
     "study": ("study:study_command", "Run a study and print its table."),
     "tables": ("reports:tables_command", "Print a paper's tables, our scores beside the published ones."),
     "report": ("reports:report_command", "Write all finished results as one self-contained HTML page."),

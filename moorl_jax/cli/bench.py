@@ -57,6 +57,10 @@ def bench_command(
             help=f"Agents, by name ({', '.join(AGENTS)}), as file.py:Class, or all. Default: those of the protocol."
         ),
     ] = "",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a field of every agent's config, as in `train`."),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds per cell. Default: the budget's.")] = None,
     budget: Annotated[str, typer.Option(help=f"How long to train: {', '.join(BUDGETS)}.")] = "quick",
     updates: UpdatesOption = None,
@@ -109,7 +113,7 @@ def bench_command(
         for agent in dict.fromkeys(chosen):
             spend = find_budget(budget, updates, env_steps, each.pixels, agent)
             how = of_all or by_default(each, agent, spend)
-            cells += plan((each,), [agent], source, policies, seeds or spend.seeds, spend, how)
+            cells += plan((each,), [agent], source, policies, seeds or spend.seeds, spend, how, tuple(overrides or ()))
     if not cells:
         raise MoorlError(f"none of these agents can be trained on any of these tasks: {agents}")
     console = terminal()
@@ -124,6 +128,7 @@ def bench_command(
     )
     place = task.replace(",", "+")
     place += (f"-{protocol}" if protocol else "") + ("" if whole == "quick" else f"-{whole}")
+    place += "".join(f"-{change}" for change in overrides or ())
     directory = results / (name or place)
     tables.write(outcomes, directory)
     plots.curves(finished(outcomes), directory / "curves.png")

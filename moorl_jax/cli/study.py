@@ -26,8 +26,10 @@ from moorl_jax.progress import terminal
 from moorl_jax.reports import forecast
 from moorl_jax.studies import study, subroutines
 from moorl_jax.studies.catalogue import STUDIES
+from moorl_jax.studies.study import Section
 from moorl_jax.sweeps.budgets import BUDGETS, find_budget
 from moorl_jax.sweeps.launchers import check_choice, outcomes_of
+from moorl_jax.sweeps.runner import Outcome
 
 
 @guarded
@@ -66,7 +68,13 @@ def study_command(
         cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished, resume_anyway
     )
     report = subroutines.report if chosen.protocol == "subroutine" else study.report
-    for section in report(chosen, outcomes, directory):
+    show(report(chosen, outcomes, directory), directory, outcomes)
+
+
+def show(sections: list[Section], directory: Path, outcomes: list[Outcome]) -> None:
+    """Print a study's tables and where they were written; exit with 1 where a cell has failed."""
+    console = terminal()
+    for section in sections:
         table = Table(
             *section.table.columns,
             title=section.title,

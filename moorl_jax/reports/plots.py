@@ -86,6 +86,30 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
     plt.close(figure)
 
 
+def settings(finished: list[tuple[str, Result]], path: Path) -> None:
+    """Draw one panel per task: every label's score at the last evaluation, each seed a dot, their mean a bar."""
+    tasks = list(dict.fromkeys(result.task.name for _, result in finished))
+    if not tasks:
+        return
+    labels = list(dict.fromkeys(label for label, _ in finished))
+    size = (5.4 * len(tasks), 1.0 + 0.3 * len(labels))
+    figure, axes = plt.subplots(1, len(tasks), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for axis, task in zip(axes.flat, tasks, strict=True):
+        for label, result in finished:
+            if result.task.name == task:
+                scores, height = result.last_scores(), labels.index(label)
+                axis.barh(height, np.nan_to_num(scores.mean()), color="tab:blue", alpha=0.4)  # NaN: a seed diverged
+                axis.plot(scores, np.full(len(scores), height), "k.", markersize=4)
+        axis.set_yticks(range(len(labels)), labels, fontsize="small")
+        axis.set_title(task, fontsize="medium")
+        axis.set_xlabel(next(_unit(result.task) for _, result in finished if result.task.name == task))
+        axis.grid(alpha=0.3, axis="x")
+    axes.flat[0].invert_yaxis()  # the first on top
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130)
+    plt.close(figure)
+
+
 def _panel(result: Result) -> tuple[str, int, int]:
     return result.task.name, result.plan.updates, result.plan.env_steps
 

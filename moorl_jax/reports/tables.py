@@ -90,6 +90,8 @@ def caption(outcomes: list[Outcome]) -> str:
     lines = [
         f"{_scale(of_images)} {moment} (budget {cell.budget.name}): {over_seeds(cell)}, {episodes}.",
     ]
+    if cell.overrides:
+        lines.append(f"Settings changed: {', '.join(cell.overrides)}.")
     if _with_data(outcomes):
         lines.append("Dataset mean: normalized mean return of the data's episodes.")
     if any(_without_dataset(outcome) for outcome in outcomes):

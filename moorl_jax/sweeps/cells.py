@@ -128,10 +128,13 @@ def plan(
     seeds: int,
     budget: Budget,
     protocol: str,
+    overrides: tuple[str, ...] = (),
 ) -> list[Cell]:
     """Return the sweep's cells, task by task. Raises MoorlError if one of them cannot be trained."""
     cells = [
-        Cell(task, agent, results.NO_SOURCE, which_seeds(seeds), budget, protocol) for task in tasks for agent in agents
+        Cell(task, agent, results.NO_SOURCE, which_seeds(seeds), budget, protocol, overrides)
+        for task in tasks
+        for agent in agents
     ]
     return [sourced(cell, source, policies) for cell in cells]
 

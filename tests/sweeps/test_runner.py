@@ -482,6 +482,14 @@ class TestCommand:
     def test_an_agent_named_twice_runs_once(self, bench):
         assert "1 cells, 1 to run" in " ".join(bench("--agents", "bc,bc", "--dry-run").output.split())
 
+    def test_settings_are_changed_for_every_agent_and_named_in_the_caption(self, bench, monkeypatch):
+        planned = []
+        monkeypatch.setattr(command, "outcomes_of", lambda cells, *_: planned.extend(cells) or 1 / 0)
+        bench("--set", "batch_size=32")
+        assert [cell.settings.agent.batch_size for cell in planned] == [32, 32]
+        assert "Settings changed: batch_size=32." in tables.caption([runner.Outcome(planned[0], None)])
+        assert "--set batch_size=32" in planned[0].command
+
     def test_of_finished_results_those_that_cannot_be_read_are_named(self, bench, tmp_path):
         (cell,) = plan(expand("quick"), ["bc"], "embedded", None, 1, BUDGETS["quick"], "offline")
         (tmp_path / "cells" / cell.name).mkdir(parents=True)
