@@ -5,9 +5,8 @@ Runs with changed settings belong to studies and are left out.
 """
 
 import base64
-import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,8 +21,9 @@ from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 from moorl_jax.reports import papers, plots
-from moorl_jax.reports.collection import BUDGET, find_results, one_each, runs, scores
-from moorl_jax.reports.statistics import AGGREGATES, aggregate, improvement
+from moorl_jax.reports.collection import find_results, one_each, runs, scores
+from moorl_jax.reports.comparison import Group, Shared, aggregated, groups, improvements, shared
+from moorl_jax.reports.statistics import AGGREGATES
 from moorl_jax.reports.tables import OTHER_SCALES
 from moorl_jax.tasks import find
 
@@ -68,7 +68,6 @@ def render(results: Path) -> str:
     if table.empty:
         raise MoorlError(f"{results}: no finished cell there yet; `make bench` trains some")
     table = one_each(table)
-    groups = sorted(_groups(table), key=lambda group: (group["updates"] + group["env_steps"]).sum(), reverse=True)
     paper_tables = {
         name: (sections, legend.split("\n\n"))
         for name, (sections, _, legend) in (
@@ -79,7 +78,7 @@ def render(results: Path) -> str:
         loader=PackageLoader("moorl_jax.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("page.html.j2").render(
-        boards=[_board(group, found) for group in groups],
+        boards=[_board(group, found) for group in groups(table)],
         papers=paper_tables,
         provenance=[(number, _facts(found[number])) for number in sorted(set(table["result"]))],
         runs=len(table),
@@ -89,35 +88,17 @@ def render(results: Path) -> str:
     )
 
 
-def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the runs of each board. Runs without data appear beside every source."""
-    for _, group in table.groupby([*BUDGET, "images"]):
-        for source in sorted(set(group["source"]) - {NO_SOURCE}) or [NO_SOURCE]:
-            yield group[group["source"].isin([source, NO_SOURCE])]
-
-
-def _board(table: pd.DataFrame, found: list[Result]) -> Board:
-    protocol, updates, env_steps = table.iloc[0][BUDGET]
-    budget = [f"{count:,} {unit}" for count, unit in ((updates, "updates"), (env_steps, "env steps")) if count]
-    budget += ["from images"] * bool(table["images"].any())
-    budget += [f"{source} data" for source in set(table["source"]) - {NO_SOURCE}]
-    agents = list(dict.fromkeys(table["agent"]))
-    tasks = table.groupby("agent")["task"].agg(set)
-    # An agent with few tasks would leave the others no tasks in common.
-    compared = [agent for agent in agents if 2 * len(tasks[agent]) > table["task"].nunique()]
-    left_out = [agent for agent in agents if agent not in compared]
-    common = sorted(set.intersection(*tasks[compared])) if len(compared) > 1 else []
-    shared = {agent: table[(table["agent"] == agent) & table["task"].isin(common)] for agent in compared}
+def _board(group: Group, found: list[Result]) -> Board:
+    table, compared = group.runs, shared(group)
     # Tasks without datasets have scores on several scales.
-    several = len(common) > 1 and all(find(task).datasets for task in common)
+    several = len(compared.tasks) > 1 and all(find(task).datasets for task in compared.tasks)
     return Board(
-        title=f"{protocol}: {', '.join(budget)}",
-        scores=_score_grid(table, agents),
-        statistics=_statistics(shared) if several else None,
-        improvements=_improvements(shared) if several else None,
-        common=f"Over the {len(common)} tasks that all of them have finished: {', '.join(common)}."
-        + (f" Left out, with half of the tasks or fewer: {', '.join(left_out)}." if left_out else ""),
-        profile=_picture(partial(plots.profiles, {agent: scores(of_agent) for agent, of_agent in shared.items()}))
+        title=group.title,
+        scores=_score_grid(table, group.agents),
+        statistics=_statistics(compared) if several else None,
+        improvements=_improvements(compared) if several else None,
+        common=compared.told,
+        profile=_picture(partial(plots.profiles, {agent: scores(runs) for agent, runs in compared.runs.items()}))
         if several
         else "",
         curves=[
@@ -146,29 +127,28 @@ def _score(seeds: pd.DataFrame) -> Entry:
     return Entry(f"{over} ({seeds['best'].mean():.1f})", over.mean, result)
 
 
-def _statistics(shared: dict[str, pd.DataFrame]) -> Grid:
+def _statistics(compared: Shared) -> Grid:
     """Return a row per agent: every aggregate of its last scores with its interval, and the IQM of its best ones."""
     rows = []
-    for agent, table in shared.items():
+    for agent, table in compared.runs.items():
         last = [_aggregated(name, table, "last") for name in AGGREGATES]
         rows.append([Entry(agent, agent), *last, _aggregated("IQM", table, "best")])
     return Grid(["agent", *AGGREGATES, "IQM of best scores"], rows)
 
 
-def _improvements(shared: dict[str, pd.DataFrame]) -> Grid:
+def _improvements(compared: Shared) -> Grid:
     """Return a row per pair of agents: the probability that a run of the first scores above one of the second."""
-    rows = []
-    for one, other in itertools.combinations(shared, 2):
-        found = improvement(list(zip(scores(shared[one]), scores(shared[other]), strict=True)))
-        rows.append([Entry(f"{one} above {other}", f"{one} {other}"), Entry(str(found), found.value)])
+    rows = [
+        [Entry(f"{one} above {other}", f"{one} {other}"), Entry(str(found), found.value)]
+        for one, other, found in improvements(compared)
+    ]
     return Grid(["pair", "probability of improvement"], rows)
 
 
 def _aggregated(name: str, table: pd.DataFrame, column: str) -> Entry:
     """Return an aggregate of an agent's runs, or how many diverged if any did."""
-    over, found = OverSeeds.of(table[column]), aggregate(name, scores(table, column))
-    shown = over.or_diverged(f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]")
-    return Entry(shown, MISSING if over.diverged else found.value)
+    over, found, text = aggregated(name, table, column)
+    return Entry(text, MISSING if over.diverged else found.value)
 
 
 def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Result]]:

@@ -12,14 +12,12 @@ from moorl_jax.data.sources import MADE_HERE, File
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.reports.published import Published, published_table
+from moorl_jax.reports.writing import ENDINGS, Sections, write_tables
 from moorl_jax.tasks import SUITES
-from moorl_jax.whole import whole
 
-Made = tuple[list[tuple[str, pd.DataFrame]], pd.DataFrame, str]  #: sections, numbers, legend
+Made = tuple[Sections, pd.DataFrame, str]  #: sections, numbers, legend
 
 ALPHA = 0.05  #: significance level of the test between ours and theirs
-#: characters that LaTeX needs escaped
-LATEX = {"±": r"$\pm$", "≈": r"$\approx$", "<": "$<$", ">": "$>$", "–": "--"} | {s: rf"\{s}" for s in "_%&#$"}
 
 
 @dataclass(frozen=True)
@@ -187,26 +185,10 @@ def make(paper: Paper, ours: pd.DataFrame) -> Made:
 def write(name: str, made: Made, folder: Path) -> list[Path]:
     """Write a paper's tables as Markdown, CSV and LaTeX, and return the files."""
     tables, numbers, legend_text = made
-    files = [folder / f"{name}.{ending}" for ending in ("md", "csv", "tex")]
-    pages = [f"## {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n" for title, table in tables]
-    with whole(files[0]) as partial:
-        partial.write_text("\n".join(pages) + f"\n{legend_text}\n", encoding="utf-8")
-    with whole(files[1]) as partial:
-        numbers.to_csv(partial, index=False, float_format="%.4f")
-    with whole(files[2]) as partial:
-        partial.write_text(_latex(tables, legend_text), encoding="utf-8")
+    files = [folder / f"{name}{ending}" for ending in ENDINGS]
+    for file in files:
+        write_tables(file, tables, numbers, legend_text)
     return files
-
-
-def _latex(tables: list[tuple[str, pd.DataFrame]], legend_text: str) -> str:
-    """Return the tables and their legend as LaTeX for \\input. It needs the package booktabs."""
-    parts = [
-        f"\\subsection*{{{_escaped(title)}}}\n"
-        + table.map(_escaped).rename(columns=_escaped).to_latex(index=False, escape=False)
-        for title, table in tables
-    ]
-    lines = [f"{{\\footnotesize {_escaped(line)}\\par}}\n" for line in legend_text.splitlines() if line]
-    return "\n".join([*parts, *lines])
 
 
 def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.DataFrame:
@@ -259,7 +241,3 @@ def _spread(value: float, std: float) -> str:
     if np.isnan(value):
         return DASH
     return f"{value:.1f}" + ("" if np.isnan(std) else f" ± {std:.1f}")
-
-
-def _escaped(words: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in words)

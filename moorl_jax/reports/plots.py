@@ -1,6 +1,8 @@
 """Learning curves and performance profiles as pictures."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -17,12 +19,28 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
+plt.rcParams["savefig.dpi"] = 130
 plt.rcParams["text.parse_math"] = False  # the name of an agent's file may hold dollars
 OFFLINE_SHARE = 0.5  #: width of the offline phase in a picture of both, in widths of the online phase
 DATA_MEAN = "dataset mean"  #: what its line is called
+NARROWEST = 2.2  #: a panel of a figure whose width is given, in inches
+ENDINGS = (".png", ".pdf", ".svg")  #: of the files that pictures are written as
 
 
-def curves(finished: list[tuple[str, Result]], path: Path) -> None:
+@contextmanager
+def as_in_a_paper(width: float | None) -> Iterator[None]:
+    """Draw with small letters and fine dots, as a figure of a given width wants it; without a width, as on a screen."""
+    with plt.rc_context():
+        if width:
+            plt.rc("font", size=8.0)
+            plt.rc("lines", linewidth=1.0)
+            plt.rc("savefig", dpi=300)
+            plt.rc("pdf", fonttype=42)  # letters stay letters
+            plt.rc("svg", fonttype="none")
+        yield
+
+
+def curves(finished: list[tuple[str, Result]], path: Path, width: float | None = None) -> None:
     """Draw one panel per task and budget: mean score over seeds against updates or env steps, a line per label.
 
     A band is one standard deviation. A curve ends where a seed diverged, with a note. Offline-to-online runs share one
@@ -35,12 +53,12 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
     if not panels:
         return
     colours = plt.color_sequences["tab10" if len(labels) <= 10 else "tab20"]
-    columns = min(3, len(panels))
+    columns = min(len(panels), max(1, int(width / NARROWEST)) if width else 3)
     rows = math.ceil(len(panels) / columns)
-    width = 4.6 * columns  # in inches, as all sizes here
+    width = width or 4.6 * columns  # in inches, as all sizes here
     entry = 0.6 + 0.065 * max(map(len, [*labels, DATA_MEAN]))  # of a legend, whose letters are small
     abreast = max(1, min(2 * columns, int(width / entry)))
-    size = (width, 3.4 * rows + 0.25 * math.ceil((len(labels) + 1) / abreast))
+    size = (width, 0.74 * width / columns * rows + 0.25 * math.ceil((len(labels) + 1) / abreast))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
@@ -71,7 +89,7 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
         if with_data:
             data_score = with_data[0].task.score(with_data[0].provenance["dataset_mean_return"])
             axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label=DATA_MEAN)
-            title = f"{task} ({with_data[0].config['source']} data)"
+            title = f"{task}\n{with_data[0].config['source']} data"
         axis.set_title(title, fontsize="medium")  # the longest are as wide as their panel
         axis.set(xlabel="env steps" if env_steps else "updates", ylabel=_unit(here[0][1].task))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -82,17 +100,17 @@ def curves(finished: list[tuple[str, Result]], path: Path) -> None:
     lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
     figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=abreast, fontsize="small")
     with whole(path) as partial:
-        figure.savefig(partial, dpi=130)
+        figure.savefig(partial)
     plt.close(figure)
 
 
-def settings(finished: list[tuple[str, Result]], path: Path) -> None:
+def settings(finished: list[tuple[str, Result]], path: Path, width: float | None = None) -> None:
     """Draw one panel per task: every label's score at the last evaluation, each seed a dot, their mean a bar."""
     tasks = list(dict.fromkeys(result.task.name for _, result in finished))
     if not tasks:
         return
     labels = list(dict.fromkeys(label for label, _ in finished))
-    size = (5.4 * len(tasks), 1.0 + 0.3 * len(labels))
+    size = (width or 5.4 * len(tasks), 1.0 + 0.3 * len(labels))
     figure, axes = plt.subplots(1, len(tasks), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for axis, task in zip(axes.flat, tasks, strict=True):
         for label, result in finished:
@@ -106,7 +124,7 @@ def settings(finished: list[tuple[str, Result]], path: Path) -> None:
         axis.grid(alpha=0.3, axis="x")
     axes.flat[0].invert_yaxis()  # the first on top
     with whole(path) as partial:
-        figure.savefig(partial, dpi=130)
+        figure.savefig(partial)
     plt.close(figure)
 
 
@@ -121,12 +139,12 @@ def _unit(task: Task) -> str:
     return "normalized score" if task.datasets else "score"
 
 
-def profiles(of_agents: dict[str, Scores], path: Path) -> None:
+def profiles(of_agents: dict[str, Scores], path: Path, width: float | None = None) -> None:
     """Draw each agent's performance profile, the share of its runs above a score, with its 95 % band."""
     every = np.concatenate([task for scores in of_agents.values() for task in scores])
     # A diverged run, with score NaN, is above no threshold.
     thresholds = np.linspace(np.fmin.reduce(every, initial=0.0), np.fmax.reduce(every, initial=0.0), 60)
-    figure, axis = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(width or 6.0, 0.6 * (width or 6.0)), layout="constrained")
     for agent, scores in of_agents.items():
         shares = profile(scores, thresholds)
         (line,) = axis.plot(thresholds, [share.value for share in shares], label=agent)
@@ -136,7 +154,7 @@ def profiles(of_agents: dict[str, Scores], path: Path) -> None:
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=5, fontsize="small")
     with whole(path) as partial:
-        figure.savefig(partial, dpi=130)
+        figure.savefig(partial)
     plt.close(figure)
 
 

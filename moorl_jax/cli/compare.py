@@ -1,0 +1,162 @@
+"""`moorl-jax table`, `compare` and `plot`: results of any directories, side by side."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.table import Table
+
+from moorl_jax.cli.options import guarded
+from moorl_jax.engine.results import Result
+from moorl_jax.errors import MoorlError, UnknownNameError
+from moorl_jax.progress import terminal
+from moorl_jax.reports import comparison, plots
+from moorl_jax.reports.collection import find_results, one_each, runs, scores
+from moorl_jax.reports.writing import ENDINGS, Sections, write_tables
+
+Places = Annotated[
+    list[Path], typer.Argument(metavar="DIRECTORY...", help="Result directories, or any directories above them.")
+]
+Agents = Annotated[str, typer.Option(help="Only these agents, separated by commas, and in this order.")]
+Tasks = Annotated[str, typer.Option(help="Only these tasks, separated by commas.")]
+Out = Annotated[Path | None, typer.Option(help=f"A file to write as well, its ending one of {', '.join(ENDINGS)}.")]
+
+
+class Moment(StrEnum):
+    """Which score of a run counts."""
+
+    last = "last"
+    best = "best"
+    before = "before"
+
+
+class Kind(StrEnum):
+    """What is drawn."""
+
+    curves = "curves"
+    profile = "profile"
+    final = "final"
+
+
+By = Annotated[
+    Moment,
+    typer.Option(help="The score at the last evaluation, the best one (an oracle), or the one before fine-tuning."),
+]
+
+
+@guarded
+def table_command(
+    places: Places, agents: Agents = "", tasks: Tasks = "", by: By = Moment.last, out: Out = None
+) -> None:
+    """Print scores, a row per task and a column per agent. Results of one budget and source of data make a table."""
+    _, table = _chosen(places, agents, tasks)
+    groups = comparison.groups(table)
+    sections = [(group.title, comparison.score_table(group, by)) for group in groups]
+    numbers = pd.concat([comparison.score_numbers(group, by) for group in groups], ignore_index=True)
+    _show(sections, f"{_score(by)}, mean ± population standard deviation over seeds.", numbers, out)
+
+
+@guarded
+def compare_command(
+    places: Places, agents: Agents = "", tasks: Tasks = "", by: By = Moment.last, out: Out = None
+) -> None:
+    """Print aggregates over tasks and probabilities of improvement. Each has its 95 % interval."""
+    _, table = _chosen(places, agents, tasks)
+    sections: Sections = []
+    told = []
+    numbers = []
+    for group in comparison.groups(table):
+        compared = comparison.shared(group)
+        if len(compared.runs) < 2 or not compared.tasks:
+            continue
+        pairs = list(comparison.improvements(compared, by))
+        shown = pd.DataFrame([{"pair": f"{one} above {other}", "probability": str(p)} for one, other, p in pairs])
+        sections += [(group.title, comparison.aggregates(compared, by)), (f"Improvement, {group.title}", shown)]
+        numbers += [
+            {"group": group.title, "one": one, "other": other, "probability": p.value, "low": p.low, "high": p.high}
+            for one, other, p in pairs
+        ]
+        told.append(f"{group.title}: {compared.told}")
+    if not sections:
+        raise MoorlError("nothing to compare: no two agents have a task, a budget and a source of data in common")
+    legend = f"{_score(by)}. Bootstrap over seeds, stratified by task (Agarwal et al. 2021). {' '.join(told)}"
+    _show(sections, legend, pd.DataFrame(numbers), out)
+
+
+@guarded
+def plot_command(
+    places: Places,
+    out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf or .svg.")],
+    kind: Annotated[
+        Kind, typer.Option(help="Learning curves, a performance profile over tasks, or final scores.")
+    ] = Kind.curves,
+    agents: Agents = "",
+    tasks: Tasks = "",
+    width: Annotated[
+        float | None, typer.Option(min=1.0, help="Inches, with letters of 8 points, as a paper wants it.")
+    ] = None,
+) -> None:
+    """Draw results of any directories."""
+    if out.suffix not in plots.ENDINGS:
+        raise MoorlError(f"{out}: a picture is written as one of {', '.join(plots.ENDINGS)}")
+    found, table = _chosen(places, agents, tasks)
+    drawn = table.drop_duplicates("result")
+    labelled = [(str(agent), found[number]) for agent, number in zip(drawn["agent"], drawn["result"], strict=True)]
+    with plots.as_in_a_paper(width):
+        if kind == Kind.curves:
+            plots.curves(labelled, out, width)
+        elif kind == Kind.final:
+            plots.settings(labelled, out, width)
+        else:
+            groups = comparison.groups(table)
+            if len(groups) > 1:
+                titles = "; ".join(group.title for group in groups)
+                raise MoorlError(f"a profile is of one budget and source of data, and these are {titles}")
+            compared = comparison.shared(groups[0])
+            plots.profiles({agent: scores(of_agent) for agent, of_agent in compared.runs.items()}, out, width)
+    if not out.exists():
+        raise MoorlError("nothing to draw: a single evaluation is no curve")
+    terminal().print(f"written: {out}", highlight=False)
+
+
+def _chosen(places: list[Path], agents: str, tasks: str) -> tuple[list[Result], pd.DataFrame]:
+    """Return all results in the directories, and the newest run of each that was asked for."""
+    found = find_results(places)
+    if not found:
+        raise MoorlError(f"no finished result in {', '.join(map(str, places))}")
+    table = one_each(runs(found))
+    for column, names in (("task", tasks), ("agent", agents)):
+        wanted = [name.strip() for name in names.split(",") if name.strip()]
+        for name in wanted:
+            if name not in set(table[column]):
+                raise UnknownNameError(f"{column} of these results", name, sorted(set(table[column])))
+        if wanted:
+            place = table[column].map({name: number for number, name in enumerate(wanted)})
+            table = table[place.notna()].assign(place=place).sort_values("place", kind="stable").drop(columns="place")
+    return found, table
+
+
+def _score(by: Moment) -> str:
+    return {
+        Moment.last: "Scores at the last evaluation",
+        Moment.best: "The best scores of all evaluations, which an oracle would pick",
+        Moment.before: "Scores at the end of the offline phase",
+    }[by]
+
+
+def _show(sections: Sections, legend: str, numbers: pd.DataFrame, out: Path | None) -> None:
+    """Print the tables, and write them where a file is named."""
+    if out:
+        write_tables(out, sections, numbers, legend)
+    console = terminal()
+    for title, section in sections:
+        console.print(title, highlight=False)
+        table = Table(*map(str, section.columns))
+        for row in section.itertuples(index=False):
+            table.add_row(*map(str, row))
+        console.print(table)
+    console.print(legend, highlight=False)
+    if out:
+        console.print(f"written: {out}", highlight=False)
