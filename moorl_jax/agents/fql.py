@@ -143,7 +143,8 @@ class FQL(Agent[FQLState]):
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the action of no noise, mu(s, 0)."""
-        return self.actions(params, observations, jnp.zeros(self._noise_shape(params, observations)))
+        noise = jnp.zeros(self._noise_shape(params, observations), observations.dtype)
+        return self.actions(params, observations, noise)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return the action of fresh noise."""
