@@ -88,7 +88,8 @@ class IQL(Agent[S]):
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw the noise of the dropout masks, if dropout is used, and of actions that climb, if they are sampled."""
-        draws, actions = {}, batch.actions
+        draws: Draws = {}
+        actions = batch.actions
         if self.dropout:
             units = (len(self.hidden), len(actions), max(self.hidden))
             draws["dropout"] = jax.random.uniform(key, units, actions.dtype)

@@ -70,8 +70,12 @@ class ReBRAC(Agent[ReBRACState]):
         """
         actor_key, critic_key = jax.random.split(key)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
-        kernels = {"kernel_init": GLOROT} if self.glorot else {"hidden_bias": 0.1}
-        net = partial(MLP, activation=self.activation, **kernels)
+        net = partial(
+            MLP,
+            activation=self.activation,
+            kernel_init=GLOROT if self.glorot else None,
+            hidden_bias=None if self.glorot else 0.1,
+        )
         policy = net(
             (*self.hidden, example.actions.shape[-1]),
             final_init=SMALL_GLOROT if self.glorot else symmetric_uniform(1e-3),
