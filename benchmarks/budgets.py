@@ -44,16 +44,16 @@ BUDGETS = {
         "paper", 1_000_000, 1_000_000, 1_000_000, 300_000, 1_000_000, seeds=4, evaluations=200, episodes=100
     ),
 }
-# What `quick` is for the suite's own agents: offline updates, those before online learning, env steps. Set so that two
-# cells side by side, compiled and evaluated, take about a minute on two slow cores.
+# What `quick` is for the suite's own agents: offline updates, those before online learning, env steps. Set so that
+# two cells side by side, compiled and evaluated, take about a minute on two slow cores.
 QUICK_STEPS = {
-    "td3_bc": (2_000, 1_000, 500),
-    "spot": (1_000, 500, 300),
-    "iql": (2_000, 1_000, 500),
-    "cql": (150, 100, 100),
-    "cal_ql": (150, 100, 100),
-    "opt": (500, 500, 240),
-    "moorl": (0, 0, 300),
+    "td3_bc": (1_500, 1_000, 300),
+    "spot": (600, 400, 200),
+    "iql": (1_200, 800, 300),
+    "cql": (80, 60, 60),
+    "cal_ql": (80, 60, 60),
+    "opt": (400, 400, 120),
+    "moorl": (0, 0, 160),
 }
 # On a CPU an update on 84-pixel images takes two to six seconds and rendering a frame 30 to 80 ms, so `quick` is tiny,
 # and half of it is still evaluation. `short` is meant for a GPU. V-D4RL's authors make 550,000 updates.
@@ -84,8 +84,9 @@ def find_budget(
     budget = (BUDGETS_OF_IMAGES if of_images else BUDGETS)[name]
     if name == "quick" and agent in QUICK_STEPS and updates is None and env_steps is None:
         offline, before, online = QUICK_STEPS[agent]
-        budget = dataclasses.replace(budget, updates=offline, updates_before=before, env_steps=online)
-        budget = dataclasses.replace(budget, evaluations=4, episodes=5)
+        budget = dataclasses.replace(
+            budget, updates=offline, updates_before=before, env_steps=online, evaluations=4, episodes=5
+        )
     if updates is not None:
         numbers = dict.fromkeys(("updates", "updates_before", "updates_each"), updates)
         budget = dataclasses.replace(budget, name=f"{budget.name}-{updates}u", **numbers)

@@ -151,9 +151,11 @@ def able(task: Task, budget: Budget, protocol: str) -> list[str]:
 
 
 def by_default(task: Task, agent: str, budget: Budget) -> str:
-    """Return an agent's default protocol: offline, or offline-to-online if it cannot learn offline."""
+    """Return an agent's default protocol: offline, or offline-to-online if it cannot learn offline, or another agent
+    would learn there in its place, as OPT's backbone.
+    """
     cells = {how: Cell(task, agent, results.NO_SOURCE, (0,), budget, how) for how in ("offline", "offline-to-online")}
-    return next((how for how, cell in cells.items() if _follows(cell)), "offline")
+    return next((how for how, cell in cells.items() if _follows(cell) and _learns(cell)), "offline")
 
 
 def _follows(cell: Cell) -> bool:
@@ -163,6 +165,11 @@ def _follows(cell: Cell) -> bool:
     except MoorlError:
         return False
     return True
+
+
+def _learns(cell: Cell) -> bool:
+    """Return whether it is the cell's agent that learns, and not only another one."""
+    return any(isinstance(phase.agent, type(cell.settings.agent)) for phase in cell.phases if phase.learns)
 
 
 def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:

@@ -35,7 +35,9 @@ BASELINE = Path(__file__).with_name("regression.csv")
 ALARM = 0.01  #: probability of a first alarm if nothing has changed, over all baselines and comparisons
 CONFIRMED = 0.01  #: probability of two alarms in a row for a given baseline; holds for all but one in 500 baselines
 SEEDS, BASELINE_SEEDS = 4, 12
-STEPS = 20_000  #: of the embedded policy; they are the dataset
+# A clone of a public policy, which the committed runs learned from; no dataset is made of it any more.
+BEHAVIOUR = Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True)
+STEPS = 20_000  #: of it; they are the dataset
 EPISODES = 20
 TASK = dataclasses.replace(find("hopper-medium-v2"), name="brief-hopper", horizon=100, low=0.0, high=300.0)
 
@@ -80,7 +82,7 @@ FIGURES = (
 
 def measure(seeds: list[int], display: Display) -> pd.DataFrame:
     """Run all of PINNED and return a row per training and seed."""
-    columns = recipe.roll_out(TASK, Actor("actor", EMBEDDED / "hopper.npz", "relu", squash=True), STEPS, (0,))
+    columns = recipe.roll_out(TASK, BEHAVIOUR, STEPS, (0,))
     rows = Rows(**{name: value for name, value in columns.items() if not name.startswith("infos/")})
     data = Dataset(TASK, "embedded", rows, rows.fingerprint())
     measured = []

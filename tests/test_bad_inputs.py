@@ -316,7 +316,8 @@ BENCHES = [
 
 
 @pytest.mark.parametrize(("words", "told"), BENCHES, ids=[" ".join(words)[:90] for words, _ in BENCHES])
-def test_a_sweep_that_cannot_be_is_one_line(call, tmp_path, words, told):
+def test_a_sweep_that_cannot_be_is_one_line(call, tmp_path, monkeypatch, words, told):
+    monkeypatch.setattr(plans, "_REPLAY_STEPS", {"hopper": 400})  # of the data of the suite `quick`
     (tmp_path / "file").write_text("not a directory", encoding="utf-8")
     (tmp_path / "own.py").write_text("1 / 0\n", encoding="utf-8")
     assert told in call(bench.app, *words)
@@ -441,7 +442,7 @@ def test_jax_without_compiled_programs_is_one_line(call):
     [
         (cli.app, (*TRAIN, "--agent", "bc")),
         (cli.app, ("data", "make", "pen-cloned-v1")),
-        (embed.app, ("hopper",)),
+        (embed.app, ("robots", "hopper-medium-v2")),
         (embed.app, ("control", "walker-walk")),
     ],
 )

@@ -145,9 +145,10 @@ class OPT(Agent[OPTState]):
 
         `collect_steps` are part of `env_steps`.
         """
-        *before, _ = self.backbone.phases(updates, env_steps)
+        offline_and_online = self.backbone.phases(updates, env_steps)
         if not env_steps:
-            return tuple(before)
+            return offline_and_online
+        *before, _ = offline_and_online
         if self.pretrain_updates and not self.collect_steps:
             raise MoorlError("OPT pre-trains its new critics on collected steps: collect_steps must be more than 0")
         if self.kappa_rule == "density" and not isinstance(self.replay, Balanced):

@@ -19,7 +19,7 @@ import benchmarks.cells
 from benchmarks import __main__ as main
 from benchmarks import launchers, runner, tables
 from benchmarks.budgets import BUDGETS, Budget
-from benchmarks.cells import Cell, able, plan
+from benchmarks.cells import Cell, able, by_default, plan
 from benchmarks.runner import Job, attempt, collect, sweep
 from moorl_jax.agents import AGENTS, OPT, TD3BC, TuneIQL
 from moorl_jax.cli.train import read_seeds
@@ -539,6 +539,11 @@ def test_all_agents_of_images_run_unless_told_otherwise(monkeypatch, tmp_path):
     }
 
 
+def test_agents_that_offline_are_only_their_backbone_go_on_online_by_default(hopper):
+    assert by_default(hopper, "opt", BUDGETS["short"]) == "offline-to-online"
+    assert by_default(hopper, "iql", BUDGETS["short"]) == "offline"
+
+
 def test_unknown_agents_are_named_before_anything_runs(hopper):
     with pytest.raises(UnknownNameError, match="did you mean td3_bc"):
         plan((hopper,), ["bc", "td3bc"], "embedded", None, 1, TINY, "offline")
@@ -549,9 +554,11 @@ def test_unknown_agents_are_named_before_anything_runs(hopper):
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper, hopper_rows):
-    hdf5.write(sources.find(hopper, "embedded").place, hopper_rows, NOTES)
-    command = [sys.executable, "-m", "benchmarks", "--agents", "bc,td3_bc", "--seeds", "1", "--results", str(tmp_path)]
+def test_a_killed_sweep_loses_at_most_the_cell_it_was_in(tmp_path, hopper_rows):
+    (task,) = expand("quick")
+    hdf5.write(sources.find(task, "embedded").place, hopper_rows, NOTES)
+    words = ["--agents", "bc,td3_bc", "--seeds", "1", "--parallel", "1", "--results", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks", *words]
     sweep_process = subprocess.Popen(command, env=os.environ)
     deadline = time.monotonic() + 300
 

@@ -57,7 +57,7 @@ class TestPlan:
         with pytest.raises(NotAvailableError, match="--policies or the variable MOORL_POLICIES"):
             plans.recipe(find("walker2d-medium-v2"), None)
 
-    @pytest.mark.parametrize(("name", "carried"), [("antmaze-umaze-v2", True), ("walker2d-medium-v2", False)])
+    @pytest.mark.parametrize(("name", "carried"), [("antmaze-umaze-v2", True), ("walker2d-full-replay-v2", False)])
     def test_the_message_tells_whether_the_package_has_its_own(self, name, carried):
         with pytest.raises(NotAvailableError) as error:
             plans.recipe(find(name), None)

@@ -39,3 +39,15 @@ class TestKeepPrograms:
     def test_jaxs_own_settings_win(self, tmp_path, monkeypatch, variables):
         monkeypatch.chdir(tmp_path)
         assert not run(tmp_path / "home", **variables)
+
+    def test_one_that_was_being_written_when_its_process_was_killed_is_compiled_again(self, tmp_path):
+        first, *_ = run(tmp_path)
+        whole = first.read_bytes()
+        first.write_bytes(whole[: len(whole) // 2])
+        first.with_name(first.name.removesuffix("-cache") + "-atime").unlink()
+        run(tmp_path)
+        assert first.read_bytes() == whole
+
+    def test_a_home_that_cannot_be_written_to_keeps_nothing(self, tmp_path):
+        (tmp_path / "file").write_text("", encoding="utf-8")
+        assert not run(tmp_path / "file")

@@ -60,8 +60,9 @@ def test_curves_hold_one_row_per_seed_and_evaluation(run):
 
 
 def test_wall_clock_is_accounted_for(run):
-    parts = sum(run.seconds[use] for use in ("compile", "update", "simulate", "evaluate"))
-    assert 0.5 * run.seconds["total"] < parts <= run.seconds["total"]
+    parts = [run.seconds[use] for use in ("compile", "update", "evaluate")]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) <= run.seconds["total"]
 
 
 def test_a_seeds_curve_does_not_depend_on_the_other_seeds(run, hopper, hopper_data):

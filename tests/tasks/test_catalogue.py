@@ -53,8 +53,8 @@ def test_suites_hold_known_tasks_once():
 
 
 def test_expand_keeps_order_and_drops_repetitions():
-    names = [task.name for task in expand("hopper-medium-v2,quick,walker2d-random-v2")]
-    assert names == ["hopper-medium-v2", "walker2d-random-v2"]
+    names = [task.name for task in expand("hopper-medium-replay-v2,quick,walker2d-random-v2")]
+    assert names == ["hopper-medium-replay-v2", "walker2d-random-v2"]
 
 
 @pytest.mark.parametrize("lookup", [find, expand])
@@ -74,8 +74,9 @@ def test_embedded_sets_are_those_whose_policies_the_package_carries():
     embedded = {name for name, task in TASKS.items() if "embedded" in task.datasets}
     experts = {f"{hand}-expert-v1" for hand in ("pen", "door", "hammer", "relocate")}
     filmed = {name for name, task in TASKS.items() if task.pixels}
-    learned = {f"halfcheetah-{level}-v2" for level in ("random", "medium", "medium-replay")}
-    assert embedded == {"hopper-medium-v2", *learned, *SUITES["antmaze"], *experts, *filmed}
+    levels = ("random", "medium", "medium-replay", "medium-expert", "expert")
+    robots = {f"{robot}-{level}-v2" for robot in ("halfcheetah", "hopper", "walker2d") for level in levels}
+    assert embedded == {*robots, *SUITES["antmaze"], *experts, *filmed}
     for name in embedded:
         for actor, _ in plans.embedded(find(name)):
             assert actor.kind == "uniform" or actor.path.is_file()

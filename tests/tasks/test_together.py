@@ -112,7 +112,9 @@ def test_in_processes(name, rng):
     try:
         many = make_environments(task, COUNT)
     except NotAvailableError as error:
-        pytest.skip(str(error))
+        if not task.pixels:
+            raise
+        pytest.skip(f"a camera's images need a machine that can render: {error}")
     assert isinstance(many, InProcesses)
     assert play_beside_gymnasium(task, many, 30, rng) > 3
 

@@ -93,8 +93,8 @@ class TestChoose:
     def test_unknown_and_unavailable_sources(self, hopper):
         with pytest.raises(UnknownNameError, match="did you mean d4rl"):
             sources.choose(hopper, "d4lr")
-        with pytest.raises(NotAvailableError, match="walker2d-medium-v2 has no source 'embedded'; it has d4rl"):
-            sources.choose(find("walker2d-medium-v2"), "embedded")
+        with pytest.raises(NotAvailableError, match="ant-medium-v2 has no source 'embedded'; it has d4rl"):
+            sources.choose(find("ant-medium-v2"), "embedded")
         with pytest.raises(NotAvailableError, match="sawyer-push has no dataset: it is for agents that learn online"):
             sources.choose(find("sawyer-push"))
 
