@@ -129,15 +129,22 @@ class IFQL(Agent[IFQLState]):
         return jnp.take_along_axis(actions, best, axis=-2)[..., 0, :]
 
     def greedy(self, params: Params, observations: Array) -> Array:
-        """Return the best action of noise that is always the same."""
-        return self.act(params, observations, jax.random.key(0))
+        """Return the best action of noise that is always the same, at every observation.
+
+        A flow has no mean to act by, and noise of 0 alone would leave nothing to choose from.
+        """
+        shape = self._noise_shape(params)
+        noise = jax.random.normal(jax.random.key(0), shape, observations.dtype)
+        return self.choose(params, observations, jnp.broadcast_to(noise, (*observations.shape[:-1], *shape)))
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return the best action of fresh noise."""
-        size = params["actor"][f"layer{len(self.hidden)}"]["bias"].shape[-1]
-        shape = (*observations.shape[:-1], self.samples, size)
+        shape = (*observations.shape[:-1], *self._noise_shape(params))
         return self.choose(params, observations, jax.random.normal(key, shape, observations.dtype))
 
     def act_in_evaluation(self, params: Params, observations: Array, key: Array) -> Array:
         """Return the best action of fresh noise, as the authors evaluate."""
         return self.act(params, observations, key)
+
+    def _noise_shape(self, params: Params) -> tuple[int, int]:
+        return self.samples, params["actor"][f"layer{len(self.hidden)}"]["bias"].shape[-1]

@@ -45,8 +45,8 @@ NEAREST = {  # of environments that they did not run: whose values are taken
 }
 
 CODE = "seohongpark/fql README.md, agents/"
-# FQL's values, and two examples of the baselines', are in its README; the baselines' others are the paper's, which we
-# know as later papers reprint them. Where reprints differ, these are the commands of chongyi-zheng/value-flows' README.
+# FQL's values, and two examples of the baselines', are in its README; the baselines' others are its paper's, as later
+# papers reprint them. Cube-triple is not in that paper: its values are those of Value Flows' code.
 PAPER = "arXiv 2502.02538, at second hand"
 TRIPLE = "chongyi-zheng/value-flows README.md"
 

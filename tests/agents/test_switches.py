@@ -499,7 +499,8 @@ def test_flows_act_and_are_evaluated_by_fresh_noise(agent, batch, rng):
         assert jnp.abs(first - other).mean() > 0.01
         assert jnp.abs(first).max() <= 1.0
     greedy = agent.greedy(params, batch.observations)
-    np.testing.assert_array_equal(greedy, agent.greedy(params, batch.observations))
+    alone = [agent.greedy(params, observation) for observation in batch.observations[:3]]
+    np.testing.assert_allclose(greedy[:3], alone, rtol=1e-6)
     assert greedy.shape == (BATCH, ACTION)
 
 
