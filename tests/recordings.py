@@ -30,6 +30,10 @@ KINDS = {  # and how recordings of a kind begin to name their algorithm
     "rlpd": ["RLPD"],
     "pex": ["PEX"],
     "rebrac": ["ReBRAC"],
+    "fql": ["FQL"],
+    "ifql": ["IFQL"],
+    "ogb_iql": ["IQL of the FQL/OGBench code"],
+    "ogb_rebrac": ["ReBRAC of the FQL/OGBench code"],
     "awac": ["AWAC"],
     "sac_n": ["SAC-N"],
     "edac": ["EDAC"],
@@ -42,15 +46,14 @@ KINDS = {  # and how recordings of a kind begin to name their algorithm
     "d4rl_conventions": ["data conventions"],
 }
 WITHOUT_AGENT = {  # likewise; of agents that this project does not have yet
-    "fql": ["FQL"],
-    "ifql": ["IFQL"],
-    "ogb": ["IQL of the FQL/OGBench code", "ReBRAC of the FQL/OGBench code"],
     "qc": ["QC"],
 }
 
+#: Kinds whose tests read the activation and set it; all other networks have ReLU.
+WITH_ACTIVATION = ("fql", "ifql", "ogb_iql", "ogb_rebrac")
+
 #: What all of our networks and optimizers have, and no agent has a switch for.
 FIXED = {
-    "activation": "relu",
     "optimizer.betas": [0.9, 0.999],
     "optimizer.eps": 1e-8,
     "optimizer.eps_root": 0.0,
@@ -155,7 +158,7 @@ class Recording:
     def __init__(self, path, dtype):
         self.arrays = np.load(path, allow_pickle=False)
         self.hparams = HyperParameters(json.loads(str(self.arrays["hparams"])))
-        self.hparams.fixed(FIXED)
+        self.hparams.fixed(FIXED if kind_of(path) in WITH_ACTIVATION else FIXED | {"activation": "relu"})
         self.dtype = dtype
 
     def array(self, name):

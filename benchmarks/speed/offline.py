@@ -30,7 +30,18 @@ UPDATES = {"cpu": 240}  #: of each seed in a measured window; elsewhere 4800
 LOOP_UPDATES = 1_500  #: of the plain loop
 WINDOWS = 9  #: of which the median counts
 #: Agents measured over as many times fewer.
-COSTLY = {"cql": 20, "cal_ql": 20, "sac_n": 20, "edac": 20, "rlpd": 8, "rebrac": 8, "spot": 2, "moorl": 2}
+COSTLY = {
+    "cql": 20,
+    "cal_ql": 20,
+    "sac_n": 20,
+    "edac": 20,
+    "fql": 20,
+    "ifql": 10,
+    "rlpd": 8,
+    "rebrac": 8,
+    "spot": 2,
+    "moorl": 2,
+}
 # Of the same sizes, and in it no episode ends before its 1,000 steps: evaluations cost the most that they can.
 EVALUATED, EPISODES, EVERY = "halfcheetah-medium-v2", 10, 5_000
 

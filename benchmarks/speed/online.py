@@ -27,7 +27,9 @@ ONLINE_AGENTS = tuple(
 )
 WINDOWS = 5  #: of which the median counts
 #: Agents measured over as many times fewer env steps.
-COSTLY = {"rebrac": 4, "cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4, "opt": 10, "opt_spot": 10, "opt_iql": 10}
+COSTLY = {"rebrac": 4, "fql": 20, "ifql": 10, "cql": 10, "cal_ql": 10, "rlpd": 20, "moorl": 4} | dict.fromkeys(
+    ("opt", "opt_spot", "opt_iql"), 10
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.cql import CQL
 from moorl_jax.agents.drq import DrQ, DrQBC
 from moorl_jax.agents.edac import EDAC
+from moorl_jax.agents.fql import FQL
+from moorl_jax.agents.ifql import IFQL
 from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.moorl import MOORL
 from moorl_jax.agents.opt import OPT, OPTSPOT
@@ -44,6 +46,8 @@ AGENTS: dict[str, type[Agent]] = {
     "spot": SPOT,
     "awac": AWAC,
     "iql": IQL,
+    "ifql": IFQL,
+    "fql": FQL,
     "pex": PEX,
     "cql": CQL,
     "cal_ql": CalQL,
@@ -127,6 +131,8 @@ __all__ = [
     "BC",
     "CQL",
     "EDAC",
+    "FQL",
+    "IFQL",
     "IQL",
     "MOORL",
     "OPT",

@@ -1,15 +1,25 @@
-"""What several agents share to the letter: squashed Gaussian policies, smoothed targets, and dropout."""
+"""What several agents share to the letter: initializers, squashed Gaussian policies, smoothed targets, and dropout."""
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from moorl_jax.agents.contract import Agent, S
 from moorl_jax.nets import critics, mlp
 from moorl_jax.types import Array, Params
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
+
+#: Of all kernels in the code of FQL's authors and OGBench's, and of the last one of a Gaussian or deterministic actor.
+GLOROT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+SMALL_GLOROT = nn.initializers.variance_scaling(0.01, "fan_avg", "uniform")
+
+
+def normalized(layer_norm: bool) -> str | None:
+    """Return where an MLP is normalized: after its activations with Flax's epsilon, or nowhere."""
+    return "after_flax" if layer_norm else None
 
 
 class SquashedGaussian(Agent[S]):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from moorl_jax.agents.contract import State
 from moorl_jax.agents.iql import IQL
 from moorl_jax.agents.opt import OPT, OnlinePretraining, OPTState, Pair, by_generation
-from moorl_jax.nets import critics, mlp
+from moorl_jax.errors import MoorlError
+from moorl_jax.phases import Phase
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
@@ -25,6 +26,12 @@ class OPTIQL(OPT):
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic", "value")
 
     backbone: Annotated[Any, IQL] = IQL()
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """Return OPT's; raises MoorlError for an IQL whose actor is not weighted by advantages."""
+        if self.backbone.actor_objective != "awr":
+            raise MoorlError("OPT over IQL mixes advantages: it needs backbone.actor_objective=awr")
+        return super().phases(updates, env_steps)
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
         """Draw what IQL draws."""
@@ -64,8 +71,9 @@ class OnlinePretrainingIQL(OnlinePretraining):
 
     def td_loss(self, params: Params, state: State, batch: Transitions, draws: Draws) -> Array:
         """Return the sum of IQL's losses of value and critics."""
-        q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
-        next_v = jax.lax.stop_gradient(mlp(params["value"], batch.next_observations)[..., 0])
-        value_loss, _ = self.opt.backbone.value_loss(params["value"], q, batch)
-        critic_loss, _ = self.opt.backbone.critic_loss(params["critic"], next_v, batch)
+        backbone = self.opt.backbone
+        q = backbone.q(state.target_critic, batch.observations, batch.actions).min(axis=0)
+        next_v = jax.lax.stop_gradient(backbone.v(params["value"], batch.next_observations))
+        value_loss, _ = backbone.value_loss(params["value"], q, batch)
+        critic_loss, _ = backbone.critic_loss(params["critic"], next_v, batch)
         return value_loss + critic_loss

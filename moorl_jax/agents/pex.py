@@ -1,13 +1,14 @@
 """PEX: policy expansion (Zhang, Xu and Yu 2023, arXiv 2302.00935)."""
 
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from moorl_jax.agents.iql import IQL, LOG_STD_BOUNDS, IQLState
 from moorl_jax.config import NotNegative, Share, Steps, static
-from moorl_jax.nets import Learner, critics, mlp, polyak
+from moorl_jax.nets import Learner, polyak
 from moorl_jax.phases import Collect, Offline, Online, Phase, Switch
 from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -29,6 +30,11 @@ class PEX(IQL[PEXState]):
 
     source = "Haichao-Zhang/PEX, the defaults of its code"
 
+    # OGBench's switches that its own update and its own proposals do not have.
+    joint: Literal[False] = static(False)
+    squash: Literal[True] = static(True)
+    learn_std: Literal[True] = static(True)
+    actor_objective: Literal["awr"] = static("awr")
     collect_steps: Steps = static(5000)  #: env steps before the first online update
     temperature: NotNegative = 10.0  #: inverse temperature of the advantage weights (beta)
     choice_temperature: NotNegative = 10.0  #: inverse temperature of the choice between the two proposals
@@ -49,8 +55,8 @@ class PEX(IQL[PEXState]):
 
         Unlike IQL's, the critics' target holds the value from before its step, and their loss is halved.
         """
-        q = critics(state.target_critic, batch.observations, batch.actions).min(axis=0)
-        next_v = mlp(state.value.params, batch.next_observations)[..., 0]
+        q = self.q(state.target_critic, batch.observations, batch.actions).min(axis=0)
+        next_v = self.v(state.value.params, batch.next_observations)
 
         value_loss = partial(self.value_loss, q=q, batch=batch)
         (_, value_metrics), gradients = jax.value_and_grad(value_loss, has_aux=True)(state.value.params)
@@ -63,8 +69,8 @@ class PEX(IQL[PEXState]):
 
         new = state.replace(value=value, critic=critic, target_critic=target_critic)
         actions, _ = self.propose(self.policy(new), batch.observations, draws)
-        advantage = critics(target_critic, batch.observations, actions).min(axis=0)
-        advantage = advantage - mlp(value.params, batch.observations)[..., 0]
+        advantage = self.q(target_critic, batch.observations, actions).min(axis=0)
+        advantage = advantage - self.v(value.params, batch.observations)
         actor_loss = partial(self.actor_loss, advantage=advantage, batch=batch.replace(actions=actions))
         (_, actor_metrics), gradients = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)
         actor = state.actor.descend(gradients, self.actor_learning_rate)
@@ -81,7 +87,7 @@ class PEX(IQL[PEXState]):
         P = softmax(choice_temperature [min_i Q_i(s, a_offline), min_i Q_i(s, a_new)]) (eq. 5). `draws` holds `noise`
         of the new policy, and `choice` in [0, 1).
         """
-        offline = jnp.tanh(mlp(params["actor_offline"], observations))
+        offline = self.mean(params["actor_offline"], observations)
         new = self._new_mean(params, observations) + self._std(params) * draws["noise"]
         probabilities = self._preference(params, observations, offline, new)
         takes_new = draws["choice"] >= probabilities[..., 0]
@@ -97,7 +103,7 @@ class PEX(IQL[PEXState]):
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the better of the two policies' means."""
-        offline = jnp.tanh(mlp(params["actor_offline"], observations))
+        offline = self.mean(params["actor_offline"], observations)
         new = self._new_mean(params, observations)
         takes_new = self._preference(params, observations, offline, new).argmax(axis=-1) == 1
         return jnp.where(takes_new[..., None], new, offline)
@@ -149,13 +155,13 @@ class PEX(IQL[PEXState]):
         return (Offline(offline, updates), Switch(expand), Collect(online.agent, collected), online)
 
     def _new_mean(self, params: Params, observations: Array) -> Array:
-        return jnp.tanh(mlp(params["actor"]["mean"], observations))
+        return self.mean(params["actor"]["mean"], observations)
 
     def _std(self, params: Params) -> Array:
         return jnp.exp(jnp.clip(params["actor"]["log_std"], *LOG_STD_BOUNDS))
 
     def _preference(self, params: Params, observations: Array, offline: Array, new: Array) -> Array:
-        values = jnp.stack([critics(params["critic"], observations, a).min(axis=0) for a in (offline, new)], axis=-1)
+        values = jnp.stack([self.q(params["critic"], observations, a).min(axis=0) for a in (offline, new)], axis=-1)
         return jax.nn.softmax(self.choice_temperature * values, axis=-1)
 
     def _proposal_draws(self, key: Array, shape: tuple[int, ...], action_size: int) -> Draws:

@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from moorl_jax.agents.common import smoothed
+from moorl_jax.agents.common import GLOROT, SMALL_GLOROT, normalized, smoothed
 from moorl_jax.agents.contract import Agent, Update
 from moorl_jax.agents.td3_bc import TD3BCState
 from moorl_jax.config import Count, NotNegative, Positive, Share, Turns, Widths, static
@@ -30,6 +30,9 @@ class ReBRAC(Agent[ReBRACState]):
 
     Fine-tuned online as CORL has it: half of each batch is the dataset's, the critics have no penalty any more, and the
     actor's falls to half of what it was. It acts without noise.
+
+    OGBench's authors have one optimizer step of all losses (`joint`), other kernels (`glorot`), and say whether the
+    actor's mean is squashed.
     """
 
     source = "DT6A/ReBRAC configs/rebrac/; online corl-team/CORL algorithms/finetune/rebrac.py"
@@ -39,6 +42,9 @@ class ReBRAC(Agent[ReBRACState]):
     activation: Activation = static("relu")
     actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation
     critic_layer_norm: bool = static(True)
+    glorot: bool = static(False)  #: initialize kernels by Glorot's uniform rule, biases to 0, as OGBench's code does
+    squash: bool = static(True)  #: tanh of the actor's output; otherwise it is clipped where it acts
+    joint: bool = static(False)  #: all losses from before the update, the critics' averaged, the actor never at rest
     policy_freq: Turns = static(2)  #: critic updates per actor (and target) update
     normalize_q: bool = static(True)  #: divide the actor's value by its mean size
     penalizes_critic: bool = static(True)  #: whether targets hold the critics' penalty; not online
@@ -58,19 +64,27 @@ class ReBRAC(Agent[ReBRACState]):
     offline_share: Share = 0.5  #: of each online batch, from the dataset
 
     def init(self, key: Array, example: Transitions) -> ReBRACState:
-        """Initialize kernels as PyTorch would, hidden biases to 0.1, last layers nearly to 0, as EDAC's authors do."""
+        """Initialize kernels as PyTorch would, hidden biases to 0.1, last layers nearly to 0, as EDAC's authors do.
+
+        With `glorot`, the actor's last kernel has a hundredth of the others' variance.
+        """
         actor_key, critic_key = jax.random.split(key)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
-        net = partial(MLP, activation=self.activation, hidden_bias=0.1)
+        net = partial(
+            MLP,
+            activation=self.activation,
+            kernel_init=GLOROT if self.glorot else None,
+            hidden_bias=None if self.glorot else 0.1,
+        )
         policy = net(
             (*self.hidden, example.actions.shape[-1]),
-            final_init=symmetric_uniform(1e-3),
-            layer_norm="after_flax" if self.actor_layer_norm else None,
+            final_init=SMALL_GLOROT if self.glorot else symmetric_uniform(1e-3),
+            layer_norm=normalized(self.actor_layer_norm),
         )
         value = net(
             (*self.hidden, 1),
-            final_init=symmetric_uniform(3e-3),
-            layer_norm="after_flax" if self.critic_layer_norm else None,
+            final_init=None if self.glorot else symmetric_uniform(3e-3),
+            layer_norm=normalized(self.critic_layer_norm),
         )
         actor = init_mlp(actor_key, policy, example.observations)
         critic = init_critics(critic_key, value, inputs)
@@ -85,28 +99,41 @@ class ReBRAC(Agent[ReBRACState]):
         return self.penalizes_critic
 
     def cycle(self) -> tuple[Update[ReBRACState], ...]:
-        """Return `policy_freq` updates, of which only the first moves the actor and the targets."""
-        return (self.update,) + (self.update_critic,) * (self.policy_freq - 1)
+        """Return `policy_freq` updates, of which one has the actor's loss and moves the targets: `joint` the last."""
+        others = (self.update_critic,) * (self.policy_freq - 1)
+        return (*others, self.update) if self.joint else (self.update, *others)
 
     def update(self, state: ReBRACState, batch: Transitions, draws: Draws) -> tuple[ReBRACState, Metrics]:
         """Update the critics, then the actor against the new ones, then all targets.
 
-        The target actor follows the actor from before its step, as in the authors' code.
+        The target actor follows the actor from before its step, as in the authors' code. With `joint`, actor and target
+        critics see the critics from before too.
         """
-        before = state.actor.params
+        before = state
         weight = self.actor_penalty * self._cooled(state.updates)
-        state, critic_metrics = self.update_critic(state, batch, draws)
-        loss = partial(self.actor_loss, critic=state.critic.params, weight=weight, batch=batch)
-        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(before)
+        state, critic_metrics = self._critic_step(state, batch, draws)
+        critic = (before if self.joint else state).critic.params
+        loss = partial(self.actor_loss, critic=critic, weight=weight, batch=batch)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(before.actor.params)
         state = state.replace(
             actor=state.actor.descend(gradients, self.actor_learning_rate),
-            target_actor=polyak(state.target_actor, before, self.tau),
-            target_critic=polyak(state.target_critic, state.critic.params, self.tau),
+            target_actor=polyak(state.target_actor, before.actor.params, self.tau),
+            target_critic=polyak(state.target_critic, critic, self.tau),
         )
         return state, critic_metrics | metrics
 
     def update_critic(self, state: ReBRACState, batch: Transitions, draws: Draws) -> tuple[ReBRACState, Metrics]:
-        """Update the critics alone."""
+        """Update the critics alone.
+
+        With `joint`, the actor steps on by its moments: one Adam has a gradient of 0 for it.
+        """
+        state, metrics = self._critic_step(state, batch, draws)
+        if self.joint:
+            nothing = jax.tree.map(jnp.zeros_like, state.actor.params)
+            state = state.replace(actor=state.actor.descend(nothing, self.actor_learning_rate))
+        return state, metrics
+
+    def _critic_step(self, state: ReBRACState, batch: Transitions, draws: Draws) -> tuple[ReBRACState, Metrics]:
         target = self.target(state, batch, draws)
         loss = partial(self.critic_loss, target=target, batch=batch)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.critic.params)
@@ -120,7 +147,7 @@ class ReBRAC(Agent[ReBRACState]):
         smoothed action (section 3).
         """
         noise = draws["policy_noise"] * self.policy_noise
-        next_actions = smoothed(self.greedy(state.target_actor, batch.next_observations), noise, self.noise_clip)
+        next_actions = smoothed(self.mean(state.target_actor, batch.next_observations), noise, self.noise_clip)
         next_q = critics(state.target_critic, batch.next_observations, next_actions, self.activation).min(axis=0)
         if self.penalizes_critic:
             apart = next_actions - jnp.asarray(batch.next_actions)
@@ -128,11 +155,13 @@ class ReBRAC(Agent[ReBRACState]):
         return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
 
     def critic_loss(self, critic: Params, target: Array, batch: Transitions) -> tuple[Array, Metrics]:
-        """Return sum_i mean (Q_i(s, a) - y)^2."""
+        """Return sum_i mean (Q_i(s, a) - y)^2; with `joint` the mean over i."""
         q = critics(critic, batch.observations, batch.actions, self.activation)
         chex.assert_shape(q, (2, *target.shape))
-        loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
-        return loss, {"critic_loss": loss, "q_min": q.min(axis=0).mean(), "target_q": target.mean()}
+        losses = jnp.mean((q - target) ** 2, axis=1)
+        loss = losses.mean() if self.joint else losses.sum()
+        metrics = {"q_data": q.mean(), "q_min": q.min(axis=0).mean(), "target_q": target.mean()}
+        return loss, {"critic_loss": loss, **metrics}
 
     def actor_loss(
         self, actor: Params, critic: Params, weight: Array | float, batch: Transitions
@@ -141,23 +170,27 @@ class ReBRAC(Agent[ReBRACState]):
 
         `weight` is beta_1. Without `normalize_q` lambda is 1.
         """
-        actions = self.greedy(actor, batch.observations)
+        actions = self.mean(actor, batch.observations)
         values = critics(critic, batch.observations, actions, self.activation).min(axis=0)
         scale = jax.lax.stop_gradient(1.0 / jnp.mean(jnp.abs(values))) if self.normalize_q else jnp.ones(())
         bc_loss = jnp.mean(jnp.sum((actions - batch.actions) ** 2, axis=-1))
         loss = weight * bc_loss - scale * values.mean()
         return loss, {"actor_loss": loss, "bc_loss": bc_loss, "q": values.mean(), "lambda": scale}
 
+    def mean(self, params: Params, observations: Array) -> Array:
+        """Return pi(s) = tanh(net(s)), or net(s) where it is not squashed."""
+        actions = mlp(params, observations, activation=self.activation)
+        return jnp.tanh(actions) if self.squash else actions
+
     def greedy(self, params: Params, observations: Array) -> Array:
-        """Return pi(s) = tanh(net(s))."""
-        return jnp.tanh(mlp(params, observations, activation=self.activation))
+        """Return pi(s), clipped to the action range."""
+        return jnp.clip(self.mean(params, observations), -1.0, 1.0)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
-        """Return pi(s) with Gaussian noise, clipped to the action range."""
-        actions = self.greedy(params, observations)
-        return jnp.clip(
-            actions + self.exploration_noise * jax.random.normal(key, actions.shape, actions.dtype), -1.0, 1.0
-        )
+        """Return pi(s) with Gaussian noise, clipped as the target actor's, within the action range."""
+        actions = self.mean(params, observations)
+        noise = self.exploration_noise * jax.random.normal(key, actions.shape, actions.dtype)
+        return smoothed(actions, noise, self.noise_clip)
 
     def online(self, env_steps: int) -> Online:
         """Return fine-tuning on half offline data: no penalty on the critics, a cooling one on the actor."""

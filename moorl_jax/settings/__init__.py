@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from moorl_jax.agents import AGENTS, Agent, Subroutine, find_agent
 from moorl_jax.data.preparation import Preparation
 from moorl_jax.errors import MoorlError
-from moorl_jax.settings import antmaze, everywhere, locomotion, manipulation, pixels, proportions
+from moorl_jax.settings import antmaze, everywhere, locomotion, manipulation, ogbench, pixels, proportions
 from moorl_jax.settings.changes import Change
 from moorl_jax.tasks import Task
 
@@ -71,6 +71,7 @@ FAMILIES = {
     "sawyer": manipulation,
     "control": locomotion,
     "vd4rl": pixels,
+    "ogbench": ogbench,
 }
 """Each family's settings module, with a function for every agent whose defaults it changes."""
 

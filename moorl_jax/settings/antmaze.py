@@ -77,6 +77,17 @@ def iql(_: Task) -> Changes:
     )
 
 
+def fql(task: Task) -> Changes:
+    """Return FQL's."""
+    weight = sets("seohongpark/fql README.md", alpha=3.0) if task.subject == "large" else ()
+    return weight + prepares("seohongpark/fql envs/d4rl_utils.py", reward_shift=-1.0)
+
+
+def ifql(_: Task) -> Changes:
+    """Return IFQL's."""
+    return prepares("seohongpark/fql envs/d4rl_utils.py", reward_shift=-1.0)
+
+
 def pex(_: Task) -> Changes:
     """Return PEX's."""
     source = "Haichao-Zhang/PEX README.md"

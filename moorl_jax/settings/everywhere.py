@@ -3,7 +3,7 @@
 from moorl_jax.settings.changes import Changes, prepares
 from moorl_jax.tasks import Task
 
-INSIDE = 1 - 1e-5  #: to which IQL's and RLPD's code clips actions
+INSIDE = 1 - 1e-5  #: to which IQL's, RLPD's and FQL's code clips actions
 
 
 def bc(_: Task) -> Changes:
@@ -29,6 +29,16 @@ def awac(_: Task) -> Changes:
 def iql(_: Task) -> Changes:
     """Return IQL's: actions are clipped."""
     return prepares("ikostrikov/implicit_q_learning dataset_utils.py", action_limit=INSIDE)
+
+
+def fql(_: Task) -> Changes:
+    """Return FQL's: actions are clipped."""
+    return prepares("seohongpark/fql utils/datasets.py, envs/", action_limit=INSIDE)
+
+
+def ifql(_: Task) -> Changes:
+    """Return IFQL's: actions are clipped."""
+    return prepares("seohongpark/fql utils/datasets.py, envs/", action_limit=INSIDE)
 
 
 def cql(_: Task) -> Changes:

@@ -83,6 +83,35 @@ def iql(task: Task) -> Changes:
     return sets(kitchen if task.family == "kitchen" else adroit, temperature=0.5, dropout=0.1)
 
 
+FQL = {  # hand and level: weight of the distillation
+    ("pen", "human"): 10_000.0,
+    ("pen", "cloned"): 10_000.0,
+    ("pen", "expert"): 3_000.0,
+    ("door", "human"): 30_000.0,
+    ("door", "cloned"): 30_000.0,
+    ("door", "expert"): 30_000.0,
+    ("hammer", "human"): 30_000.0,
+    ("hammer", "cloned"): 10_000.0,
+    ("hammer", "expert"): 30_000.0,
+    ("relocate", "human"): 10_000.0,
+    ("relocate", "cloned"): 30_000.0,
+    ("relocate", "expert"): 30_000.0,
+}
+
+
+def fql(task: Task) -> Changes:
+    """Return FQL's, those of its offline runs; online its authors have other alphas."""
+    source = "seohongpark/fql README.md" if task.family == "adroit" else "ours: as for relocate-human"
+    alpha = FQL.get((task.subject, task.level), FQL["relocate", "human"])
+    return sets(source, target_value="min", alpha=alpha)
+
+
+def ifql(task: Task) -> Changes:
+    """Return IFQL's; the samples are its paper's."""
+    many = (task.subject, task.level) in (("door", "cloned"), ("relocate", "human"))
+    return sets("arXiv 2502.02538, at second hand", samples=128) if many else ()
+
+
 def pex(_: Task) -> Changes:
     """Return PEX's, whose authors ran neither family. Dropout is of the offline policy; the new one has none."""
     return sets("ours: as ikostrikov/implicit_q_learning", temperature=0.5, dropout=0.1)

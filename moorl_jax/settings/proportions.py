@@ -29,7 +29,8 @@ def within_budget(agent: Agent, updates: int, env_steps: int) -> Changes:
         case PEX():
             return _annealed(updates) + _first("collect_steps", agent, env_steps)
         case IQL():
-            return () if env_steps else _annealed(updates)  # `train_finetune.py` sets opt_decay_schedule None
+            # `train_finetune.py` sets opt_decay_schedule None; the code with one optimizer has no schedule.
+            return () if env_steps or agent.joint else _annealed(updates)
         case ReBRAC():
             cooling = sets(
                 "corl-team/CORL algorithms/finetune/rebrac.py", online_cooling_updates=float(env_steps * agent.utd)

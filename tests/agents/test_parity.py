@@ -17,6 +17,8 @@ from moorl_jax.agents import (
     AWAC,
     CQL,
     EDAC,
+    FQL,
+    IFQL,
     IQL,
     OPT,
     OPTSPOT,
@@ -33,6 +35,8 @@ from moorl_jax.agents import (
 from moorl_jax.agents.awac import AWACState
 from moorl_jax.agents.cql import CQLState
 from moorl_jax.agents.drq import DrQState
+from moorl_jax.agents.fql import FQLState
+from moorl_jax.agents.ifql import IFQLState
 from moorl_jax.agents.iql import IQLState
 from moorl_jax.agents.opt import OPTState
 from moorl_jax.agents.pex import PEXState
@@ -554,6 +558,201 @@ class ReBRACCase(Case):
         return {name: without_flax(net) for name, net in nets.items()}
 
 
+class OGBenchCase(Case):
+    """What all agents of the code base of FQL's authors share, OGBench's IQL and ReBRAC among them."""
+
+    joined = {"grad.max", "grad.min", "grad.norm"}  #: of all tensors, whose own norms are compared
+    fixed = {"layer_norm_eps": 1e-6, "action_dim": None, "ob_dims": None}
+    not_used = {
+        "actor_hidden_dims": "a shape",
+        "value_hidden_dims": "a shape",
+        "batch_size": "of trainings",
+        "nets": "it tells what the activation and the names of the layers do",
+    }
+    nets = ()  #: our learners by their recorded names
+
+    def shared(self, z, critic_norm):
+        """The switches that all agents have; `critic_norm` is what ours is called for all but the actor."""
+        h = z.hparams
+        actor = next(name for name in self.nets if name.startswith("actor"))
+        assert ("ln0" in z.net(actor)) == h["actor_layer_norm"]
+        assert ("ln0" in z.net("critic")) == h["layer_norm"]
+        return {
+            "activation": {"gelu (tanh approximation)": "gelu", "relu": "relu"}[h["activation"]],
+            "actor_layer_norm": h["actor_layer_norm"],
+            critic_norm: h["layer_norm"],
+            "discount": z.float("discount"),
+            "tau": z.float("tau"),
+        }
+
+    def learners(self, z):
+        return {ours: Learner.create(flax_normed(z.net(theirs))) for theirs, ours in self.nets.items()}
+
+    def params(self, state):
+        nets = {theirs: without_flax(getattr(state, ours).params) for theirs, ours in self.nets.items()}
+        return nets | {"target_critic": without_flax(state.target_critic)}
+
+    def moments(self, state):
+        return {theirs: without_flax(getattr(state, ours).moments.mu) for theirs, ours in self.nets.items()}
+
+
+class FQLCase(OGBenchCase):
+    nets = {"actor_onestep_flow": "actor", "actor_bc_flow": "flow", "critic": "critic"}
+    draw_names = {"next": "eps_next_action", "start": "x0", "time": "u_t", "policy": "eps_onestep"}
+    loss_names = {
+        "actor.bc_flow_loss": "flow_loss",
+        "actor.distill_loss": "distillation_loss",
+        "actor.q": "q_policy",
+        "actor.q_loss": "q_loss",
+        "critic.critic_loss": "critic_loss",
+        "critic.q_mean": "q",
+    }
+    # The sum of three that are compared, the distance of sampled actions from the data's, and extremes.
+    unreported = OGBenchCase.joined | {"actor.actor_loss", "actor.mse", "critic.q_max", "critic.q_min"}
+
+    def agent(self, z):
+        h = z.hparams
+        return FQL(
+            **self.shared(z, "critic_layer_norm"),
+            flow_steps=int(h["flow_steps"]),
+            target_value=h["q_agg"],
+            normalize_q=h["normalize_q_loss"],
+            learning_rate=z.float("lr"),
+            alpha=z.float("alpha"),
+        )
+
+    def state(self, z):
+        return FQLState(**self.learners(z), target_critic=flax_normed(z.net("target_critic")))
+
+
+class IFQLCase(OGBenchCase):
+    nets = {"actor_flow": "actor", "value": "value", "critic": "critic"}
+    draw_names = {"start": "x0", "time": "u_t"}
+    loss_names = {
+        "actor.actor_loss": "actor_loss",
+        "critic.critic_loss": "critic_loss",
+        "critic.q_mean": "target_q",  # the reference calls it so
+        "value.v_mean": "v",
+        "value.value_loss": "value_loss",
+    }
+    unreported = OGBenchCase.joined | {"critic.q_max", "critic.q_min", "value.v_max", "value.v_min"}
+    not_used = OGBenchCase.not_used | {"choice": "another test checks it"}
+
+    def agent(self, z):
+        h = z.hparams
+        return IFQL(
+            **self.shared(z, "value_layer_norm"),
+            flow_steps=int(h["flow_steps"]),
+            samples=int(h["num_samples"]),
+            learning_rate=z.float("lr"),
+            expectile=z.float("expectile"),
+        )
+
+    def state(self, z):
+        return IFQLState(**self.learners(z), target_critic=flax_normed(z.net("target_critic")))
+
+
+class OGBenchIQLCase(OGBenchCase):
+    nets = {"actor": "actor", "value": "value", "critic": "critic"}
+    draw_names = {"policy": "eps_actor"}
+    loss_names = {
+        "actor.actor_loss": "actor_loss",
+        "actor.adv": "advantage",
+        "actor.bc_loss": "bc_loss",
+        "actor.q_loss": "q_loss",
+        "actor.q_mean": "q_policy",
+        "critic.critic_loss": "critic_loss",
+        "value.v_mean": "v",
+        "value.value_loss": "value_loss",
+    }
+    # Of critics what the reference reports is of their targets; what it reports of the policy is in its losses.
+    unreported = OGBenchCase.joined | {"critic.q_max", "critic.q_mean", "critic.q_min", "value.v_max", "value.v_min"}
+    unreported |= {"actor.bc_log_prob", "actor.mse", "actor.q_abs_mean", "actor.std"}
+    fixed = OGBenchCase.fixed | {"log_std_range": [-5, 2], "policy": re.compile(r"no tanh.*no squashing")}
+
+    def agent(self, z):
+        h = z.hparams
+        weight = {"awr": "temperature", "ddpgbc": "cloning_weight"}[h["actor_loss"]]
+        return IQL(
+            **self.shared(z, "value_layer_norm"),
+            joint=True,
+            squash=False,
+            learn_std=not h["const_std"],
+            actor_objective=h["actor_loss"],
+            actor_learning_rate=z.float("lr"),
+            value_learning_rate=z.float("lr"),
+            critic_learning_rate=z.float("lr"),
+            expectile=z.float("expectile"),
+            weight_clip=z.float("exp_advantage_clip"),
+            **{weight: z.float("alpha")},
+        )
+
+    def state(self, z):
+        learners = self.learners(z)
+        log_std = z.scalar("actor/log_std", default=np.zeros(z.hparams["act"]))
+        actor = Learner.create({"mean": learners["actor"].params, "log_std": log_std})
+        return IQLState(**learners | {"actor": actor}, target_critic=flax_normed(z.net("target_critic")))
+
+    @staticmethod
+    def _named(nets):
+        """The actor's tensors as they were recorded."""
+        actor = nets["actor"]
+        return nets | {"actor": {**without_flax(actor["mean"]), "log_std": actor["log_std"]}}
+
+    def params(self, state):
+        return self._named(super().params(state))
+
+    def moments(self, state):
+        return self._named(super().moments(state))
+
+
+class OGBenchReBRACCase(OGBenchCase):
+    nets = {"actor": "actor", "critic": "critic"}
+    draw_names = {"policy_noise": "policy_noise"}
+    loss_names = {
+        "actor.mse": "bc_loss",
+        "actor.total_loss": "actor_loss",
+        "critic.critic_loss": "critic_loss",
+        "critic.q_mean": "q_data",
+    }
+    # The two parts of the total, of which one is compared; the std of what has none; extremes.
+    unreported = OGBenchCase.joined | {"actor.actor_loss", "actor.bc_loss", "actor.std"}
+    unreported |= {"critic.q_max", "critic.q_min"}
+    not_used = OGBenchCase.not_used | {
+        "actor_fc_scale": "an initial value",
+        "full_update": "actor_freq and steps tell it",
+    }
+
+    def updates_before(self, z):
+        return z.hparams["steps"][0] - 1
+
+    def agent(self, z):
+        h = z.hparams
+        return ReBRAC(
+            **self.shared(z, "critic_layer_norm"),
+            joint=True,
+            squash=h["tanh_squash"],
+            policy_freq=int(h["actor_freq"]),
+            actor_learning_rate=z.float("lr"),
+            critic_learning_rate=z.float("lr"),
+            policy_noise=z.float("actor_noise"),
+            noise_clip=z.float("actor_noise_clip"),
+            actor_penalty=z.float("alpha_actor"),
+            critic_penalty=z.float("alpha_critic"),
+        )
+
+    def state(self, z):
+        return ReBRACState(
+            **self.learners(z),
+            target_actor=flax_normed(z.net("target_actor")),
+            target_critic=flax_normed(z.net("target_critic")),
+            updates=jnp.int32(0),
+        )
+
+    def params(self, state):
+        return super().params(state) | {"target_actor": without_flax(state.target_actor)}
+
+
 class AWACCase(Case):
     draw_names = {"next": "eps_next_actions", "policy": "eps_actor"}
     loss_names = {
@@ -933,6 +1132,10 @@ CASES = {
     "rlpd": RLPDCase(),
     "pex": PEXCase(),
     "rebrac": ReBRACCase(),
+    "fql": FQLCase(),
+    "ifql": IFQLCase(),
+    "ogb_iql": OGBenchIQLCase(),
+    "ogb_rebrac": OGBenchReBRACCase(),
     "awac": AWACCase(),
     "sac_n": SACNCase(),
     "edac": EDACCase(),
@@ -1058,6 +1261,20 @@ def test_pex_acts_as_the_reference(path):
             np.testing.assert_allclose(actions, z.arrays[f"acting/{mode}/action"], atol=1e-10)
         table = jax.nn.softmax(agent.choice_temperature * z.array("table/q_offline_new"), axis=-1)
         np.testing.assert_allclose(table, z.arrays["table/probs"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("path", recordings("ifql"))
+def test_ifql_chooses_as_the_reference(path):
+    """By the critics that have just been updated."""
+    with jax.enable_x64(True):
+        z = Recording(path, jnp.float64)
+        case = CASES["ifql"]
+        agent, state = case.agent(z), case.state(z)
+        for k in range(5):
+            state, _ = step(agent.update, state, z.batch(k), z.draws(k, case.draw_names))
+            noise = z.array(f"draws_{k}/eps_choice")
+            actions = agent.choose(agent.policy(state), z.batch(k).observations[: len(noise)], noise)
+            np.testing.assert_allclose(actions, z.arrays[f"out_{k}/aux/choice_action"], atol=1e-10)
 
 
 @pytest.mark.parametrize("path", recordings("drq_aug84"))

@@ -2,7 +2,25 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import AWAC, BC, CQL, EDAC, IQL, MOORL, OPT, OPTIQL, PEX, RLPD, SAC, SACN, SPOT, TD3BC, ReBRAC
+from moorl_jax.agents import (
+    AWAC,
+    BC,
+    CQL,
+    EDAC,
+    FQL,
+    IFQL,
+    IQL,
+    MOORL,
+    OPT,
+    OPTIQL,
+    PEX,
+    RLPD,
+    SAC,
+    SACN,
+    SPOT,
+    TD3BC,
+    ReBRAC,
+)
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.nets import critics
@@ -19,6 +37,22 @@ AGENTS = {
     "rebrac": ReBRAC(**SMALL, **RATES, discount=0.5, tau=0.05, penalizes_critic=False),
     "awac": AWAC(**SMALL, **RATES, discount=0.5, tau=0.05),
     "iql": IQL(**SMALL, **RATES, value_learning_rate=3e-3, discount=0.5, tau=0.05, expectile=0.5),
+    "joint_iql": IQL(
+        **SMALL,
+        **RATES,
+        value_learning_rate=3e-3,
+        discount=0.5,
+        tau=0.05,
+        expectile=0.5,
+        joint=True,
+        squash=False,
+        learn_std=False,
+        actor_objective="ddpgbc",
+        cloning_weight=0.1,
+    ),
+    "joint_rebrac": ReBRAC(**SMALL, **RATES, discount=0.5, tau=0.05, penalizes_critic=False, joint=True, squash=False),
+    "fql": FQL(**SMALL, learning_rate=3e-3, discount=0.5, tau=0.05, alpha=0.1),
+    "ifql": IFQL(**SMALL, learning_rate=3e-3, discount=0.5, tau=0.05, expectile=0.5),
     "cql": CQL(
         **SMALL, **RATES, discount=0.5, tau=0.05, penalty_weight=0.0, actions_per_state=2, blocks=1, target_entropy=-2.0
     ),
@@ -55,31 +89,35 @@ def _agent(request):
     return AGENTS[request.param]
 
 
-def value(state, observation, action):
+def value(agent, state, observation, action):
     params = getattr(state, "backbone", state).critic.params
     if hasattr(state, "backbone"):  # OPT: both generations must find it
         params = jax.tree.map(lambda pair: pair.reshape(-1, *pair.shape[2:]), params)
-    q = critics(params, np.array([observation], np.float32), np.array([action], np.float32))
+    q = critics(params, np.array([observation], np.float32), np.array([action], np.float32), _activation(agent))
     return np.asarray(q)
+
+
+def _activation(agent):
+    return getattr(getattr(agent, "backbone", agent), "activation", "relu")
 
 
 def test_bandit(agent, rng):
     state = trained(agent, bandit(rng))
     for action in (-0.9, -0.2, 0.5, 0.9):
-        np.testing.assert_allclose(value(state, 1.0, action), 1.0 - (action - 0.5) ** 2, atol=0.1)
+        np.testing.assert_allclose(value(agent, state, 1.0, action), 1.0 - (action - 0.5) ** 2, atol=0.1)
     best = agent.greedy(agent.policy(state), np.ones((1, 1), np.float32))[0, 0]
     assert best > 0.1, "the policy must lean from the data's mean 0 towards the best action 0.5"
 
 
 def test_chain(agent, rng):
     state = trained(agent, chain(rng))
-    np.testing.assert_allclose(value(state, 1.0, 0.3), 1.0, atol=0.05)
-    np.testing.assert_allclose(value(state, -1.0, 0.3), 0.5, atol=0.05)
+    np.testing.assert_allclose(value(agent, state, 1.0, 0.3), 1.0, atol=0.05)
+    np.testing.assert_allclose(value(agent, state, -1.0, 0.3), 0.5, atol=0.05)
 
 
 def test_a_time_out_bootstraps(agent, rng):
     state = trained(agent, timed_out(rng))
-    np.testing.assert_allclose(value(state, 1.0, 0.3), 2.0, atol=0.1)
+    np.testing.assert_allclose(value(agent, state, 1.0, 0.3), 2.0, atol=0.1)
 
 
 def test_cqls_penalty_lowers_values_away_from_the_data(rng):
@@ -89,7 +127,10 @@ def test_cqls_penalty_lowers_values_away_from_the_data(rng):
         trained(AGENTS["cql"].replace(penalty_weight=weight), data, updates=800) for weight in (1.0, 0.0)
     )
     away, near = 0.95, 0.0
-    drop = {action: (value(plain, 1.0, action) - value(conservative, 1.0, action)).mean() for action in (away, near)}
+    drop = {
+        action: (value(AGENTS["cql"], plain, 1.0, action) - value(AGENTS["cql"], conservative, 1.0, action)).mean()
+        for action in (away, near)
+    }
     assert drop[away] > drop[near] + 0.3
 
 

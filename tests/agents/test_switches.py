@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import AWAC, CQL, EDAC, IQL, RLPD, SAC, SACN, SPOT, TD3BC, CalQL, ReBRAC
+from moorl_jax.agents import AWAC, CQL, EDAC, FQL, IFQL, IQL, OPTIQL, PEX, RLPD, SAC, SACN, SPOT, TD3BC, CalQL, ReBRAC
 from moorl_jax.agents.td3_bc import first_critic
+from moorl_jax.config import require_bounds
 from moorl_jax.errors import MoorlError
 from moorl_jax.types import Transitions
 from tests.agents.stepping import step
@@ -361,12 +362,307 @@ def test_sac_and_rlpd(kind, entropy, backend, batch, rng, monkeypatch):
 
 
 def rebracs_net(params, x):
-    """Layers with GELU, then a LayerNorm whose epsilon is 1e-6."""
+    """Layers with GELU, then a LayerNorm whose epsilon is 1e-6, where there is one."""
     for layer in range(2):
         x = jax.nn.gelu(x @ params[f"layer{layer}"]["kernel"] + params[f"layer{layer}"]["bias"], approximate=True)
+        if f"flax_ln{layer}" not in params:
+            continue
         x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
         x = x * params[f"flax_ln{layer}"]["scale"] + params[f"flax_ln{layer}"]["bias"]
     return x @ params["layer2"]["kernel"] + params["layer2"]["bias"]
+
+
+def gelu_q(critic, member, observations, actions):
+    """One member's value of a critic that has GELU."""
+    params = jax.tree.map(lambda leaf: leaf[member], critic)
+    return rebracs_net(params, jnp.concatenate([observations, actions], -1))[:, 0]
+
+
+def gelu_min(critic, observations, actions):
+    return jnp.minimum(*(gelu_q(critic, member, observations, actions) for member in (0, 1)))
+
+
+def assert_gradients(state, after, expected):
+    ours = gradients(state, after, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11), ours, expected)
+
+
+def assert_follows_the_old(state, after, tau):
+    """Targets move towards the critics from before the update."""
+    moved = jax.tree.map(lambda old, now: (1 - tau) * old + tau * now, state.target_critic, state.critic.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), after.target_critic, moved)
+
+
+def flow_loss(field, batch, draws):
+    points = (1 - draws["time"]) * draws["start"] + draws["time"] * batch.actions
+    speed = rebracs_net(field, jnp.concatenate([batch.observations, points, draws["time"]], -1))
+    return ((speed - (batch.actions - draws["start"])) ** 2).mean()
+
+
+def euler(field, observations, noise, steps):
+    for number in range(steps):
+        times = jnp.full((len(noise), 1), number / steps)
+        noise = noise + rebracs_net(field, jnp.concatenate([observations, noise, times], -1)) / steps
+    return jnp.clip(noise, -1, 1)
+
+
+@pytest.mark.parametrize(("target_value", "normalized"), [("mean", False), ("min", True)])
+def test_fql(target_value, normalized, batch, rng):
+    agent = FQL(
+        hidden=(32, 32),
+        actor_layer_norm=normalized,
+        critic_layer_norm=not normalized,
+        flow_steps=3,
+        target_value=target_value,
+        normalize_q=normalized,
+        discount=DISCOUNT,
+        tau=0.01,
+        alpha=0.6,
+    )
+    state, draws = shaken(agent, batch, rng), agent.draw(KEY, batch)
+    assert draws["time"].shape == (BATCH, 1)
+    assert ("flax_ln0" in state.actor.params, "flax_ln0" in state.critic.params) == (normalized, not normalized)
+
+    def proposed(actor, observations, noise):
+        return rebracs_net(actor, jnp.concatenate([observations, noise], -1))
+
+    ahead = jnp.clip(proposed(state.actor.params, batch.next_observations, draws["next"]), -1, 1)
+    both = jnp.stack([gelu_q(state.target_critic, i, batch.next_observations, ahead) for i in (0, 1)])
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * getattr(both, target_value)(axis=0)
+
+    def critic_loss(critic):
+        return sum(((gelu_q(critic, i, batch.observations, batch.actions) - y) ** 2).mean() for i in (0, 1)) / 2
+
+    def actor_loss(actor):
+        pi = proposed(actor, batch.observations, draws["policy"])
+        taught = euler(state.flow.params, batch.observations, draws["policy"], 3)
+        clipped = jnp.clip(pi, -1, 1)
+        q = sum(gelu_q(state.critic.params, i, batch.observations, clipped) for i in (0, 1)) / 2
+        size = jax.lax.stop_gradient(abs(q).mean()) if normalized else 1.0
+        return 0.6 * ((pi - taught) ** 2).mean() - q.mean() / size
+
+    after, _ = step(agent.update, state, batch, draws)
+    expected = {
+        "critic": jax.jit(jax.grad(critic_loss))(state.critic.params),
+        "flow": jax.jit(jax.grad(flow_loss))(state.flow.params, batch, draws),
+        "actor": jax.jit(jax.grad(actor_loss))(state.actor.params),
+    }
+    assert_gradients(state, after, expected)
+    assert_follows_the_old(state, after, 0.01)
+
+
+def test_ifql(batch, rng):
+    agent = IFQL(
+        hidden=(32, 32),
+        actor_layer_norm=True,
+        value_layer_norm=False,
+        flow_steps=3,
+        samples=4,
+        discount=DISCOUNT,
+        tau=0.01,
+        expectile=0.8,
+    )
+    state, draws = shaken(agent, batch, rng), agent.draw(KEY, batch)
+    after, _ = step(agent.update, state, batch, draws)
+    q = gelu_min(state.target_critic, batch.observations, batch.actions)
+    next_v = rebracs_net(state.value.params, batch.next_observations)[:, 0]
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * next_v
+
+    def value_loss(value):
+        error = q - rebracs_net(value, batch.observations)[:, 0]
+        return (jnp.where(error >= 0, 0.8, 0.2) * error**2).mean()
+
+    def critic_loss(critic):
+        return sum(((gelu_q(critic, i, batch.observations, batch.actions) - y) ** 2).mean() for i in (0, 1))
+
+    expected = {
+        "value": jax.jit(jax.grad(value_loss))(state.value.params),
+        "critic": jax.jit(jax.grad(critic_loss))(state.critic.params),
+        "actor": jax.jit(jax.grad(flow_loss))(state.actor.params, batch, draws),
+    }
+    assert_gradients(state, after, expected)
+    assert_follows_the_old(state, after, 0.01)
+
+    noise = jnp.asarray(rng.standard_normal((BATCH, 4, ACTION)))
+    each = [euler(state.actor.params, batch.observations, noise[:, i], 3) for i in range(4)]
+    values = jnp.stack([gelu_min(state.critic.params, batch.observations, actions) for actions in each])
+    best = jnp.stack(each)[values.argmax(0), jnp.arange(BATCH)]
+    np.testing.assert_allclose(agent.choose(agent.policy(state), batch.observations, noise), best, rtol=1e-9)
+
+
+@pytest.mark.parametrize("agent", [FQL(hidden=(8, 8), flow_steps=2), IFQL(hidden=(8, 8), flow_steps=2, samples=3)])
+def test_flows_act_and_are_evaluated_by_fresh_noise(agent, batch, rng):
+    params = agent.policy(shaken(agent, batch, rng))
+    for act in (agent.act, agent.act_in_evaluation):
+        first, again, other = (act(params, batch.observations, jax.random.key(seed)) for seed in (0, 0, 1))
+        np.testing.assert_array_equal(first, again)
+        assert jnp.abs(first - other).mean() > 0.01
+        assert jnp.abs(first).max() <= 1.0
+    greedy = agent.greedy(params, batch.observations)
+    alone = [agent.greedy(params, observation) for observation in batch.observations[:3]]
+    np.testing.assert_allclose(greedy[:3], alone, rtol=1e-6)
+    assert greedy.shape == (BATCH, ACTION)
+
+
+@pytest.mark.parametrize(
+    ("objective", "learned", "squashed"), [("awr", True, False), ("ddpgbc", True, True), ("ddpgbc", False, False)]
+)
+def test_iql_in_one_optimizer_step(objective, learned, squashed, batch, rng):
+    """Value, critics and actor each against the others from before, with OGBench's policies and objectives."""
+    agent = IQL(
+        hidden=(32, 32),
+        activation="gelu",
+        actor_layer_norm=learned,
+        value_layer_norm=True,
+        glorot=True,
+        joint=True,
+        squash=squashed,
+        learn_std=learned,
+        actor_objective=objective,
+        temperature=2.0,
+        cloning_weight=0.4,
+        discount=DISCOUNT,
+        tau=0.01,
+        expectile=0.8,
+    )
+    state, draws = shaken(agent, batch, rng), agent.draw(KEY, batch)
+    assert ("policy" in draws) == (objective == "ddpgbc" and learned)
+    after, _ = step(agent.update, state, batch, draws)
+    q = gelu_min(state.target_critic, batch.observations, batch.actions)
+    v, next_v = (rebracs_net(state.value.params, s)[:, 0] for s in (batch.observations, batch.next_observations))
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * next_v
+
+    def value_loss(value):
+        error = q - rebracs_net(value, batch.observations)[:, 0]
+        return (jnp.where(error > 0, 0.8, 0.2) * error**2).mean()
+
+    def critic_loss(critic):
+        return sum(((gelu_q(critic, i, batch.observations, batch.actions) - y) ** 2).mean() for i in (0, 1))
+
+    def actor_loss(actor):
+        mean = rebracs_net(actor["mean"], batch.observations)
+        mean = jnp.tanh(mean) if squashed else mean
+        std = jnp.exp(jnp.clip(actor["log_std"], -5, 2)) if learned else jnp.ones(ACTION)
+        density = jax.scipy.stats.norm.logpdf(batch.actions, mean, std).sum(-1)
+        if objective == "awr":
+            advantage = gelu_min(state.critic.params, batch.observations, batch.actions) - v
+            return -(jnp.minimum(jnp.exp(2.0 * advantage), 100.0) * density).mean()
+        pi = jnp.clip(mean + std * draws["policy"] if learned else mean, -1, 1)
+        value = gelu_min(state.critic.params, batch.observations, pi)
+        return -value.mean() / jax.lax.stop_gradient(abs(value).mean()) - 0.4 * density.mean()
+
+    expected = {
+        "value": jax.jit(jax.grad(value_loss))(state.value.params),
+        "critic": jax.jit(jax.grad(critic_loss))(state.critic.params),
+        "actor": jax.jit(jax.grad(actor_loss))(state.actor.params),
+    }
+    assert_gradients(state, after, expected)
+    assert_follows_the_old(state, after, 0.01)
+
+
+def test_iql_that_climbs_step_by_step_climbs_the_new_critics(batch, rng):
+    agent = IQL(hidden=(32, 32), activation="gelu", learn_std=False, actor_objective="ddpgbc", discount=DISCOUNT)
+    state = shaken(agent, batch, rng)
+    after, _ = step(agent.update, state, batch, {})
+
+    def actor_loss(actor):
+        mean = jnp.tanh(rebracs_net(actor["mean"], batch.observations))
+        value = gelu_min(after.critic.params, batch.observations, mean)
+        density = jax.scipy.stats.norm.logpdf(batch.actions, mean, 1.0).sum(-1)
+        return -value.mean() / jax.lax.stop_gradient(abs(value).mean()) - density.mean()
+
+    assert_gradients(state, after, {"actor": jax.jit(jax.grad(actor_loss))(state.actor.params)})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"joint": True}, {"squash": False}, {"learn_std": False}, {"actor_objective": "ddpgbc"}]
+)
+def test_pex_refuses_what_its_own_update_does_not_have(changes):
+    with pytest.raises(MoorlError, match=f"PEX.{next(iter(changes))} must be"):
+        require_bounds(PEX(**changes))
+
+
+def test_opt_over_iql_needs_advantages():
+    with pytest.raises(MoorlError, match=r"needs backbone\.actor_objective=awr"):
+        OPTIQL(backbone=IQL(actor_objective="ddpgbc")).phases(10, 100)
+
+
+@pytest.mark.parametrize("squashed", [False, True])
+def test_rebrac_in_one_optimizer_step(squashed, batch, rng):
+    """Critics and actor from before the update; between its turns the actor goes on by its moments."""
+    agent = ReBRAC(
+        hidden=(32, 32),
+        activation="gelu",
+        glorot=True,
+        joint=True,
+        squash=squashed,
+        policy_freq=3,
+        actor_penalty=0.4,
+        critic_penalty=0.7,
+        discount=DISCOUNT,
+        tau=0.01,
+        actor_learning_rate=1e-2,
+    )
+    assert agent.cycle() == (agent.update_critic, agent.update_critic, agent.update)
+    batch = batch.replace(next_actions=rng.uniform(-1, 1, (BATCH, ACTION)))
+    state, draws = shaken(agent, batch, rng), agent.draw(KEY, batch)
+
+    def pi(actor, observations):
+        mean = rebracs_net(actor, observations)
+        return jnp.tanh(mean) if squashed else mean
+
+    noise = np.clip(draws["policy_noise"] * 0.2, -0.5, 0.5)
+    ahead = jnp.clip(pi(state.target_actor, batch.next_observations) + noise, -1, 1)
+    next_q = gelu_min(state.target_critic, batch.next_observations, ahead)
+    next_q = next_q - 0.7 * ((ahead - batch.next_actions) ** 2).sum(-1)
+    y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * next_q
+
+    def critic_loss(critic):
+        return sum(((gelu_q(critic, i, batch.observations, batch.actions) - y) ** 2).mean() for i in (0, 1)) / 2
+
+    def actor_loss(actor):
+        actions = pi(actor, batch.observations)
+        q = gelu_min(state.critic.params, batch.observations, actions)
+        penalty = ((actions - batch.actions) ** 2).sum(-1).mean()
+        return 0.4 * penalty - q.mean() / jax.lax.stop_gradient(abs(q).mean())
+
+    after, _ = step(agent.update, state, batch, draws)
+    expected = {
+        "critic": jax.jit(jax.grad(critic_loss))(state.critic.params),
+        "actor": jax.jit(jax.grad(actor_loss))(state.actor.params),
+    }
+    assert_gradients(state, after, expected)
+    assert_follows_the_old(state, after, 0.01)
+
+    idle, _ = step(agent.update_critic, after, batch, draws)
+    mean = jax.tree.map(lambda g: 0.9 * 0.1 * g / (1 - 0.9**2), expected["actor"])
+    size = jax.tree.map(lambda g: jnp.sqrt(0.999 * 0.001 * g**2 / (1 - 0.999**2)) + 1e-8, expected["actor"])
+    moved = jax.tree.map(lambda old, m, s: old - 1e-2 * m / s, after.actor.params, mean, size)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12), idle.actor.params, moved)
+    jax.tree.map(np.testing.assert_array_equal, idle.target_critic, after.target_critic)
+
+
+@pytest.mark.parametrize("agent", [IQL(hidden=(8,), squash=False), ReBRAC(hidden=(8,), squash=False)])
+def test_a_mean_that_is_not_squashed_is_clipped_where_it_acts(agent, batch, rng):
+    state = shaken(agent, batch, rng)
+    state = jax.tree.map(lambda leaf: 30.0 * leaf if leaf.dtype.kind == "f" else leaf, state)
+    greedy = agent.greedy(agent.policy(state), batch.observations)
+    assert jnp.abs(greedy).max() == 1.0
+    assert jnp.abs(agent.act(agent.policy(state), batch.observations, KEY)).max() <= 1.0
+
+
+@pytest.mark.parametrize("agent", [IQL(hidden=(64,), glorot=True), ReBRAC(hidden=(64,), glorot=True)])
+def test_glorots_kernels(agent, batch):
+    """Uniform, of variance 2 / (in + out); the actor's last a hundredth of it; biases 0."""
+    state = agent.init(KEY, batch)
+    actor = state.actor.params.get("mean", state.actor.params)
+    for layer, share in (("layer0", 1.0), ("layer1", 0.01)):
+        kernel = actor[layer]["kernel"]
+        bound = (6.0 * share / sum(kernel.shape)) ** 0.5
+        assert 0.9 * bound < jnp.abs(kernel).max() <= bound
+        assert not actor[layer]["bias"].any()
+    kernel = state.critic.params["layer1"]["kernel"]
+    assert 0.8 * (6.0 / 65) ** 0.5 < jnp.abs(kernel).max() <= (6.0 / 65) ** 0.5
 
 
 @pytest.mark.parametrize("online", [False, True])

@@ -76,6 +76,8 @@ def test_every_agent_is_set_for_every_family(agent, name):
         ("spot", 1.0, -1.0),
         ("awac", 1.0, -1.0),
         ("rlpd", 1.0, -1.0),
+        ("fql", 1.0, -1.0),
+        ("ifql", 1.0, -1.0),
         ("cql", 10.0, -5.0),
         ("cal_ql", 10.0, -5.0),
         ("rebrac", 100.0, 0.0),
@@ -123,6 +125,8 @@ def test_opts_weights_on_antmaze_are_not_all_spots():
         ("edac", Preparation()),
         ("td3_bc", Preparation(normalize_observations=True)),
         ("iql", Preparation(normalize_returns=True, action_limit=1 - 1e-5)),
+        ("fql", Preparation(action_limit=1 - 1e-5)),
+        ("ifql", Preparation(action_limit=1 - 1e-5)),
         ("cql", Preparation(action_limit=0.999)),
         ("cal_ql", Preparation(action_limit=0.99999)),
         ("spot", Preparation(normalize_observations=True)),
@@ -171,6 +175,24 @@ def test_rebracs_weights_are_the_datasets(task, actor, critic, others):
     agent = settings("rebrac", find(task), 1000, 0).agent
     assert (agent.actor_penalty, agent.critic_penalty) == (actor, critic)
     assert (agent.batch_size, agent.actor_learning_rate, agent.critic_learning_rate, agent.discount) == others
+
+
+@pytest.mark.parametrize(
+    ("task", "alpha", "target_value", "samples"),
+    [
+        ("antmaze-medium-diverse-v2", 10, "mean", 32),
+        ("antmaze-large-play-v2", 3, "mean", 32),
+        ("pen-expert-v1", 3_000, "min", 32),
+        ("door-cloned-v1", 30_000, "min", 128),
+        ("hammer-cloned-v1", 10_000, "min", 32),
+        ("relocate-human-v1", 10_000, "min", 128),
+    ],
+)
+def test_fqls_weights_and_ifqls_samples_are_the_datasets(task, alpha, target_value, samples):
+    """seohongpark/fql's README, and its paper's of the baseline."""
+    agent = settings("fql", find(task), 1000, 0).agent
+    assert (agent.alpha, agent.target_value, agent.discount) == (alpha, target_value, 0.99)
+    assert settings("ifql", find(task), 1000, 0).agent.samples == samples
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""OGBench's single tasks (Park, Frans, Eysenbach and Levine 2025, arXiv 2410.20092) as the authors of FQL set agents.
+
+All five tasks of an environment, and its datasets, are set alike. Networks have four layers of 512 with GELU, value and
+critics are normalized, and all losses are taken in one optimizer step.
+"""
+
+from typing import NamedTuple
+
+from moorl_jax.settings.changes import Changes, prepares, sets
+from moorl_jax.settings.everywhere import INSIDE
+from moorl_jax.tasks import Task
+
+
+class _Values(NamedTuple):
+    """What an environment changes."""
+
+    discount: float
+    target_value: str  #: FQL's (q_agg)
+    alpha: float  #: FQL's
+    temperature: float  #: IQL's (alpha)
+    penalties: tuple[float, float]  #: ReBRAC's, of actor and critics (alpha_actor, alpha_critic)
+    samples: int = 32  #: IFQL's (num_samples)
+
+
+ENVIRONMENTS = {
+    "antmaze-large": _Values(0.99, "min", 10.0, 10.0, (0.003, 0.01)),
+    "antmaze-giant": _Values(0.995, "min", 10.0, 10.0, (0.003, 0.01)),
+    "humanoidmaze-medium": _Values(0.995, "mean", 30.0, 10.0, (0.01, 0.01)),
+    "humanoidmaze-large": _Values(0.995, "mean", 30.0, 10.0, (0.01, 0.01)),
+    "antsoccer-arena": _Values(0.995, "mean", 10.0, 1.0, (0.01, 0.01), 64),
+    "cube-single": _Values(0.99, "mean", 300.0, 1.0, (1.0, 0.0)),
+    "cube-double": _Values(0.99, "mean", 300.0, 0.3, (0.1, 0.0)),
+    "cube-triple": _Values(0.995, "mean", 300.0, 10.0, (0.03, 0.0)),
+    "scene": _Values(0.99, "mean", 300.0, 10.0, (0.1, 0.01)),
+    "puzzle-3x3": _Values(0.99, "mean", 1000.0, 10.0, (0.3, 0.01)),
+    "puzzle-4x4": _Values(0.99, "mean", 1000.0, 3.0, (0.3, 0.01)),
+}
+NEAREST = {  # of environments that they did not run: whose values are taken
+    "pointmaze": "antmaze-large",
+    "antmaze": "antmaze-large",
+    "humanoidmaze": "humanoidmaze-large",
+    "antsoccer": "antsoccer-arena",
+    "cube": "cube-triple",
+    "puzzle": "puzzle-4x4",
+}
+
+CODE = "seohongpark/fql README.md, agents/"
+# FQL's values, and two examples of the baselines', are in its README; the baselines' others are its paper's, as later
+# papers reprint them. Cube-triple is not in that paper: its values are those of Value Flows' code.
+PAPER = "arXiv 2502.02538, at second hand"
+TRIPLE = "chongyi-zheng/value-flows README.md"
+
+
+def fql(task: Task) -> Changes:
+    """Return FQL's, those of its offline runs; online its authors have other alphas in two of the mazes."""
+    values, source = _of(task, CODE)
+    return sets(source, discount=values.discount, target_value=values.target_value, alpha=values.alpha)
+
+
+def ifql(task: Task) -> Changes:
+    """Return IFQL's."""
+    values, source = _of(task, PAPER)
+    return sets(source, discount=values.discount, samples=values.samples)
+
+
+def iql(task: Task) -> Changes:
+    """Return those of IQL in FQL's code: a Gaussian of std 1, its mean not squashed."""
+    values, source = _of(task, PAPER)
+    return sets(
+        CODE,
+        hidden=(512,) * 4,
+        activation="gelu",
+        value_layer_norm=True,
+        glorot=True,
+        joint=True,
+        squash=False,
+        learn_std=False,
+        expectile=0.9,
+    ) + sets(source, discount=values.discount, temperature=values.temperature)
+
+
+def rebrac(task: Task) -> Changes:
+    """Return those of ReBRAC in FQL's code; fine-tuned online as everywhere, which is not how that code does it."""
+    values, source = _of(task, PAPER)
+    actor, critic = values.penalties
+    return (
+        sets(
+            CODE,
+            batch_size=256,
+            hidden=(512,) * 4,
+            activation="gelu",
+            glorot=True,
+            joint=True,
+            actor_learning_rate=3e-4,
+            critic_learning_rate=3e-4,
+            exploration_noise=0.2,
+        )
+        + sets(source, discount=values.discount, actor_penalty=actor, critic_penalty=critic)
+        + prepares(CODE, action_limit=INSIDE)
+    )
+
+
+def _of(task: Task, source: str) -> tuple[_Values, str]:
+    """Return the values of the task's environment, such as cube-double, and where they are from."""
+    if task.subject in ENVIRONMENTS:
+        return ENVIRONMENTS[task.subject], TRIPLE if task.subject == "cube-triple" else source
+    nearest = NEAREST[task.subject.partition("-")[0]]
+    return ENVIRONMENTS[nearest], f"ours: as for {nearest}"
