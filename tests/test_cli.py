@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from moorl_jax import cli
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.data.sources import d4rl
+from moorl_jax.engine import results
 from tests.benchmarks.stored import store
 
 runner = CliRunner()
@@ -201,6 +202,12 @@ def test_train_then_eval(call, embedded, tmp_path):
     assert "seed 5" in trained.output
     assert call(*words).exit_code == 2  # it exists
     assert call(*words, "--overwrite").exit_code == 0
+    extended = call(*words, "--updates", 15, "--extend")
+    assert extended.exit_code == 0, extended.output
+    assert "after 15 updates" in extended.output
+    result = results.read(out)
+    assert result.curves["updates"].tolist() == [5, 5, 10, 10, 15, 15]
+    assert result.config["command"].endswith(" --evaluate-every=5 --evaluate-every-steps=1 --episodes=1")
     evaluated = call("eval", out, "--episodes", "2")
     assert evaluated.exit_code == 0, evaluated.output
     assert "2 episodes" in evaluated.output

@@ -26,9 +26,10 @@ ALLOWED = {
     "tasks": LEAVES,
     "data": {"tasks", *LEAVES},
     "settings": {"agents", "data", "tasks", *LEAVES},
-    "engine": {"settings", "agents", "phases", "replay", "nets", "data", "tasks", *LEAVES},
-    "progress": {"engine"},
-    "cli": {"engine", "settings", "agents", "data", "tasks", "progress", *LEAVES},
+    "progress": LEAVES,
+    "tracking": {"progress", *LEAVES},
+    "engine": {"tracking", "progress", "settings", "agents", "phases", "replay", "nets", "data", "tasks", *LEAVES},
+    "cli": {"engine", "tracking", "settings", "agents", "data", "tasks", "progress", *LEAVES},
 }
 
 
