@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from moorl_jax.agents.common import kept_units
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import NotNegative, PartShare, Positive, Share, Widths, static
-from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Learner, Network, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Online
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -137,6 +137,10 @@ class IQL(Agent[S]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the mean of pi(.|s), tanh(net(s)); the density around it is not squashed."""
         return jnp.tanh(mlp(params["mean"], observations))
+
+    def network(self, params: Params) -> Network:
+        """Return the mean's."""
+        return Network(params["mean"])
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample pi(.|s), clipped to the action range."""

@@ -20,6 +20,9 @@ PoliciesOption = Annotated[
     Path | None,
     typer.Option(envvar="MOORL_POLICIES", help="Directory of the behaviour policies that recipes roll out."),
 ]
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Run the code of an agent of one's own, from the file the result names.")
+]
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
