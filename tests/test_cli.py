@@ -23,7 +23,7 @@ runner = CliRunner()
 @pytest.fixture
 def call(monkeypatch):
     """Run the command line; the devices of this process are set already."""
-    for module in (cli.train, cli.evaluate):
+    for module in (cli.train, cli.evaluate, cli.export):
         monkeypatch.setattr(module, "use_all_cores", lambda: None)
 
     def run(*words):
@@ -193,7 +193,7 @@ def test_data_check_tells_whether_a_file_is_d4rls_own(call, hopper, hopper_rows,
     assert "there is no sha256 to check it against" in call("data", "check", "hopper-medium-v2").output
 
 
-def test_train_then_eval(call, embedded, tmp_path):
+def test_train_then_eval(call, embedded, tmp_path, monkeypatch):
     out = tmp_path / "run"
     what = ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--set", "hidden=(8, 8)"]
     words = [*what, "--seeds", "2,5", "--updates", 10, "--evaluate-every", 5, "--episodes", 1, "--out", out]
@@ -208,9 +208,16 @@ def test_train_then_eval(call, embedded, tmp_path):
     result = results.read(out)
     assert result.curves["updates"].tolist() == [5, 5, 10, 10, 15, 15]
     assert result.config["command"].endswith(" --evaluate-every=5 --evaluate-every-steps=1 --episodes=1")
-    evaluated = call("eval", out, "--episodes", "2")
+    filmed = []
+    monkeypatch.setattr(cli.evaluate.films, "film", lambda _, seed, round_, path: filmed.append((seed, path)))
+    evaluated = call("eval", out, "--episodes", "2", "--video", tmp_path / "film.mp4")
     assert evaluated.exit_code == 0, evaluated.output
     assert "2 episodes" in evaluated.output
+    assert filmed == [(2, tmp_path / "film-seed-2.mp4"), (5, tmp_path / "film-seed-5.mp4")]
+    exported = call("export", out, tmp_path / "policy.npz", "--seed", 5)
+    assert exported.exit_code == 0, exported.output
+    assert "on 256 random observations its actions are ours to " in exported.output
+    assert (tmp_path / "policy.npz").exists()
 
 
 @pytest.mark.parametrize(

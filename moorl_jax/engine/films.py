@@ -1,7 +1,8 @@
 """Films of policies: an episode, drawn through a camera, as mp4 or gif."""
 
 import importlib
-from collections.abc import Iterator
+import itertools
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,38 +28,36 @@ def film(policy: Policy, seed: int, round_: int, path: Path) -> None:
     machine cannot render, or a package is missing.
     """
     imageio = _imageio(path)
-    environment = make_environment(policy.task)
-    with Camera(policy.task, environment) as camera, whole(path) as partial:
-        observation, _ = environment.reset(seed=episode_start(STREAM, seed, round_, 0))
-        began, simulator = _clock(environment), _played(policy, seed, environment, observation)
-        first = camera.frame()
-        next(simulator)
-        every = max(1, round(1 / (RATE * (_clock(environment) - began))))
-        rate = 1 / (every * (_clock(environment) - began))
-        how: dict[str, Any] = {"duration": 1000 / rate, "loop": 0} if path.suffix == ".gif" else {"fps": rate}
+    with (
+        closing(make_environment(policy.task)) as environment,
+        Camera(policy.task, environment) as camera,
+        whole(path) as partial,
+    ):
+        seconds = _seconds_a_step(environment)
+        every = max(1, round(1 / (RATE * seconds)))
+        milliseconds = 1000 * every * seconds
+        how: dict[str, Any] = {"duration": milliseconds, "loop": 0}
+        if path.suffix == ".mp4":
+            how = {"fps": 1000 / milliseconds}
         with imageio.get_writer(partial, **how) as writer:
-            writer.append_data(first)
-            for step, _ in enumerate(simulator, start=2):
+            observation, _ = environment.reset(seed=episode_start(STREAM, seed, round_, 0))
+            for step in itertools.count():
                 if step % every == 0:
                     writer.append_data(camera.frame())
-    environment.close()
+                action = policy(observation, seed)
+                if not finite(action):
+                    raise MoorlError(f"seed {seed} has diverged: its policy cannot be filmed")
+                observation, _, terminal, timeout, _ = environment.step(action)
+                if terminal or timeout:
+                    break
 
 
-def _played(policy: Policy, seed: int, environment: Any, observation: np.ndarray) -> Iterator[None]:
-    """Play an episode to its end, pausing after each step."""
-    ended = False
-    while not ended:
-        action = policy(observation, seed)
-        if not finite(action):
-            raise MoorlError(f"seed {seed} has diverged: its policy cannot be filmed")
-        observation, _, terminal, timeout, _ = environment.step(action)
-        ended = terminal or timeout
-        yield
-
-
-def _clock(environment: Any) -> float:
-    """Return the simulator's seconds."""
-    return float(environment.unwrapped.data.time)
+def _seconds_a_step(environment: Any) -> float:
+    """Return how long an env step takes in the simulator."""
+    environment.reset(seed=0)
+    began = environment.unwrapped.data.time
+    environment.step(np.zeros(environment.action_space.shape, np.float32))
+    return float(environment.unwrapped.data.time - began)
 
 
 def _imageio(path: Path) -> Any:

@@ -34,7 +34,8 @@ class Deaf(BC):
 
 def policy_of(agent, hopper, seeds=(3, 1)):
     """Policies of an untrained agent, whose biases are drawn at random, too."""
-    example = Transitions(np.zeros((1, 11)), np.zeros((1, 3)), np.zeros(1), np.zeros((1, 11)), np.zeros(1))
+    shapes = ((1, 11), (1, 3), (1,), (1, 11), (1,))
+    example = Transitions(*(np.zeros(shape, np.float32) for shape in shapes))
     rng = np.random.default_rng(0)
     states = jax.vmap(lambda key: agent.init(key, example))(jax.random.split(jax.random.key(0), len(seeds)))
     params = jax.tree.map(
