@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ def film(policy: Policy, seed: int, round_: int, path: Path) -> None:
         how: dict[str, Any] = {"duration": milliseconds, "loop": 0}
         if path.suffix == ".mp4":
             how = {"fps": 1000 / milliseconds}
-        with imageio.get_writer(partial, **how) as writer:
+        with warnings.catch_warnings(), imageio.get_writer(partial, **how) as writer:
+            # JAX warns of ffmpeg's process, though it runs no Python.
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
             observation, _ = environment.reset(seed=episode_start(STREAM, seed, round_, 0))
             for step in itertools.count():
                 if step % every == 0:
