@@ -99,7 +99,8 @@ def measure(seeds: list[int], display: Display) -> pd.DataFrame:
             episodes=EPISODES,
             dataset=data,
             preparation=chosen.preparation,
-            report=display.training(pinned.name),
+            progress=False,
+            callback=display.training(pinned.name),
         )
         last = run.curves.groupby("seed", sort=False).last(skipna=False).reset_index()
         # An earlier offline phase logs its critics' loss under the plain name, whatever the last phase calls it.

@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moorl_jax.agents import Agent, static
     from moorl_jax.engine.devices import use_all_cores
-    from moorl_jax.engine.training import Run, train
+    from moorl_jax.engine.results import save
+    from moorl_jax.engine.run import Run
+    from moorl_jax.engine.trained import Trained, load
+    from moorl_jax.engine.training import train
     from moorl_jax.nets import Learner
     from moorl_jax.types import Transitions
 
-__all__ = ["Agent", "Learner", "Run", "Transitions", "static", "train", "use_all_cores"]
+__all__ = ["Agent", "Learner", "Run", "Trained", "Transitions", "load", "save", "static", "train", "use_all_cores"]
 
 _HOMES = {
     "Agent": "agents",
     "Learner": "nets",
-    "Run": "engine.training",
+    "Run": "engine.run",
+    "Trained": "engine.trained",
     "Transitions": "types",
+    "load": "engine.trained",
+    "save": "engine.results",
     "static": "agents",
     "train": "engine.training",
     "use_all_cores": "engine.devices",

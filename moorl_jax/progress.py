@@ -1,11 +1,13 @@
-"""Progress: bars on a terminal while data is made or an agent trains, plain lines elsewhere."""
+"""Progress: what a training reports, and bars on a terminal or plain lines elsewhere while something runs."""
 
 import io
 import itertools
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 
+import pandas as pd
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,9 +19,24 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from moorl_jax.engine.training_loop import Report
+from moorl_jax.divergence import OverSeeds
 
 LOG_WIDTH = 140  #: width of tables written to a file or a pipe
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a training has done, after each of its parts: up to an evaluation, or to the end of a phase."""
+
+    phase: str
+    done: int  #: updates or env steps of the phase so far
+    total: int  #: of the phase
+    unit: str  #: which of the two, or evaluations
+    step: int  #: updates of phases without env steps, and env steps, so far: an axis that only grows
+    rate: float  #: updates or env steps a second, all seeds together; NaN of an evaluation alone
+    score: OverSeeds  #: normalized, at the latest evaluation; of no seeds before the first
+    #: one row a seed with its losses, as in the curves; `return` and `score` only where the part ended in an evaluation
+    rows: pd.DataFrame
 
 
 def terminal() -> Console:
@@ -30,6 +47,11 @@ def terminal() -> Console:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, markup=False)
+
+
+def nowhere() -> Console:
+    """Return a console that prints nothing."""
+    return Console(quiet=True)
 
 
 class Display:
@@ -52,7 +74,7 @@ class Display:
             console=console,
             expand=True,
             speed_estimate_period=3600.0,
-            disable=not console.is_terminal,
+            disable=console.quiet or not console.is_terminal,
         )
 
     def __enter__(self) -> "Display":

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from moorl_jax import cli
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.data.sources import d4rl
+from moorl_jax.engine import results
 from tests.stored import store
 
 runner = CliRunner()
@@ -22,7 +23,7 @@ runner = CliRunner()
 @pytest.fixture
 def call(monkeypatch):
     """Run the command line; the devices of this process are set already."""
-    for command in ("train", "evaluate"):
+    for command in ("train", "evaluate", "export"):
         monkeypatch.setattr(f"moorl_jax.cli.{command}.use_all_cores", lambda: None)
 
     def run(*words):
@@ -192,7 +193,7 @@ def test_data_check_tells_whether_a_file_is_d4rls_own(call, hopper, hopper_rows,
     assert "there is no sha256 to check it against" in call("data", "check", "hopper-medium-v2").output
 
 
-def test_train_then_eval(call, embedded, tmp_path):
+def test_train_then_eval(call, embedded, tmp_path, monkeypatch):
     out = tmp_path / "run"
     what = ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--set", "hidden=(8, 8)"]
     words = [*what, "--seeds", "2,5", "--updates", 10, "--evaluate-every", 5, "--episodes", 1, "--out", out]
@@ -201,9 +202,22 @@ def test_train_then_eval(call, embedded, tmp_path):
     assert "seed 5" in trained.output
     assert call(*words).exit_code == 2  # it exists
     assert call(*words, "--overwrite").exit_code == 0
-    evaluated = call("eval", out, "--episodes", "2")
+    extended = call(*words, "--updates", 15, "--extend")
+    assert extended.exit_code == 0, extended.output
+    assert "after 15 updates" in extended.output
+    result = results.read(out)
+    assert result.curves["updates"].tolist() == [5, 5, 10, 10, 15, 15]
+    assert result.config["command"].endswith(" --evaluate-every=5 --evaluate-every-steps=1 --episodes=1")
+    filmed = []
+    monkeypatch.setattr(cli.evaluate.films, "film", lambda _, seed, round_, path: filmed.append((seed, path)))
+    evaluated = call("eval", out, "--episodes", "2", "--video", tmp_path / "film.mp4")
     assert evaluated.exit_code == 0, evaluated.output
     assert "2 episodes" in evaluated.output
+    assert filmed == [(2, tmp_path / "film-seed-2.mp4"), (5, tmp_path / "film-seed-5.mp4")]
+    exported = call("export", out, tmp_path / "policy.npz", "--seed", 5)
+    assert exported.exit_code == 0, exported.output
+    assert "on 256 random observations its actions are ours to " in exported.output
+    assert (tmp_path / "policy.npz").exists()
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,25 @@ ALLOWED = {
     "tasks": LEAVES,
     "data": {"tasks", *LEAVES},
     "settings": {"agents", "data", "tasks", *LEAVES},
-    "engine": {"settings", "agents", "phases", "replay", "nets", "data", "tasks", *LEAVES},
-    "progress": {"engine"},
+    "progress": LEAVES,
+    "tracking": {"progress", *LEAVES},
+    "engine": {"tracking", "progress", "settings", "agents", "phases", "replay", "nets", "data", "tasks", *LEAVES},
     "sweeps": {"progress", "engine", "settings", "agents", "phases", "replay", "data", "tasks", *LEAVES},
     "reports": {"sweeps", "engine", "data", "tasks", *LEAVES},
     "studies": {"reports", "sweeps", "engine", "agents", "data", "tasks", *LEAVES},
-    "cli": {"studies", "reports", "sweeps", "progress", "engine", "settings", "agents", "data", "tasks", *LEAVES},
+    "cli": {
+        "studies",
+        "reports",
+        "sweeps",
+        "tracking",
+        "progress",
+        "engine",
+        "settings",
+        "agents",
+        "data",
+        "tasks",
+        *LEAVES,
+    },
 }
 
 

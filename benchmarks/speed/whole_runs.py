@@ -41,7 +41,7 @@ def _seconds(name: str, count: int, dataset: Dataset) -> dict[str, float]:
         updates //= COSTLY.get(name, 1)
     jax.clear_caches()
     began = time.perf_counter()
-    run = train(name, TASK, seeds=count, updates=updates, dataset=dataset)
+    run = train(name, TASK, seeds=count, updates=updates, dataset=dataset, progress=False)
     wall = time.perf_counter() - began
     spent = {use: run.seconds.get(use, 0.0) for use in USES}
     spent |= {"other": wall - sum(spent.values())}

@@ -9,7 +9,7 @@ from flax import struct
 
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import NotNegative, Positive, Share, Widths, static
-from moorl_jax.nets import MLP, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Learner, Network, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
@@ -115,6 +115,10 @@ class AWAC(Agent[AWACState]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the mean of pi(.|s), clipped to the action range."""
         return jnp.clip(mlp(params["mean"], observations), -1.0, 1.0)
+
+    def network(self, params: Params) -> Network:
+        """Return the mean's."""
+        return Network(params["mean"], squash="clip")
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample pi(.|s), clipped to the action range."""

@@ -3,7 +3,7 @@
 from typing import Any, Protocol, runtime_checkable
 
 from moorl_jax.agents.contract import State, Update
-from moorl_jax.nets import QFunction
+from moorl_jax.nets import Network, QFunction
 from moorl_jax.phases import Online, Phase
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
@@ -46,6 +46,9 @@ class Backbone(Protocol):
         """As an agent's."""
 
     def greedy(self, params: Params, observations: Array) -> Array:
+        """As an agent's."""
+
+    def network(self, params: Params) -> Network:
         """As an agent's."""
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from moorl_jax.agents.contract import Agent, S
-from moorl_jax.nets import critics, mlp
+from moorl_jax.nets import Network, critics, mlp
 from moorl_jax.types import Array, Params
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
@@ -37,6 +37,10 @@ class SquashedGaussian(Agent[S]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the squashed mean, tanh(mean(s))."""
         return jnp.tanh(self.gaussian(params, observations)[0])
+
+    def network(self, params: Params) -> Network:
+        """Return the squashed mean's."""
+        return super().network(params).first_half()
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample pi(.|s)."""

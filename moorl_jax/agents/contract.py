@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 from flax import struct
 
 from moorl_jax.config import Count, static
+from moorl_jax.errors import MoorlError
+from moorl_jax.nets import Network
 from moorl_jax.phases import Offline, Online, Phase
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Draws, Metrics, NStep, Params, ReturnsToGo, Transitions
@@ -72,6 +74,15 @@ class Agent(struct.PyTreeNode, Generic[S]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the deterministic actions, (..., action size), for observations (..., observation size)."""
         raise NotImplementedError
+
+    def network(self, params: Params) -> Network:
+        """Return what `greedy` computes as one network, for export: by default tanh of the MLP that `params` are.
+
+        Raises MoorlError where it is no such network.
+        """
+        if "layer0" not in params:
+            raise MoorlError(f"the policy of {type(self).__name__} is not one MLP: it cannot be exported")
+        return Network(params)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return exploratory actions; the greedy ones by default."""

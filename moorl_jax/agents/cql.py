@@ -10,7 +10,7 @@ from flax import struct
 
 from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, squashed_sample
 from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Widths, static
-from moorl_jax.nets import MLP, Learner, init_critics, init_mlp, member_gradients, mlp, polyak, q_value
+from moorl_jax.nets import MLP, Learner, Network, init_critics, init_mlp, member_gradients, mlp, polyak, q_value
 from moorl_jax.phases import Online
 from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -256,6 +256,10 @@ class CQL(SquashedGaussian[CQLState]):
     def online(self, env_steps: int) -> Online:
         """Return the same losses online, with a fixed share of each batch from the dataset."""
         return Online(self, env_steps, Mixed(self.offline_share))
+
+    def network(self, params: Params) -> Network:
+        """Return the squashed mean's."""
+        return super().network(params["net"])
 
     def gaussian(self, actor: Params, observations: Array) -> Gaussian:
         """Return mean and log std before squashing; the log std is a learned affine map of the network's output."""

@@ -12,7 +12,7 @@ from moorl_jax.agents.common import GLOROT, normalized
 from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.flow import carried, flow_draws, flow_loss
 from moorl_jax.config import Count, NotNegative, Share, Widths, static
-from moorl_jax.nets import MLP, Activation, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Activation, Learner, Network, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
@@ -146,6 +146,12 @@ class FQL(Agent[FQLState]):
         noise = jnp.zeros(self._noise_shape(params, observations), observations.dtype)
         return self.actions(params, observations, noise)
 
+    def network(self, params: Params) -> Network:
+        """Return mu(s, 0): of the first kernel the rows for the observation."""
+        first = params["layer0"]
+        kernel = first["kernel"][: -self._action_size(params)]
+        return Network(params | {"layer0": first | {"kernel": kernel}}, "clip", activation=self.activation)
+
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return the action of fresh noise."""
         noise = jax.random.normal(key, self._noise_shape(params, observations), observations.dtype)
@@ -156,4 +162,7 @@ class FQL(Agent[FQLState]):
         return self.act(params, observations, key)
 
     def _noise_shape(self, params: Params, observations: Array) -> tuple[int, ...]:
-        return *observations.shape[:-1], params[f"layer{len(self.hidden)}"]["bias"].shape[-1]
+        return *observations.shape[:-1], self._action_size(params)
+
+    def _action_size(self, params: Params) -> int:
+        return params[f"layer{len(self.hidden)}"]["bias"].shape[-1]

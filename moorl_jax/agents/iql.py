@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from moorl_jax.agents.common import GLOROT, SMALL_GLOROT, kept_units, normalized
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import NotNegative, PartShare, Positive, Share, Widths, static
-from moorl_jax.nets import MLP, Activation, Learner, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Activation, Learner, Network, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.phases import Online
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -221,6 +221,10 @@ class IQL(Agent[S]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the mean of pi(.|s), clipped to the action range."""
         return jnp.clip(self.gaussian(params, observations)[0], -1.0, 1.0)
+
+    def network(self, params: Params) -> Network:
+        """Return the mean's."""
+        return Network(params["mean"], "tanh" if self.squash else "clip", activation=self.activation)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample pi(.|s), clipped to the action range."""

@@ -6,7 +6,7 @@ from moorl_jax.agents.contract import Update
 from moorl_jax.agents.sac import SAC, SACState
 from moorl_jax.config import Bounds, Share, Turns, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import Learner, polyak
+from moorl_jax.nets import Learner, Network, polyak
 from moorl_jax.phases import Online
 from moorl_jax.replay import OneSource
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -77,6 +77,10 @@ class MOORL(SAC[MOORLState]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the meta policy's squashed mean."""
         return super().greedy(params["evaluated"], observations)
+
+    def network(self, params: Params) -> Network:
+        """Return the meta policy's."""
+        return super().network(params["evaluated"])
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample the acting policy."""

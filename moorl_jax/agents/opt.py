@@ -17,7 +17,7 @@ from moorl_jax.agents.spot import SPOT
 from moorl_jax.agents.td3_bc import TD3BC, first_critic
 from moorl_jax.config import NotNegative, Share, Steps, Turns, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import Learner, polyak
+from moorl_jax.nets import Learner, Network, polyak
 from moorl_jax.phases import Collect, Online, Phase, Pretrain, Switch
 from moorl_jax.replay import Balanced, Both, Sampling
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -135,6 +135,10 @@ class OPT(Agent[OPTState]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the backbone's greedy actions."""
         return self.backbone.greedy(params, observations)
+
+    def network(self, params: Params) -> Network:
+        """Return the backbone's."""
+        return self.backbone.network(params)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return the backbone's exploratory actions."""

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from moorl_jax.agents.iql import IQL, LOG_STD_BOUNDS, IQLState
 from moorl_jax.config import NotNegative, Share, Steps, static
-from moorl_jax.nets import Learner, polyak
+from moorl_jax.errors import MoorlError
+from moorl_jax.nets import Learner, Network, polyak
 from moorl_jax.phases import Collect, Offline, Online, Phase, Switch
 from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -107,6 +108,10 @@ class PEX(IQL[PEXState]):
         new = self._new_mean(params, observations)
         takes_new = self._preference(params, observations, offline, new).argmax(axis=-1) == 1
         return jnp.where(takes_new[..., None], new, offline)
+
+    def network(self, params: Params) -> Network:
+        """Raise MoorlError: the critics choose between two policies."""
+        raise MoorlError("PEX's policy is two networks, between which its critics choose: it cannot be exported")
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return the set's action, clipped to the action range."""

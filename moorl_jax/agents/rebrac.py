@@ -10,7 +10,18 @@ from moorl_jax.agents.common import GLOROT, SMALL_GLOROT, normalized, smoothed
 from moorl_jax.agents.contract import Agent, Update
 from moorl_jax.agents.td3_bc import TD3BCState
 from moorl_jax.config import Count, NotNegative, Positive, Share, Turns, Widths, static
-from moorl_jax.nets import MLP, Activation, Learner, critics, init_critics, init_mlp, mlp, polyak, symmetric_uniform
+from moorl_jax.nets import (
+    MLP,
+    Activation,
+    Learner,
+    Network,
+    critics,
+    init_critics,
+    init_mlp,
+    mlp,
+    polyak,
+    symmetric_uniform,
+)
 from moorl_jax.phases import Offline, Online, Phase, Switch
 from moorl_jax.replay import Mixed
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -185,6 +196,10 @@ class ReBRAC(Agent[ReBRACState]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s), clipped to the action range."""
         return jnp.clip(self.mean(params, observations), -1.0, 1.0)
+
+    def network(self, params: Params) -> Network:
+        """Return pi."""
+        return Network(params, activation=self.activation)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return pi(s) with Gaussian noise, clipped as the target actor's, within the action range."""

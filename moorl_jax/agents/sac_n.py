@@ -13,6 +13,7 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.nets import (
     MLP,
     Learner,
+    Network,
     critics,
     init_critics,
     init_mlp,
@@ -145,6 +146,10 @@ class SACN(Agent[SACState]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return max_action tanh(mean(s))."""
         return self.max_action * jnp.tanh(self.gaussian(params, observations)[0])
+
+    def network(self, params: Params) -> Network:
+        """Return the mean's."""
+        return Network(params, scale=float(self.max_action)).first_half()
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample pi(.|s)."""

@@ -14,6 +14,7 @@ from moorl_jax.config import NotNegative, Positive, Share, Turns, Widths, static
 from moorl_jax.nets import (
     MLP,
     Learner,
+    Network,
     QFunction,
     critics,
     init_critics,
@@ -152,6 +153,10 @@ class TD3BC(Agent[S]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s) = max_action tanh(net(s))."""
         return self.max_action * jnp.tanh(mlp(params, observations))
+
+    def network(self, params: Params) -> Network:
+        """Return pi."""
+        return Network(params, scale=float(self.max_action))
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return pi(s) with Gaussian noise, clipped to the action range."""

@@ -13,6 +13,7 @@ COMMANDS = {
     "data": ("data:data_app", "List, make, fetch and check datasets."),
     "train": ("train:train_command", "Train one agent on one task and write a result directory."),
     "eval": ("evaluate:eval_command", "Evaluate the final policies of a result again."),
+    "export": ("export:export_command", "Write a seed's greedy policy as a file that other programs read."),
     "bench": ("bench:bench_command", "Train agents on tasks and print their normalized scores."),
     "sweep": ("sweep:sweep_command", "Train an agent with every combination of settings and compare them."),
     "study": ("study:study_command", "Run a study and print its table."),

@@ -8,10 +8,11 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from moorl_jax.cli.options import guarded
+from moorl_jax.cli.options import TrustOption, guarded
 from moorl_jax.divergence import OverSeeds
-from moorl_jax.engine import results
+from moorl_jax.engine import films, results
 from moorl_jax.engine.devices import use_all_cores
+from moorl_jax.engine.policy import Policy
 from moorl_jax.engine.training import evaluate
 from moorl_jax.progress import terminal
 
@@ -25,9 +26,13 @@ def eval_command(
         int | None, typer.Option(min=1, help="Episodes per seed; 100 by default, of images 10.")
     ] = None,
     round_: Annotated[int, typer.Option("--round", help="Another number, other starts.")] = 1_000_000,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run the code of an agent of one's own, from the file the result names.")
-    ] = False,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            help="Film an episode of each seed too, .mp4 or .gif; of several seeds as NAME-seed-0.mp4 and so on."
+        ),
+    ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Evaluate the final policies of a result again."""
     use_all_cores()
@@ -42,6 +47,12 @@ def eval_command(
     if (rates := played.success_rates()) is not None:
         rate = OverSeeds.of(100 * rates)
         console.print(f"success rate: {rate.or_diverged(f'{rate.mean:.1f} %')}", highlight=False)
+    if video:
+        policy = Policy(agent, result.task, normalizer, policies, seeds)
+        for seed in seeds:
+            path = video if len(seeds) == 1 else video.with_stem(f"{video.stem}-seed-{seed}")
+            films.film(policy, seed, round_, path)
+            console.print(f"written: {path}", highlight=False)
 
 
 def print_scores(title: str, seeds: tuple[int, ...], scores: np.ndarray) -> None:

@@ -20,6 +20,9 @@ PoliciesOption = Annotated[
     Path | None,
     typer.Option(envvar="MOORL_POLICIES", help="Directory of the behaviour policies that recipes roll out."),
 ]
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Run the code of an agent of one's own, from the file the result names.")
+]
 
 UpdatesOption = Annotated[int | None, typer.Option(min=0, help="Offline updates in place of the budget's.")]
 EnvStepsOption = Annotated[int | None, typer.Option(min=0, help="Env steps in place of the budget's.")]

@@ -25,8 +25,10 @@ from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings.origins import Setting, explain
 from moorl_jax.tasks import find
+from moorl_jax.tracking import TRACKERS
 
 console = terminal()
+INTERVALS = ("evaluate_every", "evaluate_every_steps", "episodes")  #: of a plan
 
 
 @guarded
@@ -65,6 +67,12 @@ def train_command(
     ] = 60.0,
     out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Give the result that is there more updates or env steps, these in all.")
+    ] = False,
+    track: Annotated[
+        list[str] | None, typer.Option(help=f"Log it while it runs, beside the result: {', '.join(TRACKERS)}.")
+    ] = None,
     resume_anyway: Annotated[
         bool,
         typer.Option(
@@ -79,7 +87,8 @@ def train_command(
     """Train one agent on one task and write a result directory.
 
     With --env-steps it goes on online after the offline updates. A run that was killed goes on where it was when the
-    same command is given again, and ends as if it had never stopped.
+    same command is given again, and ends as if it had never stopped. One that has finished gets a larger budget by the
+    same command with larger numbers and --extend. Meanwhile its curves grow in RESULT_DIR.running/curves.csv.
     """
     chosen = find(task)
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
@@ -107,8 +116,11 @@ def train_command(
         return
     dataset = None
     with Display(console) as display, held(directory):
-        if results.exists(directory) and not overwrite:
-            raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
+        before = directory if extend and results.exists(directory) else None
+        if results.exists(directory) and not (overwrite or before):
+            raise MoorlError(
+                f"{directory} exists; name another directory with --out, allow --overwrite, or --extend it"
+            )
         if needs_data(recipe(trained, updates, env_steps)):
             named, source = source, sources.choose(chosen, source, policies)
             if named == "auto" and (said := sources.notice([(chosen, source)])):
@@ -128,10 +140,17 @@ def train_command(
             checkpoints=results.running(directory),
             checkpoint_seconds=checkpoint_seconds,
             resume_anyway=resume_anyway,
-            report=display.training(f"{chosen.name} {agent}"),
+            extendable=True,
+            extend=before,
+            track={name: results.tracked(directory, name) for name in track or ()},
+            progress=False,
+            callback=display.training(f"{chosen.name} {agent}"),
             warn=display.warn,
         )
-        results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]), overrides or [])
+        words = ["moorl-jax", *sys.argv[1:]]
+        if before:  # whose intervals the larger budget alone does not say
+            words += [f"--{name.replace('_', '-')}={getattr(run.plan, name)}" for name in INTERVALS]
+        results.save(run, directory, shlex.join(words), overrides or [])
     result = results.read(directory)
     data = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]

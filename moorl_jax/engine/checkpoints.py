@@ -2,7 +2,7 @@
 
 A checkpoint directory holds `arrays/` (Orbax), `record.json` (curves so far and what is not an array), `identity.json`
 (whose it is: all that decides the training's result) and a seal, written last. It is written beside its final place
-and renamed.
+and renamed. Beside them `curves.csv` grows with every evaluation.
 """
 
 import json
@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
+import pandas as pd
 
 from moorl_jax.engine import seals
+from moorl_jax.engine.curves import CURVES, write_curves
 from moorl_jax.engine.disk import written_to
 from moorl_jax.engine.provenance import ABSENT, differences
-from moorl_jax.errors import CheckpointsError, MoorlError, one_line
+from moorl_jax.errors import CheckpointsError, MoorlError, StorageError, one_line
+from moorl_jax.whole import whole
 
 KEPT = 2
 NEWER = ("code", "versions")  #: what of an identity may have become another where a training is resumed anyway
@@ -40,17 +43,24 @@ class Checkpoints:
     """The checkpoints of one training, in a directory of their own, made with the first of them.
 
     `identity` is all that decides the training's result. With `resume_anyway` other code, or other versions of
-    packages, may have written the checkpoints that are resumed.
+    packages, may have written the checkpoints that are resumed. With `before`, the last checkpoint of the same training
+    within a smaller budget, it goes on from there.
     """
 
     def __init__(
-        self, directory: Path, identity: dict[str, Any], warn: Callable[[str], None], resume_anyway: bool = False
+        self,
+        directory: Path,
+        identity: dict[str, Any],
+        warn: Callable[[str], None],
+        resume_anyway: bool = False,
+        before: Path | None = None,
     ):
         self.directory, self._warn, self._resume_anyway = directory.absolute(), warn, resume_anyway
+        self._before = before and before.absolute()
         self._identity = json.loads(json.dumps(identity))  # as it will be read back
 
-    def save(self, number: int, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        """Write checkpoint `number` and delete all but the last two."""
+    def save(self, number: int, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Path:
+        """Write checkpoint `number`, delete all but the last two, and return where it is."""
         final = self.directory / f"{number:08d}"
         partial = final.with_suffix(".partial")
         _delete(partial)
@@ -66,6 +76,16 @@ class Checkpoints:
         os.replace(partial, final)
         for old in self._numbered()[:-KEPT]:
             _delete(old)
+        return final
+
+    def write_curves(self, curves: pd.DataFrame) -> None:
+        """Write the learning curves so far, in place of earlier ones; whoever reads them meanwhile finds them whole."""
+        path = self.directory / CURVES
+        try:
+            with whole(path) as partial:
+                write_curves(curves, partial)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error}") from error
 
     def latest(self) -> Checkpoint | None:
         """Return the last checkpoint that is whole, None where there are none.
@@ -76,7 +96,7 @@ class Checkpoints:
         """
         damaged: dict[Path, str] = {}
         try:
-            for directory in reversed(self._numbered()):
+            for directory in [*reversed(self._numbered()), *filter(None, [self._before])]:
                 try:
                     checkpoint = self._read(directory)
                 except (ValueError, KeyError, RecursionError) as error:
@@ -108,19 +128,21 @@ class Checkpoints:
         )
         if not isinstance(identity, dict) or not isinstance(record, dict):
             raise ValueError("identity.json or record.json holds something else")
-        then, now = self._differences(identity)
+        then, now = self._differences(identity, before=directory == self._before)
         with ocp.StandardCheckpointer() as checkpointer:
             arrays = checkpointer.restore(directory / "arrays")
         return Checkpoint(arrays, record, then, now)
 
-    def _differences(self, identity: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what differs of a checkpoint's identity, as it was then and is now.
+    def _differences(self, identity: dict[str, Any], before: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what differs of a checkpoint's identity, as it was then and is now; `before` it had another budget.
 
         Raises CheckpointsError where it may not.
         """
         different = sorted(differences(identity, self._identity))
         then, now = {name: was for name, was, _ in different}, {name: now for name, _, now in different}
         parts = {name: name.partition(".")[0] for name in then if name not in MACHINE}
+        if before:
+            parts = {name: part for name, part in parts.items() if part != "plan"}
         newer = all(part in NEWER or ABSENT in (then[name], now[name]) for name, part in parts.items())
         if parts and not (newer and self._resume_anyway):
             raise CheckpointsError(

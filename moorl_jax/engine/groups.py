@@ -160,7 +160,7 @@ class Group:
             self.carry,
             self.buffer if progress.env_steps else None,
             self.actions if phase.acts else None,
-            self.simulators.save() if self.simulators else None,
+            self.simulators.save() if self.simulators and progress.env_steps else None,
         )
 
     def restore(self, arrays: SeedArrays) -> None:

@@ -5,6 +5,7 @@ curves.csv       one row per seed and evaluation: raw return, normalized score, 
                  return and score are empty where the seed had diverged
 provenance.json  source and fingerprint of the data, versions, device, commit, wall-clock by use
 checkpoint/      final states of all seeds and the observation normalizer (Orbax); a clone does without
+last/            the training's last checkpoint, from which it can be extended, where it was kept
 SHA256SUMS       checksums of all of these, written last and compared whenever they are read
 """
 
@@ -29,15 +30,17 @@ from moorl_jax.agents import Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
 from moorl_jax.engine import provenance, schema, seals
+from moorl_jax.engine.curves import CURVES, LEADING, write_curves
 from moorl_jax.engine.disk import written_to
+from moorl_jax.engine.extension import LAST
 from moorl_jax.engine.recipes import final_state
 from moorl_jax.engine.schema import NO_SOURCE
 from moorl_jax.engine.training import Run
-from moorl_jax.engine.training_loop import LEADING, Plan
+from moorl_jax.engine.training_loop import Plan
 from moorl_jax.errors import MoorlError, UnreadableError, one_line
 from moorl_jax.tasks import Task, find
 
-FILES = ("config.json", "curves.csv", "provenance.json")
+FILES = ("config.json", CURVES, "provenance.json")
 MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats though all of them may be whole
 COUNTED = ("seed", "updates", "env_steps")
 CHECKPOINT = "checkpoint"
@@ -86,6 +89,11 @@ def running(directory: Path) -> Path:
     return directory.with_name(directory.name + ".running")
 
 
+def tracked(directory: Path, name: str) -> Path:
+    """Return where a tracker logs a training whose result is to be `directory`."""
+    return directory.with_name(f"{directory.name}.{name}")
+
+
 def set_aside(directory: Path, kind: str) -> Path:
     """Give the checkpoints of a result to be another name, which says of what kind they are; return it."""
     places = (running(directory.with_name(f"{directory.name}.{kind}-{number}")) for number in itertools.count(1))
@@ -94,15 +102,15 @@ def set_aside(directory: Path, kind: str) -> Path:
     return aside
 
 
-def save(run: Run, directory: Path, command: str, overrides: Sequence[str] = ()) -> None:
+def save(run: Run, directory: str | Path, command: str = "moorl_jax.train", overrides: Sequence[str] = ()) -> None:
     """Write the run's result directory and delete its checkpoints.
 
-    `overrides` are the NAME=VALUE changes of the agent's settings that were made by hand.
+    `command` runs it again. `overrides` are the NAME=VALUE changes of the agent's settings that were made by hand.
 
     An older result of that name is replaced once the new one is whole: at no moment is there none. The caller holds
     the directory's lock.
     """
-    directory = directory.absolute()
+    directory = Path(directory).absolute()
     partial = directory.with_name(directory.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     config = {
@@ -140,9 +148,11 @@ def save(run: Run, directory: Path, command: str, overrides: Sequence[str] = ())
         partial.mkdir(parents=True)
         (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
-        run.curves.to_csv(partial / "curves.csv", index=False, float_format="%.7g")
+        write_curves(run.curves, partial / CURVES)
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:  # why this one: see Checkpoints.save
             checkpointer.save(partial / CHECKPOINT, args=ocp.args.StandardSave(tree))
+        if run.last_checkpoint:
+            shutil.move(run.last_checkpoint, partial / LAST)
         seals.seal(partial)
     _publish(partial, directory)
     shutil.rmtree(running(directory), ignore_errors=True)

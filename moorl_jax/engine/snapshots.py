@@ -15,6 +15,8 @@ from moorl_jax.engine.programs import Carry
 from moorl_jax.replay import Buffer
 from moorl_jax.types import Array
 
+SIZED = (".buffer.rows", ".simulators['ends']")  #: what has room for all env steps, more of them within a larger budget
+
 
 class Progress(NamedTuple):
     """How far a training is, the same for each of its seeds."""
@@ -37,7 +39,7 @@ class SeedArrays(NamedTuple):
     carry: Carry
     buffer: Buffer | None  #: None before the first env step, for it may be gigabytes of zeros
     actions: Array | None  #: chosen and not taken yet; None where the phase takes none
-    simulators: dict[str, Any] | None  #: None in a recipe without env steps
+    simulators: dict[str, Any] | None  #: None before the first env step, too
 
 
 def pack(progress: Progress, seeds: SeedArrays) -> dict[str, np.ndarray]:
@@ -60,6 +62,8 @@ def seeds_of(arrays: dict[str, np.ndarray], like: SeedArrays, positions: tuple[i
     leaves = []
     for path, mine in _named(like):
         leaf = arrays[f"seeds{path}"][rows]
+        if path.startswith(SIZED) and leaf.ndim > 1 and leaf.shape[1] < mine.shape[1]:
+            leaf = np.concatenate([leaf, np.asarray(mine)[:, leaf.shape[1] :]], axis=1)
         # A sampling rule may remember more of experience than one that began without any.
         same_shape = mine.shape == leaf.shape or path.startswith(".carry.memory")
         if not same_shape or mine.dtype != leaf.dtype:

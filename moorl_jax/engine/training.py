@@ -2,51 +2,36 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from moorl_jax import settings as families
+from moorl_jax import tracking
 from moorl_jax.agents import Agent
-from moorl_jax.agents.contract import State
 from moorl_jax.config import require_bounds
 from moorl_jax.data import Dataset, Normalizer, Preparation, Prepared, choose, load
 from moorl_jax.engine import provenance
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.evaluation import Episodes, Evaluator
+from moorl_jax.engine.extension import LAST, plan_of, require_beginning
 from moorl_jax.engine.recipes import best_episodes, needs_data, needs_next_actions, returns_rule, span_rule
 from moorl_jax.engine.rehearsal import recipe
-from moorl_jax.engine.training_loop import Plan, Report, TrainingLoop
+from moorl_jax.engine.run import Run
+from moorl_jax.engine.training_loop import Plan, TrainingLoop
 from moorl_jax.errors import CheckpointsError, MoorlError
+from moorl_jax.phases import Phase
+from moorl_jax.progress import Display, Report, nowhere, terminal
 from moorl_jax.tasks import Task, find
 from moorl_jax.types import Params
 
 EVALUATIONS = 20  #: evenly spaced over each of a run's parts, offline and online, unless the caller says otherwise
 MOST_SEEDS = 10_000  #: in one training
 LARGEST_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training: everything a result is made of."""
-
-    agent: Agent
-    task: Task
-    dataset: Dataset | None  #: None where the agent learned from its own experience alone
-    preparation: Preparation
-    normalizer: Normalizer  #: what the policies' observations pass through
-    seeds: tuple[int, ...]
-    plan: Plan
-    #: one row per seed and evaluation; a `success` rate where the environment tells; NaN for a seed that diverged
-    curves: pd.DataFrame
-    states: State  #: final states on the host, with a leading seed axis
-    seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, total
-    resumed_anyway: list[dict[str, Any]]  #: where newer code or another machine took over: what was, and is
 
 
 def train(
@@ -63,10 +48,14 @@ def train(
     policies: Path | None = None,
     dataset: Dataset | None = None,
     preparation: Preparation | None = None,
-    checkpoints: Path | None = None,
+    checkpoints: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
     resume_anyway: bool = False,
-    report: Callable[[Report], None] = lambda _: None,
+    extendable: bool = False,
+    extend: str | Path | None = None,
+    track: Mapping[str, str | Path] | None = None,
+    progress: bool = True,
+    callback: Callable[[Report], None] = lambda _: None,
     warn: Callable[[str], None] = print,
 ) -> Run:
     """Train an agent on a task, all seeds at once, evaluating as it goes.
@@ -87,22 +76,38 @@ def train(
         dataset: data to train on instead of the task's.
         preparation: what is done to the data first; by default what the agent's authors did.
         checkpoints: directory to keep the last two checkpoints in. Where it holds some of this same training, it is
-            resumed and, on a CPU with as many cores, ends exactly as if it had never stopped. The caller deletes it.
+            resumed and, on a CPU with as many cores, ends exactly as if it had never stopped. Its `curves.csv` grows
+            with every evaluation. The caller deletes it.
         checkpoint_seconds: wall-clock seconds between checkpoints, which are written after an evaluation or at the
             end of a phase.
         resume_anyway: resume from checkpoints though other code, or other versions of packages, wrote them; the run
             says where.
-        report: called after every part of the training.
+        extendable: write a checkpoint at the end, too, from which the training can be given a larger budget; its result
+            keeps it. It needs `checkpoints`.
+        extend: directory of a finished result of this training within a smaller budget, to go on from. Its states, on
+            a CPU, are those of a training that had this budget from the start. Intervals of evaluations that are not
+            given are its own.
+        track: what logs it too, while it runs, and in which directory: {"tensorboard": DIR}, {"wandb": DIR}.
+        progress: show how far it is, as a bar on a terminal and as lines elsewhere.
+        callback: called after every part of the training with its losses, returns and rates; to end the training
+            early, raise an exception of your own.
         warn: called with what is to be said of a damaged checkpoint, or of one that another number of devices or cores
             wrote.
 
     Raises:
-        MoorlError: the task, the agent or the data is unknown, faulty or not available.
+        MoorlError: the task, the agent or the data is unknown, faulty or not available; the result cannot be extended.
         CheckpointsError: the checkpoints are another training's, or none of them is whole.
     """
     prepare_jax()
     task = find(task) if isinstance(task, str) else task
     seeds = which_seeds(seeds)
+    trackers = {tracking.find(name): Path(place) for name, place in (track or {}).items()}
+    if extend:
+        extend = Path(extend)
+        shorter = plan_of(extend)
+        evaluate_every, episodes = evaluate_every or shorter.evaluate_every, episodes or shorter.episodes
+        if shorter.env_steps:
+            evaluate_every_steps = evaluate_every_steps or shorter.evaluate_every_steps
     plan = make_plan(task, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
     if isinstance(agent, str):
         chosen = families.settings(agent, task, updates, env_steps)
@@ -110,59 +115,101 @@ def train(
     preparation = preparation or Preparation()
     require_bounds(agent)
     phases = recipe(agent, updates, env_steps)
-    if needs_data(phases):
-        dataset = dataset or load(task, choose(task, source, policies), policies)
-        prepared = preparation.apply(
-            dataset,
-            returns_rule(phases),
-            span_rule(phases),
-            next_actions=needs_next_actions(phases),
-            best_episodes=best_episodes(phases),
-        )
-    else:
-        unchanged = Normalizer.identity(task.observation_shape)
-        dataset, prepared = None, Prepared(None, unchanged, preparation.reward_scale, preparation.reward_shift)
+    if extend:
+        require_beginning(extend, agent, plan)
+    if (extend or extendable) and not checkpoints:
+        raise MoorlError("extend and extendable need a directory of checkpoints")
+    with ExitStack() as opened:
+        display = opened.enter_context(Display(terminal() if progress else nowhere()))
+        if not needs_data(phases):
+            dataset = None
+        elif not dataset:
+            source = choose(task, source, policies)
+            dataset = load(task, source, policies, display.data(task.name), display.say)
+        prepared = _prepared(dataset, preparation, phases, task)
+        identity = _identity(agent, task, preparation, dataset, seeds, plan) if checkpoints or trackers else {}
 
-    identity = {}
-    if checkpoints:
-        identity = {
-            "task": task.name,
-            "agent": provenance.agent_name(agent),
-            "agent_config": provenance.agent_fields(agent),
-            "preparation": dataclasses.asdict(preparation),
-            "dataset_sha256": dataset.fingerprint if dataset else None,
-            "seeds": seeds,
-            "plan": dataclasses.asdict(plan),
-            "code": provenance.code(agent),
-            "versions": provenance.versions(),
-            "backend": provenance.backend(),
-        }
-    loop = TrainingLoop(phases, task, prepared, seeds, plan, report)
-    try:
-        keeper = Checkpoints(checkpoints, identity, warn, resume_anyway) if checkpoints else None
-        if keeper and (saved := keeper.latest()):
-            try:
-                loop.restore(saved)
-            except (KeyError, IndexError, ValueError) as error:
-                if not saved.then:
-                    raise
-                raise CheckpointsError(
-                    keeper.directory,
-                    "of-other-code",
-                    f"holds checkpoints that do not fit this code ({error})",
-                    "finish with the code that wrote them, or move the directory away to begin anew",
-                ) from error
-        written = time.perf_counter()
+        def report(news: Report) -> None:
+            if keeper and "score" in news.rows:
+                keeper.write_curves(loop.curves)
+            for listener in listeners:
+                listener(news)
+
+        loop = TrainingLoop(phases, task, prepared, seeds, plan, report)
+        opened.callback(loop.close)
+        keeper = None
+        if checkpoints:
+            keeper = Checkpoints(
+                Path(checkpoints), identity, warn, resume_anyway, Path(extend) / LAST if extend else None
+            )
+            _resume(loop, keeper)
+            keeper.write_curves(loop.curves)
+        name = f"{task.name} {type(agent).__name__}"
+        listeners = [display.training(name), callback]
+        for kind, place in trackers.items():
+            tracker = kind(place, name, seeds, identity, loop.step)
+            opened.callback(tracker.close)
+            listeners.append(tracker.log)
+        written, last = time.perf_counter(), None
         while not loop.finished:
             loop.advance()
             if keeper and not loop.finished and time.perf_counter() - written >= checkpoint_seconds:
                 keeper.save(loop.trainer.progress.number, *loop.save())
                 written = time.perf_counter()
+        if keeper and extendable:
+            last = keeper.save(loop.trainer.progress.number, *loop.save())
         curves, states, seconds = loop.finish()
-    finally:
-        loop.close()
     normalizer, resumed = prepared.normalizer, loop.resumed_anyway
-    return Run(agent, task, dataset, preparation, normalizer, seeds, plan, curves, states, seconds, resumed)
+    return Run(agent, task, dataset, preparation, normalizer, seeds, plan, curves, states, seconds, resumed, last)
+
+
+def _prepared(dataset: Dataset | None, preparation: Preparation, phases: tuple[Phase, ...], task: Task) -> Prepared:
+    """Return the data as the recipe's agents see it."""
+    if not dataset:
+        unchanged = Normalizer.identity(task.observation_shape)
+        return Prepared(None, unchanged, preparation.reward_scale, preparation.reward_shift)
+    return preparation.apply(
+        dataset,
+        returns_rule(phases),
+        span_rule(phases),
+        next_actions=needs_next_actions(phases),
+        best_episodes=best_episodes(phases),
+    )
+
+
+def _identity(
+    agent: Agent, task: Task, preparation: Preparation, dataset: Dataset | None, seeds: tuple[int, ...], plan: Plan
+) -> dict[str, Any]:
+    """Return all that decides a training's result."""
+    return {
+        "task": task.name,
+        "agent": provenance.agent_name(agent),
+        "agent_config": provenance.agent_fields(agent),
+        "preparation": dataclasses.asdict(preparation),
+        "dataset_sha256": dataset.fingerprint if dataset else None,
+        "seeds": seeds,
+        "plan": dataclasses.asdict(plan),
+        "code": provenance.code(agent),
+        "versions": provenance.versions(),
+        "backend": provenance.backend(),
+    }
+
+
+def _resume(loop: TrainingLoop, keeper: Checkpoints) -> None:
+    """Resume from the last checkpoint, if there is one; raise CheckpointsError where it does not fit."""
+    if not (saved := keeper.latest()):
+        return
+    try:
+        loop.restore(saved)
+    except (KeyError, IndexError, ValueError) as error:
+        if not saved.then:
+            raise
+        raise CheckpointsError(
+            keeper.directory,
+            "of-other-code",
+            f"holds checkpoints that do not fit this code ({error})",
+            "finish with the code that wrote them, or move the directory away to begin anew",
+        ) from error
 
 
 def make_plan(

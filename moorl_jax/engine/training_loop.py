@@ -15,13 +15,14 @@ from moorl_jax.config import Bounds, Count, Steps
 from moorl_jax.data import Prepared
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.checkpoints import Checkpoint
+from moorl_jax.engine.curves import joined
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.phases import Phase
+from moorl_jax.progress import Report
 from moorl_jax.tasks import Task
 
 PREPARING_UPDATES = 1_000  #: between reports of a phase that only prepares
-LEADING = ["seed", "phase", "updates", "env_steps", "seconds", "return", "score"]
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,6 @@ class Plan:
     evaluate_every: Count  #: offline updates between evaluations
     evaluate_every_steps: Count  #: env steps between evaluations
     episodes: Annotated[int, Bounds(at_least=1, at_most=10_000)]  #: per seed and evaluation, each a simulator
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a progress display may want to know, after each part of a training."""
-
-    phase: str
-    done: int  #: updates or env steps of the phase so far
-    total: int  #: of the phase
-    unit: str  #: which of the two, or evaluations
-    rate: float  #: of them a second, all seeds together; NaN of an evaluation alone
-    score: OverSeeds  #: normalized, at the latest evaluation; of no seeds before the first
 
 
 class TrainingLoop:
@@ -77,6 +66,17 @@ class TrainingLoop:
         """Whether all is trained and evaluated."""
         return self.trainer.finished
 
+    @property
+    def curves(self) -> pd.DataFrame:
+        """The learning curves so far."""
+        return joined(self._records)
+
+    @property
+    def step(self) -> int:
+        """Updates of phases without env steps, and env steps, so far."""
+        before = sum(phase.length for phase in self.trainer.phases[: self.trainer.progress.phase])
+        return before + min(self.trainer.progress.done, self.trainer.current.length)  # whole cycles may go beyond
+
     def advance(self) -> None:
         """Train up to the next evaluation or the end of the phase."""
         trainer = self.trainer
@@ -93,10 +93,6 @@ class TrainingLoop:
         seconds = self._busy - before
         rate = len(self._seeds) * count / seconds if seconds else np.nan
         score = OverSeeds.of(self._records[-1]["score"] if self._records else [])
-        news = Report(phase.name, trainer.progress.done, phase.length, phase.unit, rate, score)
-        if not evaluated:
-            self._report(news)
-            return
         leading = {
             "seed": self._seeds,
             "phase": phase.name,
@@ -105,7 +101,12 @@ class TrainingLoop:
             "seconds": self._elapsed(),
         }
         scalars = {metric: np.asarray(value, float) for metric, value in metrics.items()}
-        self._evaluate(pd.DataFrame(leading | scalars), news)
+        rows = pd.DataFrame(leading | scalars)
+        news = Report(phase.name, trainer.progress.done, phase.length, phase.unit, self.step, rate, score, rows)
+        if evaluated:
+            self._evaluate(rows, news)
+        else:
+            self._report(news)
 
     def save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and record of a checkpoint."""
@@ -126,9 +127,7 @@ class TrainingLoop:
     def finish(self) -> tuple[pd.DataFrame, State, dict[str, float]]:
         """Return curves, final states and wall-clock by use."""
         self._evaluate_pending()
-        curves = pd.concat(self._records, ignore_index=True)
-        curves = curves[LEADING + [column for column in curves if column not in LEADING]]
-        return curves, self.trainer.states(), self._seconds()
+        return self.curves, self.trainer.states(), self._seconds()
 
     def close(self) -> None:
         """Close all simulators."""

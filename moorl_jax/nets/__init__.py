@@ -4,6 +4,7 @@ from moorl_jax.nets.encoder import Encoder, Trunk, drawn_shifts, encode, random_
 from moorl_jax.nets.gradients import batch_gradients, member_gradients
 from moorl_jax.nets.learner import Learner, polyak
 from moorl_jax.nets.mlp import (
+    LAYER_NORMS,
     MLP,
     Activation,
     QFunction,
@@ -15,12 +16,15 @@ from moorl_jax.nets.mlp import (
     q_value,
     symmetric_uniform,
 )
+from moorl_jax.nets.network import Network
 
 __all__ = [
+    "LAYER_NORMS",
     "MLP",
     "Activation",
     "Encoder",
     "Learner",
+    "Network",
     "QFunction",
     "Trunk",
     "batch_gradients",

@@ -15,10 +15,9 @@ from moorl_jax.data import Dataset, load, sources
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.training import train
-from moorl_jax.engine.training_loop import Report
 from moorl_jax.errors import BusyError, CheckpointsError, MoorlError, UnreadableError, of_the_machine
 from moorl_jax.locks import held
-from moorl_jax.progress import Display
+from moorl_jax.progress import Display, Report
 from moorl_jax.sweeps.cells import Cell
 from moorl_jax.tasks import find
 
@@ -216,7 +215,8 @@ def _train(job: Job, dataset: Dataset | None, report: Callable[[Report], None], 
         preparation=cell.settings.preparation,
         checkpoints=results.running(job.directory),
         resume_anyway=job.resume_anyway,
-        report=report,
+        progress=False,
+        callback=report,
         warn=warn,
     )
     try:

@@ -41,7 +41,7 @@ def run(hopper, hopper_data):
         episodes=2,
         dataset=hopper_data,
         preparation=Preparation(normalize_observations=True),
-        report=reports.append,
+        callback=reports.append,
     )
     assert [report.done for report in reports] == [8, 16, 20]
     assert all(report.total == 20 and report.unit == "updates" and report.rate > 0 for report in reports)
@@ -203,7 +203,7 @@ def online(agent, hopper, hopper_data, seeds=2, **how):
 
 def test_online_curves_go_on_after_the_offline_ones(hopper, hopper_data):
     reports = []
-    run = online(SMALL, hopper, hopper_data, report=reports.append)
+    run = online(SMALL, hopper, hopper_data, callback=reports.append)
     first = run.curves[run.curves["seed"] == 0]
     assert list(first["phase"]) == ["offline"] * 2 + ["online"] * 3
     assert list(first["env_steps"]) == [0, 0, 12, 24, 30]
@@ -258,7 +258,7 @@ def test_a_stopped_training_goes_on_and_ends_the_same(hopper, hopper_data, tmp_p
         counted = []
         try:
             run = online(
-                agent, hopper, hopper_data, report=lambda r, c=counted: c.append(r) or len(c) < 2 or stop(r), **how
+                agent, hopper, hopper_data, callback=lambda r, c=counted: c.append(r) or len(c) < 2 or stop(r), **how
             )
             break
         except StoppedError:
@@ -281,7 +281,7 @@ class Fragile(CalQL):
 def test_a_seed_that_diverged_is_said_to_have_and_the_others_go_on_as_without_it(hopper, hopper_data, tmp_path):
     agent = Fragile(hidden=(16, 16), batch_size=32, actions_per_state=2, blocks=2)
     reports = []
-    both = online(agent, hopper, hopper_data, seeds=2, report=reports.append)
+    both = online(agent, hopper, hopper_data, seeds=2, callback=reports.append)
     alone = online(agent, hopper, hopper_data, seeds=1)
     lost, kept = (both.curves[both.curves["seed"] == seed].reset_index(drop=True) for seed in (1, 0))
     columns = [column for column in kept if column != "seconds"]
@@ -298,7 +298,7 @@ def test_a_seed_that_diverged_is_said_to_have_and_the_others_go_on_as_without_it
 
     how = {"seeds": 2, "checkpoints": tmp_path / "run", "checkpoint_seconds": 0.0}
     with pytest.raises(StoppedError):
-        online(agent, hopper, hopper_data, report=stop, **how)
+        online(agent, hopper, hopper_data, callback=stop, **how)
     resumed = online(agent, hopper, hopper_data, **how)
     pd.testing.assert_frame_equal(resumed.curves[columns], both.curves[columns], check_exact=True)
 

@@ -9,6 +9,7 @@ from moorl_jax.agents.contract import Agent, Batch, Update
 from moorl_jax.agents.sac import SAC
 from moorl_jax.agents.subroutine.state import SubroutineState
 from moorl_jax.config import static
+from moorl_jax.nets import Network
 from moorl_jax.types import Array, Draws, Metrics, Params, ReturnsToGo, Transitions
 
 PartName = Literal["learner", "offline", "tuned"]
@@ -39,6 +40,10 @@ class Part(Agent[SubroutineState]):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the agent's greedy actions."""
         return self.agent.greedy(params, observations)
+
+    def network(self, params: Params) -> Network:
+        """Return the agent's."""
+        return self.agent.network(params)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return the agent's exploratory actions."""
@@ -91,6 +96,10 @@ class Candidate(Agent[SubroutineState]):
         """Return its greedy actions."""
         return self.agent.greedy(params, observations)
 
+    def network(self, params: Params) -> Network:
+        """Return its agent's."""
+        return self.agent.network(params)
+
 
 class Recommended(Agent[SubroutineState]):
     """The chosen candidate, which may differ between seeds."""
@@ -106,3 +115,8 @@ class Recommended(Agent[SubroutineState]):
         pairs = zip(self.candidates, params["policies"], strict=True)
         actions = jnp.stack([candidate.greedy(policy, observations) for candidate, policy in pairs])
         return actions[params["choice"]]
+
+    def network(self, params: Params) -> Network:
+        """Return the chosen candidate's."""
+        choice = int(params["choice"])
+        return self.candidates[choice].network(params["policies"][choice])
