@@ -5,17 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moorl_jax.agents import Agent, static
+    from moorl_jax.data import Dataset
     from moorl_jax.engine.devices import use_all_cores
     from moorl_jax.engine.training import Run, train
     from moorl_jax.nets import Learner
+    from moorl_jax.tasks import Task
     from moorl_jax.types import Transitions
 
-__all__ = ["Agent", "Learner", "Run", "Transitions", "static", "train", "use_all_cores"]
+__all__ = ["Agent", "Dataset", "Learner", "Run", "Task", "Transitions", "static", "train", "use_all_cores"]
 
 _HOMES = {
     "Agent": "agents",
+    "Dataset": "data",
     "Learner": "nets",
     "Run": "engine.training",
+    "Task": "tasks",
     "Transitions": "types",
     "static": "agents",
     "train": "engine.training",

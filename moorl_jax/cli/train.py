@@ -13,7 +13,19 @@ from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS
 from moorl_jax.agents.overrides import override
 from moorl_jax.cli.evaluate import print_scores
-from moorl_jax.cli.options import PoliciesOption, SourceOption, guarded
+from moorl_jax.cli.options import (
+    ActionRangeOption,
+    DataOption,
+    EnvOption,
+    EnvPackageOption,
+    HorizonOption,
+    PoliciesOption,
+    ScoreOption,
+    SourceOption,
+    chosen_task,
+    guarded,
+    own_task,
+)
 from moorl_jax.data import sources
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
@@ -24,7 +36,6 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings.origins import Setting, explain
-from moorl_jax.tasks import find
 
 console = terminal()
 
@@ -32,7 +43,13 @@ console = terminal()
 @guarded
 def train_command(
     agent: Annotated[str, typer.Option(help=f"{', '.join(AGENTS)}, or file.py:Class.")],
-    task: Annotated[str, typer.Option(help="A task's name.")],
+    task: Annotated[str | None, typer.Option(help="A task's name.")] = None,
+    data: DataOption = None,
+    action_range: ActionRangeOption = None,
+    env: EnvOption = None,
+    env_package: EnvPackageOption = "",
+    horizon: HorizonOption = None,
+    score: ScoreOption = None,
     seeds: Annotated[str, typer.Option(help="How many, or which, separated by commas.")] = "4",
     updates: Annotated[
         int,
@@ -78,10 +95,12 @@ def train_command(
 ) -> None:
     """Train one agent on one task and write a result directory.
 
+    The task is one of the catalogue (--task), or your own: an environment (--env), data (--data), or both.
+
     With --env-steps it goes on online after the offline updates. A run that was killed goes on where it was when the
     same command is given again, and ends as if it had never stopped.
     """
-    chosen = find(task)
+    chosen, dataset = chosen_task(task, own_task(env, env_package, horizon, score), data, action_range)
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
     use_all_cores()
     chosen_seeds = which_seeds(read_seeds(seeds))
@@ -91,7 +110,7 @@ def train_command(
     if print_config:
         plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
         needed = needs_data(recipe(trained, updates, env_steps))
-        data = sources.choose(chosen, source, policies) if needed else results.NO_SOURCE
+        origin = dataset.source if dataset else sources.choose(chosen, source, policies)
         planned = [
             Setting("updates", updates, "--updates", ""),
             Setting("env steps", env_steps, "--env-steps", ""),
@@ -101,15 +120,16 @@ def train_command(
             ),
             _option("episodes", plan.episodes, episodes, "the task's own"),
             Setting("seeds", ", ".join(map(str, chosen_seeds)), "--seeds", ""),
-            Setting("source of data", data, "--source", ""),
+            Setting("source of data", origin if needed else results.NO_SOURCE, "--data" if data else "--source", ""),
         ]
         _print_settings(explain(agent, chosen, updates, env_steps, overrides or []), planned)
         return
-    dataset = None
     with Display(console) as display, held(directory):
         if results.exists(directory) and not overwrite:
             raise MoorlError(f"{directory} exists; name another directory with --out, or allow --overwrite")
-        if needs_data(recipe(trained, updates, env_steps)):
+        if not needs_data(recipe(trained, updates, env_steps)):
+            dataset = None
+        elif not dataset:
             named, source = source, sources.choose(chosen, source, policies)
             if named == "auto" and (said := sources.notice([(chosen, source)])):
                 display.say(said)
@@ -133,10 +153,10 @@ def train_command(
         )
         results.save(run, directory, shlex.join(["moorl-jax", *sys.argv[1:]]), overrides or [])
     result = results.read(directory)
-    data = f"{dataset.source} data" if dataset else "no data"
+    source = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]
     spent = f"{last['updates']:,} updates" + (f", {env_steps:,} env steps" if env_steps else "")
-    print_scores(f"{agent} on {chosen.name} ({data}), after {spent}", run.seeds, result.last_scores())
+    print_scores(f"{agent} on {chosen.name} ({source}), after {spent}", run.seeds, result.last_scores())
     console.print(f"written: {directory}", highlight=False)
 
 

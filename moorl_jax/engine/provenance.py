@@ -21,6 +21,7 @@ from moorl_jax.cores import usable_cores
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
+from moorl_jax.tasks import Task
 
 # JAX's settings that change numbers: its random streams, its types, how much its compiler may rearrange.
 SETTINGS = (
@@ -48,6 +49,11 @@ def agent_name(agent: Agent) -> str:
         if type(agent) is known:
             return name
     return f"{os.path.relpath(inspect.getfile(type(agent)))}:{type(agent).__name__}"
+
+
+def own_task(task: Task) -> dict[str, Any]:
+    """Return what describes a task that is not the catalogue's, under the name it has in a result; else nothing."""
+    return {"own_task": task.written} if task.own else {}
 
 
 def agent_fields(agent: Agent) -> dict[str, Any]:

@@ -57,8 +57,8 @@ class Result:
 
     @property
     def task(self) -> Task:
-        """The task trained on."""
-        return find(self.config["task"])
+        """The task trained on; one of one's own as it is described here."""
+        return _task(self.config)
 
     @property
     def plan(self) -> Plan:
@@ -107,6 +107,7 @@ def save(run: Run, directory: Path, command: str, overrides: Sequence[str] = ())
     shutil.rmtree(partial, ignore_errors=True)
     config = {
         "task": run.task.name,
+        **provenance.own_task(run.task),
         "agent": provenance.agent_name(run.agent),
         "agent_config": provenance.agent_fields(run.agent),
         "overrides": list(overrides),
@@ -219,7 +220,7 @@ def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
     try:
         config, made_by = json.loads(contents["config.json"]), json.loads(contents["provenance.json"])
         schema.check(config, made_by)
-        find(config["task"])
+        _task(config)
         kinds = dict.fromkeys(MEASURED, float) | dict.fromkeys(COUNTED, int)
         curves = pd.read_csv(io.BytesIO(contents["curves.csv"]), dtype=kinds)
         _ = curves[LEADING]
@@ -260,6 +261,11 @@ def load_states(result: Result, trust: bool = False) -> tuple[Agent, Normalizer,
     except (ValueError, OSError) as error:
         raise MoorlError(f"{result.directory}/{CHECKPOINT} cannot be read: {error}") from error
     return agent, Normalizer(np.asarray(tree["mean"]), np.asarray(tree["std"])), tree["states"]
+
+
+def _task(config: dict[str, Any]) -> Task:
+    """Return the task of a config; raise MoorlError, TypeError or ValueError where it describes none."""
+    return Task.read(config["own_task"]) if "own_task" in config else find(config["task"])
 
 
 def _protocol(run: Run) -> str:

@@ -23,6 +23,7 @@ from moorl_jax.engine.recipes import best_episodes, needs_data, needs_next_actio
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.training_loop import Plan, Report, TrainingLoop
 from moorl_jax.errors import CheckpointsError, MoorlError
+from moorl_jax.phases import Phase
 from moorl_jax.tasks import Task, find
 from moorl_jax.types import Params
 
@@ -51,7 +52,7 @@ class Run:
 
 def train(
     agent: str | Agent,
-    task: str | Task,
+    task: str | Task | None = None,
     *,
     seeds: int | Sequence[int] = 4,
     updates: int = 100_000,
@@ -74,7 +75,7 @@ def train(
     Args:
         agent: a name (`iql`, or `file.py:Class`), set as its authors did for the task's family, or an agent of your
             own making, taken as it is.
-        task: a task of the catalogue, by name or as an object.
+        task: a task of the catalogue, by name or as an object, or `Task.of` your own; by default the dataset's.
         seeds: how many (0, 1, ...), or which.
         updates: offline critic gradient steps per seed, rounded up to whole cycles of the agent. Agents that learn
             online alone ignore them.
@@ -84,7 +85,8 @@ def train(
         episodes: episodes per seed and evaluation; the task's own number by default.
         source: where the data comes from; `auto` takes the best there is.
         policies: directory of the behaviour policies that a recipe rolls out.
-        dataset: data to train on instead of the task's.
+        dataset: data to train on instead of the task's, such as your own: `Dataset.from_arrays`, `from_hdf5`,
+            `from_minari`.
         preparation: what is done to the data first; by default what the agent's authors did.
         checkpoints: directory to keep the last two checkpoints in. Where it holds some of this same training, it is
             resumed and, on a CPU with as many cores, ends exactly as if it had never stopped. The caller deletes it.
@@ -101,7 +103,7 @@ def train(
         CheckpointsError: the checkpoints are another training's, or none of them is whole.
     """
     prepare_jax()
-    task = find(task) if isinstance(task, str) else task
+    task, dataset = which_task(task, dataset)
     seeds = which_seeds(seeds)
     plan = make_plan(task, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
     if isinstance(agent, str):
@@ -110,8 +112,11 @@ def train(
     preparation = preparation or Preparation()
     require_bounds(agent)
     phases = recipe(agent, updates, env_steps)
+    require_environment(task, phases)
     if needs_data(phases):
         dataset = dataset or load(task, choose(task, source, policies), policies)
+        for oddity in dataset.noticed():
+            warn(f"{dataset.source} data of {dataset.task.name}: {oddity}")
         prepared = preparation.apply(
             dataset,
             returns_rule(phases),
@@ -127,6 +132,7 @@ def train(
     if checkpoints:
         identity = {
             "task": task.name,
+            **provenance.own_task(task),
             "agent": provenance.agent_name(agent),
             "agent_config": provenance.agent_fields(agent),
             "preparation": dataclasses.asdict(preparation),
@@ -142,7 +148,11 @@ def train(
         keeper = Checkpoints(checkpoints, identity, warn, resume_anyway) if checkpoints else None
         if keeper and (saved := keeper.latest()):
             try:
-                loop.restore(saved)
+                if loop.restore(saved):
+                    warn(
+                        f"{task.name}: its simulators cannot be saved: episodes under way at the checkpoint end there "
+                        "as by a time-out, so this run is not the one that never stopped"
+                    )
             except (KeyError, IndexError, ValueError) as error:
                 if not saved.then:
                     raise
@@ -184,6 +194,40 @@ def make_plan(
     plan = Plan(updates, env_steps, every, every_steps, episodes or task.evaluation_episodes)
     require_bounds(plan)
     return plan
+
+
+def which_task(task: str | Task | None, dataset: Dataset | None) -> tuple[Task, Dataset | None]:
+    """Return the task, by default the dataset's, and the dataset as one of that task.
+
+    Raises MoorlError where there is neither, or they do not fit.
+    """
+    if task is None:
+        if not dataset:
+            raise MoorlError("there is no task: name one, or give a dataset")
+        return dataset.task, dataset
+    task = find(task) if isinstance(task, str) else task
+    if not dataset:
+        return task, None
+    of = dataset.task
+    if (of.observation_shape, of.action_size) != (task.observation_shape, task.action_size):
+        raise MoorlError(
+            f"the dataset has observations {of.observation_shape} and {of.action_size} actions, {task.name} has "
+            f"{task.observation_shape} and {task.action_size}"
+        )
+    if of.own:
+        if of.action_range != task.action_range:
+            raise MoorlError(
+                f"the dataset's actions have another range than those of {task.name}; give it task= as well"
+            )
+        dataset = dataclasses.replace(dataset, task=dataclasses.replace(task, datasets=task.datasets or of.datasets))
+        task = dataset.task
+    return task, dataset
+
+
+def require_environment(task: Task, phases: tuple[Phase, ...]) -> None:
+    """Raise MoorlError where a recipe acts in an environment that the task does not have."""
+    if not task.evaluated and any(phase.acts for phase in phases):
+        raise MoorlError(f"{task.name} has no environment to act in; name one, Task.of(...) or --env")
 
 
 def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
