@@ -20,13 +20,22 @@ from benchmarks.launchers import (
 from benchmarks.runner import finished
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli import PoliciesOption, guarded
+from moorl_jax.cli.options import (
+    DataOption,
+    EnvOption,
+    EnvPackageOption,
+    HorizonOption,
+    ScoreOption,
+    chosen_task,
+    own_task,
+)
 from moorl_jax.cores import usable_cores
 from moorl_jax.data.sources import SOURCES, notice
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
 from moorl_jax.settings import suits
-from moorl_jax.tasks import expand
+from moorl_jax.tasks import Task, expand
 
 app = typer.Typer(add_completion=False)
 
@@ -50,7 +59,12 @@ IMAGE_AGENTS = DEFAULT_AGENTS | {
 @app.command()
 @guarded
 def bench(
-    task: Annotated[str, typer.Option(help="Tasks and suites, separated by commas.")] = "quick",
+    task: Annotated[str | None, typer.Option(help="Tasks and suites, separated by commas. Default: quick.")] = None,
+    data: DataOption = None,
+    env: EnvOption = None,
+    env_package: EnvPackageOption = "",
+    horizon: HorizonOption = None,
+    score: ScoreOption = None,
     agents: Annotated[
         str,
         typer.Option(
@@ -90,7 +104,15 @@ def bench(
 ) -> None:
     """Train agents on tasks and print their normalized scores. Finished cells are reused, the rest are trained."""
     whole = find_budget(budget, updates, env_steps).name
-    tasks = expand(task)
+    if env or data:
+        if task:
+            raise MoorlError("--env and --data are a task of your own: leave --task out")
+        mine, _ = chosen_task(None, own_task(env, env_package, horizon, score), data, None)
+        tasks: tuple[Task, ...] = (mine,)
+        task = mine.name
+    else:
+        task = task or "quick"
+        tasks = expand(task)
     if protocol and protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     use_all_cores()

@@ -22,13 +22,12 @@ from PIL import Image
 from benchmarks import papers, plots
 from benchmarks.collection import BUDGET, find_results, one_each, runs, scores
 from benchmarks.statistics import AGGREGATES, aggregate, improvement
-from benchmarks.tables import OTHER_SCALES
+from benchmarks.tables import OTHER_SCALES, own_scales
 from moorl_jax.cli import guarded
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import terminal
-from moorl_jax.tasks import find
 from moorl_jax.whole import whole
 
 MISSING = "-Infinity"  #: sort value of a cell without a score, as the page's script reads it
@@ -88,7 +87,7 @@ def render(results: Path) -> str:
         provenance=[(number, _facts(found[number])) for number in sorted(set(table["result"]))],
         runs=len(table),
         results=table["result"].nunique(),
-        other_scales=OTHER_SCALES,
+        other_scales=" ".join([OTHER_SCALES, *own_scales(found[number].task for number in table["result"])]),
         made=datetime.now(UTC).strftime("%d %B %Y"),
     )
 
@@ -112,8 +111,7 @@ def _board(table: pd.DataFrame, found: list[Result]) -> Board:
     left_out = [agent for agent in agents if agent not in compared]
     common = sorted(set.intersection(*tasks[compared])) if len(compared) > 1 else []
     shared = {agent: table[(table["agent"] == agent) & table["task"].isin(common)] for agent in compared}
-    # Tasks without datasets have scores on several scales.
-    several = len(common) > 1 and all(find(task).datasets for task in common)
+    several = len(common) > 1 and bool(table.loc[table["task"].isin(common), "comparable"].all())
     return Board(
         title=f"{protocol}: {', '.join(budget)}",
         scores=_score_grid(table, agents),
@@ -144,8 +142,8 @@ def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
 def _score(seeds: pd.DataFrame) -> Entry:
     if seeds.empty:
         return Entry(DASH, MISSING)
-    over, result = OverSeeds.of(seeds["last"]), int(seeds["result"].iloc[0])
-    if over.diverged:
+    over, result = OverSeeds.of(seeds.loc[seeds["evaluated"], "last"]), int(seeds["result"].iloc[0])
+    if over.diverged or not over.seeds:
         return Entry(str(over), MISSING, result)
     return Entry(f"{over} ({seeds['best'].mean():.1f})", over.mean, result)
 

@@ -110,7 +110,9 @@ def train_command(
     if print_config:
         plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
         needed = needs_data(recipe(trained, updates, env_steps))
-        origin = dataset.source if dataset else sources.choose(chosen, source, policies)
+        origin = results.NO_SOURCE
+        if needed:
+            origin = dataset.source if dataset else sources.choose(chosen, source, policies)
         planned = [
             Setting("updates", updates, "--updates", ""),
             Setting("env steps", env_steps, "--env-steps", ""),
@@ -120,7 +122,7 @@ def train_command(
             ),
             _option("episodes", plan.episodes, episodes, "the task's own"),
             Setting("seeds", ", ".join(map(str, chosen_seeds)), "--seeds", ""),
-            Setting("source of data", origin if needed else results.NO_SOURCE, "--data" if data else "--source", ""),
+            Setting("source of data", origin, "--data" if data else "--source", ""),
         ]
         _print_settings(explain(agent, chosen, updates, env_steps, overrides or []), planned)
         return
@@ -156,7 +158,10 @@ def train_command(
     source = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]
     spent = f"{last['updates']:,} updates" + (f", {env_steps:,} env steps" if env_steps else "")
-    print_scores(f"{agent} on {chosen.name} ({source}), after {spent}", run.seeds, result.last_scores())
+    if chosen.evaluated:
+        print_scores(f"{agent} on {chosen.name} ({source}), after {spent}", run.seeds, result.last_scores())
+    else:
+        console.print(f"{agent} on {source}, after {spent}; without an environment curves.csv has losses alone")
     console.print(f"written: {directory}", highlight=False)
 
 

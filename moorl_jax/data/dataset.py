@@ -10,7 +10,7 @@ from moorl_jax.data.frames import Frames
 from moorl_jax.data.rows import Rows, suspicions, to_transitions, trajectory_returns
 from moorl_jax.errors import DatasetError
 from moorl_jax.footage import Footage
-from moorl_jax.tasks import ActionRange, Task, action_limits, find, named
+from moorl_jax.tasks import TASKS, ActionRange, Task, action_limits, find, named
 from moorl_jax.types import NStep, Transitions
 
 
@@ -114,7 +114,8 @@ class Dataset:
                 " see and act with vectors, (rows, size); images and discrete actions cannot be trained on"
             )
         sizes = {"observation_size": rows.observations.shape[1], "action_size": rows.actions.shape[1]}
-        return Task.of(name=named(name), **sizes, action_range=action_range)
+        called = named(name) + "-data" * (named(name) in TASKS)
+        return Task.of(name=called, **sizes, action_range=action_range)
 
     @property
     def transitions(self) -> Transitions | Footage:

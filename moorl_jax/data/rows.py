@@ -281,7 +281,7 @@ def suspicions(rows: Rows, task: Task) -> list[str]:
     """Return what is odd about the rows but does not forbid training, a sentence each."""
     horizon, longest = task.horizon, task.recorded_horizon
     found = []
-    if rows.timeouts is None and not rows.own_successors:
+    if rows.timeouts is None:
         found.append("there is no 'timeouts' key: episodes are cut by the clock at the horizon")
     ended = ends(rows, horizon)
     _, lengths = episode_returns(rows, horizon)

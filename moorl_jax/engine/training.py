@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,8 @@ def train(
         agent, preparation = chosen.agent, preparation or chosen.preparation
     preparation = preparation or Preparation()
     require_bounds(agent)
+    with suppress(OSError, TypeError):  # an agent of a notebook has no file
+        provenance.agent_files(agent)  # whoever edits it while it trains changes nothing of what is kept
     phases = recipe(agent, updates, env_steps)
     require_environment(task, phases)
     if needs_data(phases):

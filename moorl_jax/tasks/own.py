@@ -43,15 +43,16 @@ def describe(
         before, colon, called = environment.rpartition(":")
         package = before if colon else package
     elif environment:
-        make, called = environment, f"{FUNCTION}{environment.__module__}.{environment.__qualname__}"
+        kind = environment if hasattr(environment, "__qualname__") else type(environment)
+        make, called = environment, f"{FUNCTION}{kind.__module__}.{kind.__qualname__}"
     if called:
-        with contextlib.closing(_made(called, package, make, horizon)) as made:
+        with contextlib.closing(_made(called, package, make, None)) as made:
             seen, size, bounds = _spaces(made, called)
-            horizon = horizon or _limit(made)
+            limit = _limit(made) or HORIZON
         if not (bounds or action_range):
             raise MoorlError(f"{called}: its actions have no bounds; give some, action_range=(low, high)")
     elif sizes[0] and sizes[1]:
-        seen, size, bounds = sizes[0], sizes[1], None
+        seen, size, bounds, limit = sizes[0], sizes[1], None, HORIZON
     else:
         raise MoorlError("a task without an environment needs its observation_size and its action_size")
     if action_range:
@@ -65,8 +66,9 @@ def describe(
     if name in TASKS or name != named(name):
         taken = "is a task of the catalogue" if name in TASKS else "has other signs than letters, digits and -_.+"
         raise MoorlError(f"a task's own name, '{one_line(name, 80)}', {taken}; give another, name=")
-    task = Task(name, OWN, name, "", called, horizon or HORIZON, (seen,), size, float(low), float(high), DENSE,
-                episodes, package=package, action_range=bounds, make=make)  # fmt: skip
+    horizon = limit if horizon is None else horizon
+    task = Task(name, OWN, name, "", called, horizon, (seen,), size, float(low), float(high), DENSE, episodes,
+                package=package, action_range=bounds, make=make)  # fmt: skip
     require_bounds(task)
     return task
 

@@ -109,6 +109,11 @@ class Task:
         return (self.low, self.high) != PLAIN
 
     @property
+    def comparable(self) -> bool:
+        """Whether a mean of its score with other tasks' means something: it is on a scale of reference returns."""
+        return self.evaluated and self.scaled if self.own else bool(self.datasets)
+
+    @property
     def pixels(self) -> bool:
         """Whether observations are images."""
         return len(self.observation_shape) == 3

@@ -87,6 +87,8 @@ def test_a_file_holds_the_same_as_its_arrays(tmp_path):
             file[name] = value
     data = Dataset.from_hdf5(tmp_path / "my data.hdf5")
     assert (data.task.name, data.source) == ("my-data", "file")
+    (tmp_path / "my data.hdf5").rename(tmp_path / "hopper.hdf5")
+    assert Dataset.from_hdf5(tmp_path / "hopper.hdf5").task.name == "hopper-data"  # not the catalogue's
     assert data.fingerprint == made("terminals", "next_observations", timeouts=None).fingerprint
 
 
