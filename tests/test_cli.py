@@ -72,7 +72,7 @@ def test_data_check_of_a_task_and_of_a_file(call, embedded, hopper, hopper_rows)
     for output in (by_name.output, by_file.output):
         assert "nothing odd" in output
         assert hopper_rows.fingerprint() in output
-    assert f"{hopper.name}: {file}" in call("data", "check", file).output  # called as the file is, of no task
+    assert f"hopper-medium-v2-data: {file}" in call("data", "check", file).output  # no task's, and called so
 
 
 def test_data_check_of_a_file_without_timeouts(call, hopper_rows, tmp_path):
