@@ -46,8 +46,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,robotics,metaworld,pixels,tensorboard,video,onnx,safetensors]'
 	touch $@
 
-bench: $(READY)  ## train and print the score table: TASK= AGENTS= PROTOCOL= SET='NAME=VALUE ...' SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
-	@$(BIN)/moorl-jax bench --task '$(TASK)' --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)') $(foreach change,$(SET),--set '$(change)') $(WHERE)
+bench: $(READY)  ## train and print the score table: TASK= (or ENV= DATA=) AGENTS= PROTOCOL= SET='NAME=VALUE ...' SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
+	@$(BIN)/moorl-jax bench $(if $(ENV)$(DATA),$(if $(ENV),--env '$(ENV)') $(if $(DATA),--data '$(DATA)'),--task '$(TASK)') --agents '$(AGENTS)' --protocol '$(PROTOCOL)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAME),--name '$(NAME)') $(foreach change,$(SET),--set '$(change)') $(WHERE)
 
 study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
 	@$(BIN)/moorl-jax study '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(AGENTS),--agents '$(AGENTS)') $(if $(SEEDS),--seeds $(SEEDS)) $(WHERE)

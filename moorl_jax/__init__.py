@@ -5,20 +5,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moorl_jax.agents import Agent, static
+    from moorl_jax.data import Dataset
     from moorl_jax.engine.devices import use_all_cores
     from moorl_jax.engine.results import save
     from moorl_jax.engine.run import Run
     from moorl_jax.engine.trained import Trained, load
     from moorl_jax.engine.training import train
     from moorl_jax.nets import Learner
+    from moorl_jax.tasks import Task
     from moorl_jax.types import Transitions
 
-__all__ = ["Agent", "Learner", "Run", "Trained", "Transitions", "load", "save", "static", "train", "use_all_cores"]
+__all__ = [
+    "Agent",
+    "Dataset",
+    "Learner",
+    "Run",
+    "Task",
+    "Trained",
+    "Transitions",
+    "load",
+    "save",
+    "static",
+    "train",
+    "use_all_cores",
+]
 
 _HOMES = {
     "Agent": "agents",
+    "Dataset": "data",
     "Learner": "nets",
     "Run": "engine.run",
+    "Task": "tasks",
     "Trained": "engine.trained",
     "Transitions": "types",
     "load": "engine.trained",

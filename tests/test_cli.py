@@ -73,7 +73,7 @@ def test_data_check_of_a_task_and_of_a_file(call, embedded, hopper, hopper_rows)
     for output in (by_name.output, by_file.output):
         assert "nothing odd" in output
         assert hopper_rows.fingerprint() in output
-    assert call("data", "check", file).exit_code == 2
+    assert f"hopper-medium-v2-data: {file}" in call("data", "check", file).output  # no task's, and called so
 
 
 def test_data_check_of_a_file_without_timeouts(call, hopper_rows, tmp_path):
@@ -153,7 +153,7 @@ def test_a_faulty_file_is_one_clear_line(call, hopper, hopper_rows, monkeypatch,
         "dimension": {"observations": hopper_rows.observations[:, :5]},
         "range": {"actions": hopper_rows.actions * 3},
         "lengths": {"actions": hopper_rows.actions[:-1]},
-        "episode": {"terminals": never, "timeouts": never},
+        "episode": {"terminals": never, "timeouts": never, "next_observations": None},
     }
     hdf5.write(path, dataclasses.replace(hopper_rows, **broken.get(fault, {})), {})
     if fault == "html":

@@ -7,16 +7,23 @@ import typer
 
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli.options import (
+    DataOption,
     DryRunOption,
+    EnvOption,
+    EnvPackageOption,
     EnvStepsOption,
     FinishedOption,
     GpusOption,
+    HorizonOption,
     LauncherOption,
     PoliciesOption,
     ResultsOption,
     ResumeAnywayOption,
+    ScoreOption,
     UpdatesOption,
+    chosen_task,
     guarded,
+    own_task,
 )
 from moorl_jax.cores import usable_cores
 from moorl_jax.data.sources import SOURCES, notice
@@ -29,7 +36,7 @@ from moorl_jax.sweeps.budgets import BUDGETS, PROTOCOLS, find_budget
 from moorl_jax.sweeps.cells import able, by_default, plan
 from moorl_jax.sweeps.launchers import check_choice, outcomes_of
 from moorl_jax.sweeps.runner import finished
-from moorl_jax.tasks import expand
+from moorl_jax.tasks import Task, expand
 
 OWN_AGENTS = "td3_bc,spot,iql,cql,cal_ql,opt,moorl"  #: those of the suite `quick`
 DEFAULT_AGENTS = {
@@ -50,7 +57,12 @@ IMAGE_AGENTS = DEFAULT_AGENTS | {
 
 @guarded
 def bench_command(
-    task: Annotated[str, typer.Option(help="Tasks and suites, separated by commas.")] = "quick",
+    task: Annotated[str | None, typer.Option(help="Tasks and suites, separated by commas. Default: quick.")] = None,
+    data: DataOption = None,
+    env: EnvOption = None,
+    env_package: EnvPackageOption = "",
+    horizon: HorizonOption = None,
+    score: ScoreOption = None,
     agents: Annotated[
         str,
         typer.Option(
@@ -94,7 +106,15 @@ def bench_command(
 ) -> None:
     """Train agents on tasks and print their normalized scores. Finished cells are reused, the rest are trained."""
     whole = find_budget(budget, updates, env_steps).name
-    tasks = expand(task)
+    if env or data:
+        if task:
+            raise MoorlError("--env and --data are a task of your own: leave --task out")
+        mine, _ = chosen_task(None, own_task(env, env_package, horizon, score), data, None)
+        tasks: tuple[Task, ...] = (mine,)
+        task = mine.name
+    else:
+        task = task or "quick"
+        tasks = expand(task)
     if protocol and protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     use_all_cores()

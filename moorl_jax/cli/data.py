@@ -7,9 +7,19 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from moorl_jax.cli.options import PoliciesOption, SourceOption, TaskName, guarded
-from moorl_jax.data import Rows, sources
-from moorl_jax.data.rows import suspicions
+from moorl_jax.cli.options import (
+    MINARI,
+    ActionRangeOption,
+    EnvOption,
+    EnvPackageOption,
+    PoliciesOption,
+    SourceOption,
+    TaskName,
+    chosen_task,
+    guarded,
+    own_task,
+)
+from moorl_jax.data import Dataset, Rows, sources
 from moorl_jax.data.sources import MADE_HERE, File, Source
 from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.training import which_seeds
@@ -87,7 +97,7 @@ def make_data(
     made = sources.find(chosen, source, policies, seed)
     with Display(console) as display:
         made.get(display.data(chosen.name), display.say, anew=True)
-    _report(made)
+    _report_on(made)
 
 
 @data_app.command("fetch")
@@ -98,16 +108,23 @@ def fetch_data(task: TaskName) -> None:
     source = sources.find(chosen, sources.published(chosen))
     with Display(console) as display:
         source.get(display.data(chosen.name), display.say)
-    _report(source)
+    _report_on(source)
 
 
 @data_app.command("check")
 @guarded
 def check_data(
     target: Annotated[
-        str, typer.Argument(metavar="TASK | FILE.hdf5", help="A task's data, or a file (of images, their folder).")
+        str,
+        typer.Argument(
+            metavar="TASK | FILE.hdf5 | minari:NAME",
+            help="A task's data, a file (of images, their folder), or a dataset of Minari's.",
+        ),
     ],
-    task: Annotated[str | None, typer.Option(help="The task a file is for.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task that a file is for; none by default.")] = None,
+    env: EnvOption = None,
+    env_package: EnvPackageOption = "",
+    action_range: ActionRangeOption = None,
     source: SourceOption = "auto",
 ) -> None:
     """Read a dataset, refuse it if it is faulty, and print what a person wants to know of it."""
@@ -120,13 +137,15 @@ def check_data(
             raise MoorlError(
                 f"{target}: no data of source '{named.name}' here, `moorl-jax data fetch` or `make` gets it{instead}"
             )
-        _report(named)
-        return
-    if task is None and not Path(target).exists():
+        _report_on(named)
+    elif task and find(task).pixels:
+        _report_on(File(find(task), Path(target)))
+    elif task or env or target.startswith(MINARI) or Path(target).exists():
+        _, dataset = chosen_task(task, own_task(env, env_package, None, None), target, action_range)
+        assert dataset
+        _report(dataset, target)
+    else:
         raise UnknownNameError("task or file", target, TASKS)
-    if task is None:
-        raise MoorlError(f"{target}: say which task the file is for, with --task")
-    _report(File(find(task), Path(target)))
 
 
 def _describe(task: Task) -> None:
@@ -159,36 +178,41 @@ def _marked(source: Source) -> str:
     return source.name if source.is_here() else f"[{source.name}]"
 
 
-def _report(source: Source) -> None:
-    """Print what a person wants to know of a dataset; raise DatasetError where it is not what it is called."""
+def _report_on(source: Source) -> None:
+    """Report on a source's dataset; raise DatasetError where it is not what it is called."""
     dataset = source.load()
+    _report(dataset, source.location, source.authenticity())
+
+
+def _report(dataset: Dataset, location: str, authenticity: str = "") -> None:
+    """Print what a person wants to know of a dataset."""
     rows, task = dataset.rows, dataset.task
     returns, lengths = dataset.trajectory_returns()
     quantiles = np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0])
     transitions = f"{len(dataset.transitions):,}"
+    paired = (
+        "of their own successors" if isinstance(rows, Rows) and rows.own_successors else "as D4RL's qlearning_dataset"
+    )
     lines = {
         "rows": f"{len(rows.rewards):,}",
-        "transitions": f"{transitions} over one step"
-        if task.pixels
-        else f"{transitions} (as D4RL's qlearning_dataset)",
+        "transitions": f"{transitions} over one step" if task.pixels else f"{transitions} ({paired})",
         "episodes": f"{len(returns):,}, {lengths.min()} to {lengths.max()} steps, mean {lengths.mean():.1f}",
         "return: min, quartiles, max": ", ".join(f"{value:.1f}" for value in quantiles),
-        "return: mean": f"{returns.mean():.1f}, normalized score {task.score(returns.mean()):.1f}",
+        "return: mean": f"{returns.mean():.1f}" + f", normalized score {task.score(returns.mean()):.1f}" * task.scaled,
         "rewards": f"{rows.rewards.min():.4g} to {rows.rewards.max():.4g}",
         "actions": f"{rows.actions.min():.4g} to {rows.actions.max():.4g}",
         "sha256": dataset.fingerprint,
     }
-    if authenticity := source.authenticity():
+    if authenticity:
         lines["file"] = authenticity
     if isinstance(rows, Rows):
         timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
         lines["ends"] = f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs"
-        lines["noticed"] = "\n".join(suspicions(rows, task)) or "nothing odd"
     else:
         lines["frames"] = f"{rows.frames.nbytes / 1e9:.2f} GB"
-        lines["noticed"] = "\n".join(rows.notes) or "nothing odd"
+    lines["noticed"] = "\n".join(dataset.noticed()) or "nothing odd"
     table = Table(show_header=False)
     for line in lines.items():
         table.add_row(*line)
-    console.print(f"{task.name}: {source.location}", highlight=False, soft_wrap=True)
+    console.print(f"{task.name}: {location}", highlight=False, soft_wrap=True)
     console.print(table)

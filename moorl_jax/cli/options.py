@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from moorl_jax.agents import own_fault
-from moorl_jax.data import sources
+from moorl_jax.data import Dataset, sources
 from moorl_jax.errors import MoorlError, OwnAgentError, of_the_machine
+from moorl_jax.tasks import Task, find
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name; `moorl-jax tasks` lists them.")]
 SourceOption = Annotated[str, typer.Option(help=f"auto, {', '.join(sources.SOURCES)}.")]
@@ -21,7 +22,10 @@ PoliciesOption = Annotated[
     typer.Option(envvar="MOORL_POLICIES", help="Directory of the behaviour policies that recipes roll out."),
 ]
 TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Run the code of an agent of one's own, from the file the result names.")
+    bool,
+    typer.Option(
+        "--trust", help="Run code of the result: its agent's file, which it keeps, and its environment's package."
+    ),
 ]
 
 UpdatesOption = Annotated[int | None, typer.Option(min=0, help="Offline updates in place of the budget's.")]
@@ -42,6 +46,69 @@ ResumeAnywayOption = Annotated[
     ),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="Directory of results: cells, tables and pictures.")]
+
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", metavar="FILE.hdf5 | minari:NAME", help="Your own data, for --task, for --env, or alone."),
+]
+EnvOption = Annotated[str | None, typer.Option("--env", metavar="ID", help="A gymnasium id, in place of a task.")]
+EnvPackageOption = Annotated[str, typer.Option("--env-package", help="A package that registers that id.")]
+HorizonOption = Annotated[
+    int | None, typer.Option(min=1, help="Env steps of an episode of --env; by default its own limit, or 1,000.")
+]
+ScoreOption = Annotated[
+    str | None,
+    typer.Option("--score", metavar="LOW,HIGH", help="Returns of scores 0 and 100 of --env; else scores are returns."),
+]
+ActionRangeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--action-range", metavar="LOW,HIGH", help="Of the actions in --data; by default the task's, else [-1, 1]."
+    ),
+]
+MINARI = "minari:"  #: begins what names a dataset of Minari's
+
+
+def own_task(env: str | None, package: str, horizon: int | None, score: str | None) -> Task | None:
+    """Return the task that the options describe, None where they name no environment."""
+    if env is None:
+        return None
+    return Task.of(env, package=package, horizon=horizon, score=_two("--score", score))
+
+
+def own_data(data: str, task: Task | None, action_range: str | None) -> Dataset:
+    """Return the user's own data, a file or Minari's, of a task, or of one made for it."""
+    limits = _two("--action-range", action_range)
+    if data.startswith(MINARI):
+        return Dataset.from_minari(data.removeprefix(MINARI), task=task, action_range=limits)
+    return Dataset.from_hdf5(data, task=task, action_range=limits)
+
+
+def _two(option: str, text: str | None) -> tuple[float, float] | None:
+    """Return what an option's LOW,HIGH says, None where it is not given."""
+    try:
+        low, high = map(float, text.split(",")) if text else (0.0, 0.0)
+    except ValueError:
+        raise MoorlError(f"{option} takes two numbers, LOW,HIGH, not '{text}'") from None
+    return (low, high) if text else None
+
+
+def chosen_task(
+    name: str | None, own: Task | None, data: str | None, action_range: str | None
+) -> tuple[Task, Dataset | None]:
+    """Return what is trained on: a task of the catalogue or of one's own, and the user's own data where it is given.
+
+    Raises MoorlError unless one of them is named, or data alone.
+    """
+    if name and own:
+        raise MoorlError("--task and --env are two tasks: name one")
+    task = find(name) if name else own
+    if data:
+        dataset = own_data(data, task, action_range)
+        return dataset.task, dataset
+    if not task:
+        raise MoorlError("name a task with --task, an environment with --env, or data with --data")
+    return task, None
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,19 @@ from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS
 from moorl_jax.agents.overrides import override
 from moorl_jax.cli.evaluate import print_scores
-from moorl_jax.cli.options import PoliciesOption, SourceOption, guarded
+from moorl_jax.cli.options import (
+    ActionRangeOption,
+    DataOption,
+    EnvOption,
+    EnvPackageOption,
+    HorizonOption,
+    PoliciesOption,
+    ScoreOption,
+    SourceOption,
+    chosen_task,
+    guarded,
+    own_task,
+)
 from moorl_jax.data import sources
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
@@ -24,7 +36,6 @@ from moorl_jax.errors import MoorlError
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings.origins import Setting, explain
-from moorl_jax.tasks import find
 from moorl_jax.tracking import TRACKERS
 
 console = terminal()
@@ -34,7 +45,13 @@ INTERVALS = ("evaluate_every", "evaluate_every_steps", "episodes")  #: of a plan
 @guarded
 def train_command(
     agent: Annotated[str, typer.Option(help=f"{', '.join(AGENTS)}, or file.py:Class.")],
-    task: Annotated[str, typer.Option(help="A task's name.")],
+    task: Annotated[str | None, typer.Option(help="A task's name.")] = None,
+    data: DataOption = None,
+    action_range: ActionRangeOption = None,
+    env: EnvOption = None,
+    env_package: EnvPackageOption = "",
+    horizon: HorizonOption = None,
+    score: ScoreOption = None,
     seeds: Annotated[str, typer.Option(help="How many, or which, separated by commas.")] = "4",
     updates: Annotated[
         int,
@@ -86,11 +103,13 @@ def train_command(
 ) -> None:
     """Train one agent on one task and write a result directory.
 
+    The task is one of the catalogue (--task), or your own: an environment (--env), data (--data), or both.
+
     With --env-steps it goes on online after the offline updates. A run that was killed goes on where it was when the
     same command is given again, and ends as if it had never stopped. One that has finished gets a larger budget by the
     same command with larger numbers and --extend. Meanwhile its curves grow in RESULT_DIR.running/curves.csv.
     """
-    chosen = find(task)
+    chosen, dataset = chosen_task(task, own_task(env, env_package, horizon, score), data, action_range)
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
     use_all_cores()
     chosen_seeds = which_seeds(read_seeds(seeds))
@@ -100,7 +119,9 @@ def train_command(
     if print_config:
         plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
         needed = needs_data(recipe(trained, updates, env_steps))
-        data = sources.choose(chosen, source, policies) if needed else results.NO_SOURCE
+        origin = results.NO_SOURCE
+        if needed:
+            origin = dataset.source if dataset else sources.choose(chosen, source, policies)
         planned = [
             Setting("updates", updates, "--updates", ""),
             Setting("env steps", env_steps, "--env-steps", ""),
@@ -110,18 +131,19 @@ def train_command(
             ),
             _option("episodes", plan.episodes, episodes, "the task's own"),
             Setting("seeds", ", ".join(map(str, chosen_seeds)), "--seeds", ""),
-            Setting("source of data", data, "--source", ""),
+            Setting("source of data", origin, "--data" if data else "--source", ""),
         ]
         _print_settings(explain(agent, chosen, updates, env_steps, overrides or []), planned)
         return
-    dataset = None
     with Display(console) as display, held(directory):
         before = directory if extend and results.exists(directory) else None
         if results.exists(directory) and not (overwrite or before):
             raise MoorlError(
                 f"{directory} exists; name another directory with --out, allow --overwrite, or --extend it"
             )
-        if needs_data(recipe(trained, updates, env_steps)):
+        if not needs_data(recipe(trained, updates, env_steps)):
+            dataset = None
+        elif not dataset:
             named, source = source, sources.choose(chosen, source, policies)
             if named == "auto" and (said := sources.notice([(chosen, source)])):
                 display.say(said)
@@ -152,10 +174,13 @@ def train_command(
             words += [f"--{name.replace('_', '-')}={getattr(run.plan, name)}" for name in INTERVALS]
         results.save(run, directory, shlex.join(words), overrides or [])
     result = results.read(directory)
-    data = f"{dataset.source} data" if dataset else "no data"
+    source = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]
     spent = f"{last['updates']:,} updates" + (f", {env_steps:,} env steps" if env_steps else "")
-    print_scores(f"{agent} on {chosen.name} ({data}), after {spent}", run.seeds, result.last_scores())
+    if chosen.evaluated:
+        print_scores(f"{agent} on {chosen.name} ({source}), after {spent}", run.seeds, result.last_scores())
+    else:
+        console.print(f"{agent} on {source}, after {spent}; without an environment curves.csv has losses alone")
     console.print(f"written: {directory}", highlight=False)
 
 

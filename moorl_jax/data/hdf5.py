@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from moorl_jax.data import publishing
-from moorl_jax.data.rows import Rows, as_float32, require_memory
+from moorl_jax.data.rows import Rows, as_flags, as_float32, require_memory
 from moorl_jax.errors import DatasetError, one_line
 
 FLAGS = ("terminals", "timeouts")
@@ -33,6 +33,12 @@ def read(path: Path) -> Rows:
             for key in ("observations", "actions", "rewards", "terminals", *optional)
         }
         return Rows(timeouts=arrays.pop("timeouts", None), **arrays)
+
+
+def count(path: Path) -> int:
+    """Return how many rows a file of D4RL's layout has, of which none is read; raise DatasetError as `read` does."""
+    with opened(path) as file:
+        return len(dataset(file, "rewards", path, "D4RL's"))
 
 
 def note(path: Path, name: str) -> str | None:
@@ -133,10 +139,7 @@ def _numbers(file: h5py.File, key: str, path: Path) -> np.ndarray:
 
 
 def _flags(file: h5py.File, key: str, path: Path) -> np.ndarray:
-    values = _values(file, key, path)
-    if not np.isin(values, (0, 1)).all():
-        raise DatasetError(f"{path}: '{key}' holds other values than 0 and 1; store 1 where an episode ends, else 0")
-    return values.astype(bool)
+    return as_flags(_values(file, key, path), f"{path}: '{key}'")
 
 
 def is_hdf5(path: Path) -> bool:

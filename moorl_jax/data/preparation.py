@@ -130,5 +130,8 @@ def return_scale(data: Transitions) -> float:
     returns = np.diff(totals, prepend=0.0)
     span = float(np.ptp(returns))
     if span == 0.0:
-        raise DatasetError("all trajectories have the same return: rewards cannot be scaled to their span")
+        raise DatasetError(
+            "all trajectories have the same return: rewards cannot be scaled to their span; "
+            "prepare them otherwise, preparation.normalize_returns=False"
+        )
     return 1000.0 / span

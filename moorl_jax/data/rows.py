@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -36,6 +36,13 @@ def as_float32(values: np.ndarray, where: str) -> np.ndarray:
     return single
 
 
+def as_flags(values: np.ndarray, where: str) -> np.ndarray:
+    """Return numbers as bool; raise DatasetError, which names `where`, for others than 0 and 1."""
+    if not np.isin(values, (0, 1)).all():
+        raise DatasetError(f"{where} holds other values than 0 and 1; store 1 where an episode ends, else 0")
+    return values.astype(bool)
+
+
 class Logged:
     """Arrays with a row for each logged step."""
 
@@ -60,12 +67,38 @@ class Rows(Logged):
     medium-replay files), and `next_observations` where it has none.
     """
 
+    own_successors: ClassVar[bool] = False  #: whether `next_observations` are used as they are; else D4RL's pairing is
+
     observations: np.ndarray  #: (N, observation size)
     actions: np.ndarray  #: (N, action size)
     rewards: np.ndarray  #: (N,)
     terminals: np.ndarray  #: (N,) bool, the episode really ended here
     timeouts: np.ndarray | None  #: (N,) bool, the clock or the recorder cut the episode here
     next_observations: np.ndarray | None = None  #: (N, observation size)
+
+    @staticmethod
+    def of_arrays(where: str, **arrays: Any) -> "Rows":
+        """Return rows of what becomes arrays; next observations, where given, are the rows' own successors.
+
+        Raises DatasetError, which names `where`.
+        """
+        given = {name: np.asarray(values) for name, values in arrays.items() if values is not None}
+        for name, values in given.items():
+            if values.dtype.kind not in "fiub" or values.ndim == 0:
+                raise DatasetError(f"{where}: '{name}' is not an array of numbers; join dictionaries into one")
+            fitting = as_flags if name in ("terminals", "timeouts") else as_float32
+            given[name] = fitting(values, f"{where}: '{name}'")
+        never = np.zeros(len(given["rewards"]), bool)
+        columns: dict[str, Any] = {"terminals": never, "timeouts": None} | given
+        return (OwnSuccessors if "next_observations" in given else Rows)(**columns)
+
+    def rescaled(self, action_range: tuple[Any, Any]) -> "Rows":
+        """Return the rows with actions mapped from a range, (low, high), vectors of the action's size, to [-1, 1]."""
+        low, high = (np.array(side) for side in action_range)
+        if self.actions.shape[1:] != low.shape:
+            return self  # `check` says what is wrong
+        unit = 2.0 * (self.actions - low) / (high - low) - 1.0
+        return dataclasses.replace(self, actions=unit.astype(np.float32))
 
     def check(self, task: Task, where: str) -> None:
         """Raise DatasetError unless the rows can be trained on for the task.
@@ -76,9 +109,13 @@ class Rows(Logged):
         def refuse(key: str, wrong: str, advice: str) -> None:
             raise DatasetError(f"{where}: '{key}' {wrong}; {advice}")
 
-        sizes = {"observations": task.observation_shape, "actions": (task.action_size,)}
-        sizes["next_observations"] = task.observation_shape
+        seen = task.observation_shape
+        sizes = {"observations": seen, "next_observations": seen, "actions": (task.action_size,)}
         count = len(self.rewards)
+        if self.actions.ndim == 1:
+            refuse(
+                "actions", "is a number a row, as discrete actions are", "agents act with vectors: store (rows, size)"
+            )
         for key, value in self.arrays().items():
             if len(value) != count:
                 refuse(key, f"has {len(value)} rows where 'rewards' has {count}", "store as many rows of each")
@@ -90,11 +127,20 @@ class Rows(Logged):
                 refuse(key, f"is NaN or infinite in {len(bad)} rows, the first is row {bad[0]}", "leave such steps out")
         beyond = float(np.abs(self.actions).max(initial=0.0))
         if beyond > 1.0 + ACTION_TOLERANCE:
-            refuse("actions", f"reaches {beyond:.4g}, outside [-1, 1]", "scale or clip it before saving")
+            remedy = "scale or clip it before saving, or give its range, action_range= or --action-range"
+            refuse("actions", f"reaches {beyond:.4g}, outside [-1, 1]", remedy)
+        if self.own_successors and count:
+            return
         if not _flagged(self, task.horizon).any():
             refuse("terminals", f"and time-outs end no episode in {count} rows", "flag the last row of each")
         if _timeouts(self, task.horizon)[:-1].all():
             refuse("timeouts", f"leaves no transition of {count} rows", "flag the last row of each episode alone")
+
+
+class OwnSuccessors(Rows):
+    """Rows each of which holds what followed it, whatever row comes next, so they may be in any order."""
+
+    own_successors = True
 
 
 def ends(rows: Rows, horizon: int) -> np.ndarray:
@@ -150,42 +196,54 @@ def _timeouts(rows: Rows, horizon: int) -> np.ndarray:
 
 
 def kept_rows(rows: Rows, horizon: int) -> np.ndarray:
-    """Return the numbers of the rows that become transitions."""
+    """Return the numbers of the rows that become transitions: all where they have their own successors."""
+    if rows.own_successors:
+        return np.arange(len(rows.rewards))
     return np.flatnonzero(~_timeouts(rows, horizon)[:-1])
 
 
 def to_transitions(rows: Rows, horizon: int, next_actions: bool = False) -> Transitions:
-    """Pair each row with the next, as D4RL's `qlearning_dataset` does by default.
+    """Pair each row with its own successor where it has one, else with the next as D4RL's `qlearning_dataset` does.
 
-    The last row is always lost, for nothing follows it; a time-out's row is dropped even if it is also terminal, for
-    what follows it belongs to the next episode; terminals are real terminals only. Unlike there, a row at which the
+    There the last row is always lost, for nothing follows it; a time-out's row is dropped even if it is also terminal,
+    for what follows it belongs to the next episode; terminals are real terminals only. Unlike there, a row at which the
     episode breaks off without a flag is paired with the file's own next observation. Arrays are float32 NumPy.
 
     With `next_actions` each has the action of the following row, too: where the episode really ended, one of the next
-    episode, which no target counts; a row at which it breaks off is dropped, for what was done after it is not known.
+    episode, which no target counts; a row after which the episode goes on elsewhere, or nowhere, is dropped, for what
+    was done then is not known.
     Source: D4RL `d4rl/__init__.py`, 69-140; corl-team/CORL `algorithms/finetune/rebrac.py`, qlearning_dataset.
     """
     kept = kept_rows(rows, horizon)
     broken = kept[:0] if rows.next_observations is None else breaks(rows, horizon)
     if next_actions:
-        kept, broken = np.setdiff1d(kept, broken), broken[:0]
-    following = rows.observations[kept + 1]
+        cut = _timeouts(rows, horizon) & ~rows.terminals
+        cut[broken] = True
+        cut[-1] |= not rows.terminals[-1]
+        kept = kept[~cut[kept]]
+    after = np.minimum(kept + 1, len(rows.rewards) - 1)
+    following = rows.observations[after]
     if rows.next_observations is not None:
-        following[np.searchsorted(kept, broken)] = rows.next_observations[broken]
+        own = np.isin(kept, broken) | rows.own_successors
+        following[own] = rows.next_observations[kept[own]]
     columns: dict[str, Any] = {
         "observations": rows.observations[kept],
         "actions": rows.actions[kept],
         "rewards": rows.rewards[kept],
         "next_observations": following,
         "terminals": rows.terminals[kept].astype(np.float32),
-        "next_actions": rows.actions[kept + 1] if next_actions else None,
+        "next_actions": rows.actions[after] if next_actions else None,
     }
     return Transitions(**columns)
 
 
 def episode_returns(rows: Rows, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (returns, lengths) of the episodes that `ends` tells of; rows after the last end belong to none."""
+    """Return (returns, lengths) of the episodes that `ends` tells of; rows after the last end belong to none.
+
+    Where nothing ends, all rows are one.
+    """
     last = np.flatnonzero(ends(rows, horizon))
+    last = last if len(last) else np.array([len(rows.rewards) - 1])
     first = np.concatenate([[0], last[:-1] + 1])
     totals = np.concatenate([[0.0], np.cumsum(rows.rewards, dtype=np.float64)])
     return totals[last + 1] - totals[first], last + 1 - first
@@ -230,7 +288,7 @@ def suspicions(rows: Rows, task: Task) -> list[str]:
     long = int((lengths > longest).sum())
     if long:
         found.append(f"{long} episodes are longer than the {longest} rows of a whole one: time-outs may not be marked")
-    if rows.timeouts is not None and (rows.timeouts & rows.terminals).any():
+    if rows.timeouts is not None and (rows.timeouts & rows.terminals).any() and not rows.own_successors:
         both = (rows.timeouts & rows.terminals).sum()
         found.append(f"{both} rows are both terminal and time-out: their terminals are lost, as in D4RL")
     broken = len(breaks(rows, horizon))

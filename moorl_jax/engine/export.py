@@ -4,8 +4,8 @@ policy.npz          arrays named as in PyTorch, of `Sequential(*layers)`; read b
 policy.safetensors  the same as a state dict of PyTorch, without pickle
 policy.onnx         a graph from `observation`, (batch, size), to `action`, normalization included
 
-What stands in the first two, of observations (n, size): actions = action_scale net((observations - observation_mean) /
-observation_std), where `layers` names the modules of the net in order, in the words of torch.nn.
+What stands in the first two, of observations (n, size): actions = action_offset + action_scale net((observations -
+observation_mean) / observation_std), where `layers` names the modules of the net in order, in the words of torch.nn.
 """
 
 import importlib
@@ -33,7 +33,9 @@ NORMALIZED = "LayerNorm"
 class Exported(NamedTuple):
     """A policy as a list of layers."""
 
-    arrays: dict[str, np.ndarray]  #: observation_mean, observation_std, action_scale, and each layer's, as 0.weight
+    arrays: dict[
+        str, np.ndarray
+    ]  #: of observations mean and std, of actions scale and offset, each layer's as 0.weight
     layers: tuple[str, ...]  #: in the words of torch.nn
 
     @classmethod
@@ -59,10 +61,13 @@ class Exported(NamedTuple):
             inputs, outputs = dense["kernel"].shape
             modules.append((f"{LINEAR}({inputs}, {outputs})", {"weight": dense["kernel"].T, "bias": dense["bias"]}))
         modules.append((TANH if network.squash == "tanh" else CLIP, {}))
+        low, high = (policy.task.in_range(np.full(policy.task.action_size, end, np.float32)) for end in (-1, 1))
+        half, middle = (high - low) / 2, (high + low) / 2
         arrays = {
             "observation_mean": policy.normalizer.mean,
             "observation_std": policy.normalizer.std,
-            "action_scale": np.full(1, network.scale, np.float32),
+            "action_scale": network.scale * half,
+            "action_offset": middle,
         }
         for number, (_, of_module) in enumerate(modules):
             arrays |= {f"{number}.{name}": np.ascontiguousarray(array) for name, array in of_module.items()}
@@ -80,7 +85,7 @@ class Exported(NamedTuple):
                 x = x * self.arrays[f"{number}.weight"] + self.arrays[f"{number}.bias"]
             else:
                 x = _FUNCTIONS[layer](x)
-        return self.arrays["action_scale"] * x
+        return self.arrays["action_offset"] + self.arrays["action_scale"] * x
 
 
 def export(policy: Policy, path: Path, seed: int | None = None) -> float:
@@ -150,7 +155,8 @@ def _write_onnx(policy: Exported, path: Path) -> None:
             nodes.append(node("Clip", [before, "low", "high"], [after]))
         else:
             nodes.append(node({RELU: "Relu", TANH: "Tanh"}[layer], [before], [after]))
-    nodes.append(node("Mul", [f"x{len(policy.layers)}", "action_scale"], ["action"]))
+    nodes.append(node("Mul", [f"x{len(policy.layers)}", "action_scale"], ["scaled"]))
+    nodes.append(node("Add", ["scaled", "action_offset"], ["action"]))
     size, actions = len(arrays["observation_mean"]), len(arrays[f"{len(policy.layers) - 2}.bias"])
     graph = onnx.helper.make_graph(
         nodes,

@@ -47,7 +47,7 @@ def film(policy: Policy, seed: int, round_: int, path: Path) -> None:
             for step in itertools.count():
                 if step % every == 0:
                     writer.append_data(camera.frame())
-                action = policy(observation, seed)
+                action = policy.unscaled(observation, seed)
                 if not finite(action):
                     raise MoorlError(f"seed {seed} has diverged: its policy cannot be filmed")
                 observation, _, terminal, timeout, _ = environment.step(action)

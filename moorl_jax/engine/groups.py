@@ -66,11 +66,7 @@ class Group:
         memory = jax.device_put(self._memory(phase), self.device)
         self.carry, self._places = self.carry.replace(memory=memory, totals={}), {}
         if phase.acts:
-            assert self.simulators
-            observations = jax.device_put(self.simulators.observations, self.device)
-            self.actions = programs.first_actions(
-                self.carry.state, self.inputs, observations, np.int32(progress.env_steps), random=phase.random
-            )
+            self._act_first(phase, progress)
             if phase.learns:
                 each = programs.metrics_of(self.carry, self.buffer, self.inputs)
                 self._places = programs.reporting_places(each)
@@ -163,17 +159,34 @@ class Group:
             self.simulators.save() if self.simulators and progress.env_steps else None,
         )
 
-    def restore(self, arrays: SeedArrays) -> None:
-        """Resume from what `save` returned."""
+    def restore(self, arrays: SeedArrays, phase: Phase, progress: Progress) -> bool:
+        """Resume from what `save` returned.
+
+        Return whether episodes under way had to end, as by a time-out, for simulators that could not be saved.
+        """
         self.carry, buffer, self.actions = jax.device_put((arrays.carry, arrays.buffer, arrays.actions), self.device)
         self.buffer = self.buffer if buffer is None else buffer
         if self.simulators and arrays.simulators:
             self.simulators.restore(arrays.simulators)
+            if not self.simulators.saves:
+                self._finish(*self.simulators.restart())
+                if phase.acts:
+                    self._act_first(phase, progress)
+                return True
+        return False
 
     def close(self) -> None:
         """Close the simulators."""
         if self.simulators:
             self.simulators.close()
+
+    def _act_first(self, phase: Phase, progress: Progress) -> None:
+        """Choose the actions of the next env step by what the simulators show."""
+        assert self.simulators
+        observations = jax.device_put(self.simulators.observations, self.device)
+        self.actions = programs.first_actions(
+            self.carry.state, self.inputs, observations, np.int32(progress.env_steps), random=phase.random
+        )
 
     def _empty_buffers(self, phases: tuple[Phase, ...], task: Task) -> Buffer:
         """Return the buffers before the first env step, made on the device; raise MoorlError where it has no room."""

@@ -33,6 +33,8 @@ class Policy:
     ) -> np.ndarray:
         """Return the action, (action size,), for an observation as the environment gives it; of several, (n, ...), all.
 
+        Actions are in the environment's own range.
+
         Args:
             observation: of the task's shape, or a batch of them; normalized here as the training's data was.
             seed: of the training; the first one unless given.
@@ -42,6 +44,12 @@ class Policy:
         Raises:
             MoorlError: the observation is of another shape, or there is no such seed.
         """
+        return self.task.in_range(self.unscaled(observation, seed, deterministic, noise))
+
+    def unscaled(
+        self, observation: np.ndarray, seed: int | None = None, deterministic: bool = True, noise: int | None = None
+    ) -> np.ndarray:
+        """Return what a call returns, but in [-1, 1], where agents act."""
         observation = np.asarray(observation)
         shape = self.task.observation_shape
         if observation.shape not in (shape, (len(observation) if observation.ndim else 0, *shape)):

@@ -1,15 +1,17 @@
 """What a result was made by: the agent's name and config, the code, the versions of what it stands on."""
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -21,6 +23,7 @@ from moorl_jax.cores import usable_cores
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
+from moorl_jax.tasks import Task, find
 
 # JAX's settings that change numbers: its random streams, its types, how much its compiler may rearrange.
 SETTINGS = (
@@ -50,6 +53,16 @@ def agent_name(agent: Agent) -> str:
     return f"{os.path.relpath(inspect.getfile(type(agent)))}:{type(agent).__name__}"
 
 
+def own_task(task: Task) -> dict[str, Any]:
+    """Return what describes a task that is not the catalogue's, under the name it has in a result; else nothing."""
+    return {"own_task": task.written} if task.own else {}
+
+
+def task_of(config: dict[str, Any]) -> Task:
+    """Return the task of a result's config; raise MoorlError or TypeError where it describes none."""
+    return Task.read(config["own_task"]) if "own_task" in config else find(config["task"])
+
+
 def agent_fields(agent: Agent) -> dict[str, Any]:
     """Return the agent's config as JSON can hold it; raise MoorlError naming a field that it cannot.
 
@@ -73,9 +86,35 @@ def agent_fields(agent: Agent) -> dict[str, Any]:
     return fields
 
 
-def rebuild_agent(name: str, fields: dict[str, Any], trust: bool = False) -> Agent:
+def agent_files(agent: Agent) -> dict[str, bytes]:
+    """Return the text of each file of a user's own agents, this one and those within it, by the name it has in theirs.
+
+    It is the text of when this was first called of them, as a training does when it begins: one that is edited
+    meanwhile is not the one that ran.
+    """
+    inner = [value for value in vars(agent).values() if isinstance(value, Agent)]
+    files = {name: text for each in inner for name, text in agent_files(each).items()}
+    name, own, _ = agent_name(agent).rpartition(":")
+    return files | ({name: _text(agent)} if own else {})
+
+
+def _text(agent: Agent) -> bytes:
+    """Return what the file of an agent's class held when it was first asked for."""
+    kind: Any = type(agent)
+    return _text_of(kind)
+
+
+@functools.cache
+def _text_of(kind: type) -> bytes:
+    return Path(inspect.getfile(kind)).read_bytes()
+
+
+def rebuild_agent(
+    name: str, fields: dict[str, Any], trust: bool = False, kept: Mapping[str, Path] = MappingProxyType({})
+) -> Agent:
     """Make an agent again from its name and what `agent_fields` wrote, JSON in between.
 
+    `kept` says where the files of users' own agents are kept, by the name that `agent_files` gives them.
     Raises MoorlError for an agent, or one within it, that is a user's own, unless the caller trusts its file: its code
     is run; and for what another version wrote and this one does not know, or what no setting may be.
     """
@@ -84,14 +123,15 @@ def rebuild_agent(name: str, fields: dict[str, Any], trust: bool = False) -> Age
         if isinstance(value, list):
             return tuple(map(rebuilt, value))
         if isinstance(value, dict) and "agent" in value:
-            return rebuild_agent(value["agent"], {k: v for k, v in value.items() if k != "agent"}, trust)
+            return rebuild_agent(value["agent"], {k: v for k, v in value.items() if k != "agent"}, trust, kept)
         if isinstance(value, dict) and "sampling" in value:
             return RULES[value["sampling"]](**{k: rebuilt(v) for k, v in value.items() if k != "sampling"})
         return value
 
     if ":" in name and not trust:
         raise MoorlError(f"agent '{name}' is code of that file, which would be run: --trust allows it")
-    make: Callable[..., Agent] = find_agent(name)
+    file, own, kind = name.rpartition(":")
+    make: Callable[..., Agent] = find_agent(f"{kept.get(file, file)}:{kind}" if own else name)
     try:
         agent = make(**{key: rebuilt(value) for key, value in fields.items()})
     except (TypeError, KeyError) as error:
@@ -133,7 +173,7 @@ def backend() -> dict[str, Any]:
 
 def code(agent: Agent) -> str:
     """Return the sha256 of the library's source, and of the agent's file where it is a user's own."""
-    return hashlib.sha256(LIBRARY + Path(inspect.getfile(type(agent))).read_bytes()).hexdigest()
+    return hashlib.sha256(LIBRARY + _text(agent)).hexdigest()
 
 
 def _commit() -> str:

@@ -4,6 +4,7 @@ config.json      what was run, all that tables tell of it, and the exact command
 curves.csv       one row per seed and evaluation: raw return, normalized score, updates, env steps, seconds, losses;
                  return and score are empty where the seed had diverged
 provenance.json  source and fingerprint of the data, versions, device, commit, wall-clock by use
+agent/           the files of a user's own agent and of those within it, where it is one: `eval` runs them
 checkpoint/      final states of all seeds and the observation normalizer (Orbax); a clone does without
 last/            the training's last checkpoint, from which it can be extended, where it was kept
 SHA256SUMS       checksums of all of these, written last and compared whenever they are read
@@ -38,7 +39,7 @@ from moorl_jax.engine.schema import NO_SOURCE
 from moorl_jax.engine.training import Run
 from moorl_jax.engine.training_loop import Plan
 from moorl_jax.errors import MoorlError, UnreadableError, one_line
-from moorl_jax.tasks import Task, find
+from moorl_jax.tasks import Task
 
 FILES = ("config.json", CURVES, "provenance.json")
 MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats though all of them may be whole
@@ -60,8 +61,14 @@ class Result:
 
     @property
     def task(self) -> Task:
-        """The task trained on."""
-        return find(self.config["task"])
+        """The task trained on; one of one's own as it is described here."""
+        return provenance.task_of(self.config)
+
+    @property
+    def agent_files(self) -> dict[str, Path]:
+        """Where the files of a user's own agents are kept, by the name they have in the config."""
+        kept = self.config.get("agent_files", {}).items()
+        return {name: self.directory / path for name, path in kept if path in self.checksums}
 
     @property
     def plan(self) -> Plan:
@@ -69,7 +76,9 @@ class Result:
         return Plan(**self.config["plan"])
 
     def last_scores(self) -> np.ndarray:
-        """Return the normalized score of each seed at the last evaluation, NaN where it diverged."""
+        """Return each seed's normalized score at the last evaluation, NaN where it diverged; none without any."""
+        if not self.task.evaluated:
+            return np.array([])
         return self.curves.groupby("seed", sort=False)["score"].last(skipna=False).to_numpy()
 
     def last_successes(self) -> np.ndarray:
@@ -79,7 +88,9 @@ class Result:
         return self.curves.groupby("seed", sort=False)["success"].last(skipna=False).to_numpy()
 
     def offline_scores(self) -> np.ndarray:
-        """Return the normalized score of each seed at the end of its offline phase; none if it had no such phase."""
+        """Return the normalized score of each seed at the end of its offline phase; none if it had no such scores."""
+        if not self.task.evaluated:
+            return np.array([])
         offline = self.curves[self.curves["env_steps"] == 0]
         return offline.groupby("seed", sort=False)["score"].last(skipna=False).to_numpy()
 
@@ -112,11 +123,14 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train", over
     """
     directory = Path(directory).absolute()
     partial = directory.with_name(directory.name + PARTIAL)
+    files = provenance.agent_files(run.agent)
     shutil.rmtree(partial, ignore_errors=True)
     config = {
         "task": run.task.name,
+        **provenance.own_task(run.task),
         "agent": provenance.agent_name(run.agent),
         "agent_config": provenance.agent_fields(run.agent),
+        "agent_files": {name: f"agent/{n}/{Path(name).name}" for n, name in enumerate(files)},
         "overrides": list(overrides),
         "preparation": dataclasses.asdict(run.preparation),
         "protocol": _protocol(run),
@@ -147,6 +161,9 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train", over
     with written_to(partial, tree):
         partial.mkdir(parents=True)
         (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        for name, place in config["agent_files"].items():
+            (partial / place).parent.mkdir(parents=True)
+            (partial / place).write_bytes(files[name])
         (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
         write_curves(run.curves, partial / CURVES)
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:  # why this one: see Checkpoints.save
@@ -229,7 +246,7 @@ def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
     try:
         config, made_by = json.loads(contents["config.json"]), json.loads(contents["provenance.json"])
         schema.check(config, made_by)
-        find(config["task"])
+        provenance.task_of(config)
         kinds = dict.fromkeys(MEASURED, float) | dict.fromkeys(COUNTED, int)
         curves = pd.read_csv(io.BytesIO(contents["curves.csv"]), dtype=kinds)
         _ = curves[LEADING]
@@ -247,18 +264,20 @@ def _read(directory: Path, place: Path, written: dict[str, str]) -> Result:
 def load_states(result: Result, trust: bool = False) -> tuple[Agent, Normalizer, State]:
     """Return the agent of the last phase, its observation normalizer and the final states of all seeds.
 
-    The code of a user's own agent, of whatever file the result names, is run only where the caller trusts it; else
+    The code of a user's own agent, of the file that the result keeps, is run only where the caller trusts it; else
     raises MoorlError, as it does where the checkpoint is missing or is not the result's, to the last bit.
     """
-    rebuilt = provenance.rebuild_agent(result.config["agent"], result.config["agent_config"], trust)
-    checkpoint = (_sealed(result.directory)[0] / CHECKPOINT).absolute()
+    place = _sealed(result.directory)[0]
+    if fault := seals.changed(place, "agent", result.checksums):
+        raise MoorlError(f"{result.directory}: the agent's file is not this result's ({fault}); run it again for one")
+    config = result.config
+    rebuilt = provenance.rebuild_agent(config["agent"], config["agent_config"], trust, result.agent_files)
+    checkpoint = (place / CHECKPOINT).absolute()
     if not checkpoint.is_dir():
         raise MoorlError(
             f"{result.directory} has no {CHECKPOINT}, as in a clone of the repository; run it again for one"
         )
-    written = {path: checksum for path, checksum in result.checksums.items() if path.startswith(f"{CHECKPOINT}/")}
-    now = {f"{CHECKPOINT}/{path}": checksum for path, checksum in seals.checksums(checkpoint).items()}
-    if fault := seals.fault(written, now):
+    if fault := seals.changed(place, CHECKPOINT, result.checksums):
         raise MoorlError(f"{result.directory}: the checkpoint is not this result's ({fault}); run it again for one")
     plan = result.plan
     phases = rebuilt.phases(plan.updates, plan.env_steps)

@@ -28,6 +28,7 @@ PROVENANCE = {
     "devices": [str, ...],
     "commit": str,
 }
+OF_OWN = {"own_task": dict, "agent_files": dict}  #: of users' own, which not all results have
 OF_BACKEND = {"backend": dict}  #: which earlier results lack
 OF_DATA = {"dataset_sha256": str, "dataset_mean_return": float | int, "transitions": int}
 
@@ -36,6 +37,7 @@ def check(config: Any, provenance: Any) -> None:
     """Raise ValueError where config.json or provenance.json, as they were read, lack what a result must hold."""
     _check("config.json", config, CONFIG)
     _check("provenance.json", provenance, PROVENANCE)
+    _check("config.json", config, {part: kind for part, kind in OF_OWN.items() if part in config})
     if "backend" in provenance:
         _check("provenance.json", provenance, OF_BACKEND)
     if provenance["source"] != config["source"]:

@@ -40,6 +40,13 @@ def checksum(file: io.BufferedIOBase) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def changed(directory: Path, folder: str, written: dict[str, str]) -> str:
+    """Return what of a folder in a directory is not as its checksums say; nothing if all is, or nothing is there."""
+    before = {path: checksum for path, checksum in written.items() if path.startswith(f"{folder}/")}
+    now = {f"{folder}/{path}": checksum for path, checksum in checksums(directory / folder).items()}
+    return fault(before, now) if before or now else ""
+
+
 def fault(written: dict[str, str], now: dict[str, str]) -> str:
     """Return what of some files is not as it was written, given their checksums then and now; nothing if all is."""
     if not written:

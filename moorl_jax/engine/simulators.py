@@ -104,13 +104,27 @@ class Simulators:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from where `save` was called."""
+        """Go on from where `save` was called; where simulators cannot be saved, `restart` them then."""
         self.observations = saved["observations"]
         self._episodes, self._taken = saved["episodes"], saved["taken"]
         self.diverged, self._ends = saved["diverged"], saved["ends"]
         self._rewards = [list(row[:length]) for row, length in zip(saved["rewards"], saved["lengths"], strict=True)]
-        for place in range(len(self._seeds)):
-            self._environments.restore(place, {name: leaf[place] for name, leaf in saved["environments"].items()})
+        if self.saves:
+            for place in range(len(self._seeds)):
+                self._environments.restore(place, {name: leaf[place] for name, leaf in saved["environments"].items()})
+
+    @property
+    def saves(self) -> bool:
+        """Whether simulators can be saved; those of some users' environments cannot."""
+        return bool(self._environments.save(0))
+
+    def restart(self) -> tuple[np.ndarray, np.ndarray]:
+        """Begin an episode in each place; those under way end, and are returned, as by `pause`."""
+        fresh = np.flatnonzero([len(rewards) == 0 for rewards in self._rewards])
+        self._episodes[fresh] -= 1  # the same one begins again
+        if len(fresh):
+            self.observations[fresh] = self._begin(fresh)
+        return self.pause()
 
     def close(self) -> None:
         """Close all simulators."""

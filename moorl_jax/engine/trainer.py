@@ -131,17 +131,21 @@ class Trainer:
         seeds = self._gather([group.save(self.current, self.progress) for group in self._groups])
         return snapshots.pack(self.progress, seeds)
 
-    def restore(self, saved: dict[str, np.ndarray]) -> None:
+    def restore(self, saved: dict[str, np.ndarray]) -> bool:
         """Resume from what `save` returned on a trainer built like this one; this one must not have started.
 
+        Return whether episodes under way had to end, as by a time-out, for simulators that could not be saved.
         Raises KeyError, IndexError or ValueError if the arrays do not fit.
         """
         progress = snapshots.progress_of(saved)
         while self.progress.phase < progress.phase:
             self.next_phase()  # gives the states their current structure; their values follow below
         self.progress = progress
+        began = []
         for group in self._groups:
-            group.restore(snapshots.seeds_of(saved, group.save(self.current, progress), group.positions))
+            arrays = snapshots.seeds_of(saved, group.save(self.current, progress), group.positions)
+            began.append(group.restore(arrays, self.current, progress))
+        return any(began)
 
     def close(self) -> None:
         """Close all simulators."""

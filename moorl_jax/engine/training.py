@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ LARGEST_SEED = 2**32 - 1
 
 def train(
     agent: str | Agent,
-    task: str | Task,
+    task: str | Task | None = None,
     *,
     seeds: int | Sequence[int] = 4,
     updates: int = 100_000,
@@ -63,7 +63,7 @@ def train(
     Args:
         agent: a name (`iql`, or `file.py:Class`), set as its authors did for the task's family, or an agent of your
             own making, taken as it is.
-        task: a task of the catalogue, by name or as an object.
+        task: a task of the catalogue, by name or as an object, or `Task.of` your own; by default the dataset's.
         seeds: how many (0, 1, ...), or which.
         updates: offline critic gradient steps per seed, rounded up to whole cycles of the agent. Agents that learn
             online alone ignore them.
@@ -73,7 +73,8 @@ def train(
         episodes: episodes per seed and evaluation; the task's own number by default.
         source: where the data comes from; `auto` takes the best there is.
         policies: directory of the behaviour policies that a recipe rolls out.
-        dataset: data to train on instead of the task's.
+        dataset: data to train on instead of the task's, such as your own: `Dataset.from_arrays`, `from_hdf5`,
+            `from_minari`.
         preparation: what is done to the data first; by default what the agent's authors did.
         checkpoints: directory to keep the last two checkpoints in. Where it holds some of this same training, it is
             resumed and, on a CPU with as many cores, ends exactly as if it had never stopped. Its `curves.csv` grows
@@ -99,7 +100,7 @@ def train(
         CheckpointsError: the checkpoints are another training's, or none of them is whole.
     """
     prepare_jax()
-    task = find(task) if isinstance(task, str) else task
+    task, dataset = which_task(task, dataset)
     seeds = which_seeds(seeds)
     trackers = {tracking.find(name): Path(place) for name, place in (track or {}).items()}
     if extend:
@@ -114,7 +115,10 @@ def train(
         agent, preparation = chosen.agent, preparation or chosen.preparation
     preparation = preparation or Preparation()
     require_bounds(agent)
+    with suppress(OSError, TypeError):  # an agent of a notebook has no file
+        provenance.agent_files(agent)  # whoever edits it while it trains changes nothing of what is kept
     phases = recipe(agent, updates, env_steps)
+    require_environment(task, phases)
     if extend:
         require_beginning(extend, agent, plan)
     if (extend or extendable) and not checkpoints:
@@ -126,6 +130,9 @@ def train(
         elif not dataset:
             source = choose(task, source, policies)
             dataset = load(task, source, policies, display.data(task.name), display.say)
+        if dataset:
+            for oddity in dataset.noticed():
+                warn(f"{dataset.source} data of {dataset.task.name}: {oddity}")
         prepared = _prepared(dataset, preparation, phases, task)
         identity = _identity(agent, task, preparation, dataset, seeds, plan) if checkpoints or trackers else {}
 
@@ -142,7 +149,11 @@ def train(
             keeper = Checkpoints(
                 Path(checkpoints), identity, warn, resume_anyway, Path(extend) / LAST if extend else None
             )
-            _resume(loop, keeper)
+            if _resume(loop, keeper):
+                warn(
+                    f"{task.name}: its simulators cannot be saved: episodes under way at the checkpoint end there as "
+                    "by a time-out, so this run is not the one that never stopped"
+                )
             keeper.write_curves(loop.curves)
         name = f"{task.name} {type(agent).__name__}"
         listeners = [display.training(name), callback]
@@ -183,6 +194,7 @@ def _identity(
     """Return all that decides a training's result."""
     return {
         "task": task.name,
+        **provenance.own_task(task),
         "agent": provenance.agent_name(agent),
         "agent_config": provenance.agent_fields(agent),
         "preparation": dataclasses.asdict(preparation),
@@ -195,12 +207,15 @@ def _identity(
     }
 
 
-def _resume(loop: TrainingLoop, keeper: Checkpoints) -> None:
-    """Resume from the last checkpoint, if there is one; raise CheckpointsError where it does not fit."""
+def _resume(loop: TrainingLoop, keeper: Checkpoints) -> bool:
+    """Resume from the last checkpoint, if there is one, and return whether that cut episodes short.
+
+    Raises CheckpointsError where it does not fit.
+    """
     if not (saved := keeper.latest()):
-        return
+        return False
     try:
-        loop.restore(saved)
+        return loop.restore(saved)
     except (KeyError, IndexError, ValueError) as error:
         if not saved.then:
             raise
@@ -231,6 +246,40 @@ def make_plan(
     plan = Plan(updates, env_steps, every, every_steps, episodes or task.evaluation_episodes)
     require_bounds(plan)
     return plan
+
+
+def which_task(task: str | Task | None, dataset: Dataset | None) -> tuple[Task, Dataset | None]:
+    """Return the task, by default the dataset's, and the dataset as one of that task.
+
+    Raises MoorlError where there is neither, or they do not fit.
+    """
+    if task is None:
+        if not dataset:
+            raise MoorlError("there is no task: name one, or give a dataset")
+        return dataset.task, dataset
+    task = find(task) if isinstance(task, str) else task
+    if not dataset:
+        return task, None
+    of = dataset.task
+    if (of.observation_shape, of.action_size) != (task.observation_shape, task.action_size):
+        raise MoorlError(
+            f"the dataset has observations {of.observation_shape} and {of.action_size} actions, {task.name} has "
+            f"{task.observation_shape} and {task.action_size}"
+        )
+    if of.own:
+        if of.action_range != task.action_range:
+            raise MoorlError(
+                f"the dataset's actions have another range than those of {task.name}; give it task= as well"
+            )
+        dataset = dataclasses.replace(dataset, task=dataclasses.replace(task, datasets=task.datasets or of.datasets))
+        task = dataset.task
+    return task, dataset
+
+
+def require_environment(task: Task, phases: tuple[Phase, ...]) -> None:
+    """Raise MoorlError where a recipe acts in an environment that the task does not have."""
+    if not task.evaluated and any(phase.acts for phase in phases):
+        raise MoorlError(f"{task.name} has no environment to act in; name one, Task.of(...) or --env")
 
 
 def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

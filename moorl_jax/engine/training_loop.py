@@ -51,7 +51,7 @@ class TrainingLoop:
         self._began = time.perf_counter()
         self._task, self._seeds, self._plan, self._report = task, seeds, plan, report
         self.trainer = Trainer(phases, task, prepared, seeds)
-        self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes)
+        self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes) if task.evaluated else None
         self._records: list[pd.DataFrame] = []  # one an evaluation
         self.resumed_anyway: list[dict[str, Any]] = []
         self._spent = dict.fromkeys(("compile", "update", "simulate", "evaluate", "total"), 0.0)  # before a restart
@@ -92,7 +92,7 @@ class TrainingLoop:
         metrics = wait()
         seconds = self._busy - before
         rate = len(self._seeds) * count / seconds if seconds else np.nan
-        score = OverSeeds.of(self._records[-1]["score"] if self._records else [])
+        score = OverSeeds.of(self._records[-1]["score"] if self._records and self._evaluator else [])
         leading = {
             "seed": self._seeds,
             "phase": phase.name,
@@ -115,14 +115,17 @@ class TrainingLoop:
         record = {"curves": curves, "seconds": self._seconds(), "resumed_anyway": self.resumed_anyway}
         return self.trainer.save(), record
 
-    def restore(self, saved: Checkpoint) -> None:
-        """Resume from a checkpoint; raises what `Trainer.restore` does."""
-        self.trainer.restore(saved.arrays)
+    def restore(self, saved: Checkpoint) -> bool:
+        """Resume from a checkpoint; returns and raises what `Trainer.restore` does."""
+        began = self.trainer.restore(saved.arrays)
         self._records = [pd.DataFrame(columns) for columns in saved.record["curves"]]
         self._spent, self.resumed_anyway = saved.record["seconds"], saved.record["resumed_anyway"]
+        at = {"updates": self.trainer.progress.updates, "env_steps": self.trainer.progress.env_steps}
         if saved.then:
-            at = {"updates": self.trainer.progress.updates, "env_steps": self.trainer.progress.env_steps}
             self.resumed_anyway.append(at | {"then": saved.then, "now": saved.now})
+        if began:
+            self.resumed_anyway.append(at | {"episodes": "began anew"})
+        return began
 
     def finish(self) -> tuple[pd.DataFrame, State, dict[str, float]]:
         """Return curves, final states and wall-clock by use."""
@@ -131,7 +134,8 @@ class TrainingLoop:
 
     def close(self) -> None:
         """Close all simulators."""
-        self._evaluator.close()
+        if self._evaluator:
+            self._evaluator.close()
         self.trainer.close()
 
     def _next_part(self) -> tuple[int, bool]:
@@ -147,13 +151,20 @@ class TrainingLoop:
         return count, phase.evaluated and (ends or (taken + count) % every == 0)
 
     def _evaluate(self, record: pd.DataFrame, news: Report) -> None:
-        """Evaluate the policies as they are now, on an accelerator once the next updates run; complete the record."""
-        agent, round_ = self.trainer.agent, len(self._records)
-        policies = self._evaluator.snapshot(self.trainer.policies())
+        """Evaluate the policies as they are now, on an accelerator once the next updates run; complete the record.
+
+        Without an environment the record is complete but for a return and a score.
+        """
+        if not self._evaluator:
+            self._records.append(record.assign(**{"return": np.nan, "score": np.nan}))
+            self._report(dataclasses.replace(news, score=OverSeeds.of([])))
+            return
+        agent, round_, evaluator = self.trainer.agent, len(self._records), self._evaluator
+        policies = evaluator.snapshot(self.trainer.policies())
 
         def evaluate() -> None:
             started = time.perf_counter()
-            played = self._evaluator.evaluate(agent, policies, round_)
+            played = evaluator.evaluate(agent, policies, round_)
             record["return"] = played.returns.mean(axis=1)
             record["score"] = [self._task.score(value) for value in record["return"]]
             if (rates := played.success_rates()) is not None:

@@ -36,13 +36,15 @@ def runs(found: list[Result]) -> pd.DataFrame:
 
     `agent` has the settings `changed` by hand in brackets. `learned_offline` is whether the agent made its `updates`,
     which agents without an offline phase skip. `before`, `last` and `best` are normalized scores: at the end of the
-    offline phase, at the last evaluation, and the best one. `last` and `best` of a diverged run are NaN.
+    offline phase, at the last evaluation, and the best one. `last` and `best` of a diverged run are NaN, as are all of
+    one that was not `evaluated`. Of `comparable` ones a mean over tasks means something.
     """
     rows = []
     for number, result in enumerate(found):
         scores = result.curves.groupby("seed", sort=False)["score"]
         seeds, offline, lasts = result.config["seeds"], result.offline_scores(), result.last_scores()
         before = offline if len(offline) else [np.nan] * len(seeds)
+        lasts = lasts if len(lasts) else np.full(len(seeds), np.nan)
         bests = np.where(np.isnan(lasts), np.nan, scores.max())
         for seed, start, last, best in zip(seeds, before, lasts, bests, strict=True):
             rows.append(
@@ -54,6 +56,8 @@ def runs(found: list[Result]) -> pd.DataFrame:
                     "protocol": result.config["protocol"],
                     "source": result.config["source"],
                     "images": result.task.pixels,
+                    "evaluated": result.task.evaluated,
+                    "comparable": result.task.comparable,
                     "updates": result.plan.updates,
                     "env_steps": result.plan.env_steps,
                     "learned_offline": len(offline) > 0,

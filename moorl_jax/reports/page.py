@@ -24,8 +24,7 @@ from moorl_jax.reports import papers, plots
 from moorl_jax.reports.collection import find_results, one_each, runs, scores
 from moorl_jax.reports.comparison import Group, Shared, aggregated, groups, improvements, shared
 from moorl_jax.reports.statistics import AGGREGATES
-from moorl_jax.reports.tables import OTHER_SCALES
-from moorl_jax.tasks import find
+from moorl_jax.reports.tables import OTHER_SCALES, own_scales
 
 MISSING = "-Infinity"  #: sort value of a cell without a score, as the page's script reads it
 
@@ -83,7 +82,7 @@ def render(results: Path) -> str:
         provenance=[(number, _facts(found[number])) for number in sorted(set(table["result"]))],
         runs=len(table),
         results=table["result"].nunique(),
-        other_scales=OTHER_SCALES,
+        other_scales=" ".join([OTHER_SCALES, *own_scales(found[number].task for number in table["result"])]),
         made=datetime.now(UTC).strftime("%d %B %Y"),
     )
 
@@ -91,7 +90,7 @@ def render(results: Path) -> str:
 def _board(group: Group, found: list[Result]) -> Board:
     table, compared = group.runs, shared(group)
     # Tasks without datasets have scores on several scales.
-    several = len(compared.tasks) > 1 and all(find(task).datasets for task in compared.tasks)
+    several = len(compared.tasks) > 1 and bool(table.loc[table["task"].isin(compared.tasks), "comparable"].all())
     return Board(
         title=group.title,
         scores=_score_grid(table, group.agents),
@@ -121,8 +120,8 @@ def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
 def _score(seeds: pd.DataFrame) -> Entry:
     if seeds.empty:
         return Entry(DASH, MISSING)
-    over, result = OverSeeds.of(seeds["last"]), int(seeds["result"].iloc[0])
-    if over.diverged:
+    over, result = OverSeeds.of(seeds.loc[seeds["evaluated"], "last"]), int(seeds["result"].iloc[0])
+    if over.diverged or not over.seeds:
         return Entry(str(over), MISSING, result)
     return Entry(f"{over} ({seeds['best'].mean():.1f})", over.mean, result)
 

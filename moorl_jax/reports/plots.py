@@ -47,7 +47,8 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
     axis: updates up to the switch, env steps after it. The dashed line is the dataset's mean score. A single evaluation
     is no curve, and without curves no picture is written.
     """
-    finished = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
+    several = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
+    finished = [(label, result) for label, result in several if _measure(result)]
     panels = list(dict.fromkeys(_panel(result) for _, result in finished))
     labels = list(dict.fromkeys(label for label, _ in finished))
     if not panels:
@@ -70,7 +71,7 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
         notes: list[str] = []
         for label, result in here:
             # At a switch there may be two evaluations at one step: keep the later.
-            by_moment = result.curves.groupby(["updates", "env_steps", "seed"])["score"].last(skipna=False)
+            by_moment = result.curves.groupby(["updates", "env_steps", "seed"])[_measure(result)].last(skipna=False)
             scores = by_moment.unstack("seed")
             mean, std = scores.mean(axis=1, skipna=False), scores.std(axis=1, ddof=0, skipna=False)
             ever = OverSeeds.of(np.where(scores.isna().any(), np.nan, 0.0))
@@ -86,7 +87,7 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
         with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
         title = task
-        if with_data:
+        if with_data and with_data[0].task.evaluated:
             data_score = with_data[0].task.score(with_data[0].provenance["dataset_mean_return"])
             axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label=DATA_MEAN)
             title = f"{task}\n{with_data[0].config['source']} data"
@@ -136,7 +137,15 @@ def _unit(task: Task) -> str:
     """Return the unit of a task's score; tasks without datasets have their own scales."""
     if task.pixels:
         return "return / 10"
-    return "normalized score" if task.datasets else "score"
+    if not task.evaluated:
+        return "loss"
+    return "normalized score" if task.comparable else "score"
+
+
+def _measure(result: Result) -> str:
+    """Return the column that is drawn: the score; where nothing was evaluated the first loss, nothing without any."""
+    losses = [column for column in map(str, result.curves) if "loss" in column]
+    return "score" if result.task.evaluated else next(iter(losses), "")
 
 
 def profiles(of_agents: dict[str, Scores], path: Path, width: float | None = None) -> None:

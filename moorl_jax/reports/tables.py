@@ -1,6 +1,6 @@
 """Score tables: a row per task, a column per agent, the published score beside ours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.reports.published import published_scores
 from moorl_jax.sweeps.cells import Cell
 from moorl_jax.sweeps.runner import Outcome
+from moorl_jax.tasks import Task
 from moorl_jax.whole import whole
 
 OTHER_SCALES = "Scores of Sawyer and Franka Kitchen are per cent of the highest return, Humanoid's are returns."
@@ -86,19 +87,19 @@ def caption(outcomes: list[Outcome]) -> str:
         moments.setdefault(_moment(outcome.cell), {})[outcome.cell.agent] = None
     several = len(moments) > 1
     moment = "; ".join(f"{moment} ({', '.join(agents)})" if several else moment for moment, agents in moments.items())
-    of_images = {outcome.cell.task.pixels for outcome in outcomes}
+    scale = _scale({outcome.cell.task.pixels for outcome in outcomes if not outcome.cell.task.own})
     lines = [
-        f"{_scale(of_images)} {moment} (budget {cell.budget.name}): {over_seeds(cell)}, {episodes}.",
+        f"{scale} {moment} (budget {cell.budget.name}): {over_seeds(cell)}, {episodes}.",
     ]
     if cell.overrides:
         lines.append(f"Settings changed: {', '.join(cell.overrides)}.")
     if _with_data(outcomes):
         lines.append("Dataset mean: normalized mean return of the data's episodes.")
-    if any(_without_dataset(outcome) for outcome in outcomes):
+    if any(not outcome.cell.task.own and _without_dataset(outcome) for outcome in outcomes):
         lines.append(OTHER_SCALES)
+    lines += own_scales(outcome.cell.task for outcome in outcomes)
     if any(outcome.result and len(outcome.result.last_successes()) for outcome in outcomes):
         lines.append("In per cent: episodes that succeeded, in Kitchen finished sub-tasks, at the last evaluation.")
-    sources = {outcome.cell.source for outcome in outcomes}
     made = {outcome.cell.task.name: outcome.cell for outcome in outcomes if outcome.cell.source in MADE_HERE}
     if made:
         by: dict[str, list[str]] = {}
@@ -106,9 +107,9 @@ def caption(outcomes: list[Outcome]) -> str:
             by.setdefault(f"{find(cell.task, cell.source).made_of} ({cell.source})", []).append(name)
         origins_here = "; ".join(f"{', '.join(names)} from {how}" for how, names in by.items())
         lines.append(f"Made here, not the original data: {origins_here}.")
-    if File.name in sources:
+    if any(outcome.cell.source == File.name and not outcome.cell.task.own for outcome in outcomes):
         lines.append("File data was found in D4RL's place, but is not D4RL's.")
-    if "minari" in sources:
+    if any(outcome.cell.source == "minari" and not outcome.cell.task.own for outcome in outcomes):
         lines.append(
             "Minari's datasets are not D4RL's, and were recorded in other environments, in which they are evaluated."
         )
@@ -125,6 +126,19 @@ def caption(outcomes: list[Outcome]) -> str:
     if any(outcome.cell.agent == "pixel_cql" for outcome in outcomes) and origins:
         lines.append("The published CQL from images is built on DrQ-v2, ours on SAC.")
     return " ".join(lines)
+
+
+def own_scales(tasks: Iterable[Task]) -> list[str]:
+    """Return a sentence on the scores of each of the tasks that are users' own."""
+    said = []
+    for task in {task.name: task for task in tasks if task.own}.values():
+        if not task.evaluated:
+            said.append(f"{task.name} has no environment: nothing was evaluated.")
+        elif task.scaled:
+            said.append(f"Scores of {task.name}: a return of {task.low:.10g} is 0, of {task.high:.10g} 100.")
+        else:
+            said.append(f"Scores of {task.name} are returns.")
+    return said
 
 
 def write(outcomes: list[Outcome], directory: Path) -> None:
@@ -181,9 +195,11 @@ def _rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
 
 
 def _scale(of_images: set[bool]) -> str:
-    """Return the words for the score's scale; `of_images` says which kinds of tasks there are."""
+    """Return the words for the score's scale; `of_images` says which kinds of the catalogue's tasks there are."""
     if of_images == {True}:
         return "Return / 10"
+    if not of_images:
+        return "Score"
     return "Normalized score (D4RL's scale" + ("; of images, return / 10)" if True in of_images else ")")
 
 
@@ -224,8 +240,8 @@ def _with_data(outcomes: list[Outcome]) -> bool:
 
 
 def _without_dataset(outcome: Outcome) -> bool:
-    """Whether a task has no dataset: such tasks have scores on several scales, whose mean would mean nothing."""
-    return not outcome.cell.task.datasets
+    """Whether a task has no dataset of the catalogue: those have scores on several scales, whose mean means nothing."""
+    return not outcome.cell.task.comparable
 
 
 def _succeeding(rate: float) -> str:

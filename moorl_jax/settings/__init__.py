@@ -70,6 +70,7 @@ FAMILIES = {
     "kitchen": manipulation,
     "sawyer": manipulation,
     "control": locomotion,
+    "own": locomotion,  # the agents' defaults are of that family
     "vd4rl": pixels,
     "ogbench": ogbench,
 }

@@ -77,6 +77,7 @@ class Cell:
         fields = {
             "agent_config": provenance.agent_fields(self.settings.agent),
             "preparation": dataclasses.asdict(self.settings.preparation),
+            **provenance.own_task(self.task),
         }
         return json.loads(json.dumps(fields))
 
@@ -105,12 +106,22 @@ class Cell:
         return f"{self.task.name}/{agent}-{self.source}-{how}-{len(self.seeds)}seeds-{digest}"
 
     @property
+    def _named(self) -> list[str]:
+        """The options that name the task and its data."""
+        task, place = self.task, self.task.datasets.get(self.source)
+        if not task.own:
+            return ["--task", task.name] + (["--source", self.source] if self.source != results.NO_SOURCE else [])
+        words = ["--env", task.environment, "--horizon", str(task.horizon)] if task.evaluated else []
+        words += ["--env-package", task.package] if task.package else []
+        words += [f"--score={task.low!r},{task.high!r}"] if task.scaled else []
+        return words + (["--data", f"minari:{place}" if self.source == "minari" else place] if place else [])
+
+    @property
     def command(self) -> str:
         """The command that trains this cell again."""
         (updates, env_steps), (every, every_steps) = self.spend, self.intervals
         seeds = ",".join(map(str, self.seeds)) + "," * (len(self.seeds) == 1)
-        words = ["moorl-jax", "train", "--agent", self.agent, "--task", self.task.name]
-        words += ["--source", self.source] if self.source != results.NO_SOURCE else []
+        words = ["moorl-jax", "train", "--agent", self.agent, *self._named]
         words += ["--seeds", seeds, "--updates", str(updates)]
         words += ["--evaluate-every", str(every)] if updates else []
         words += ["--env-steps", str(env_steps), "--evaluate-every-steps", str(every_steps)] if env_steps else []

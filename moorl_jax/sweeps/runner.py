@@ -19,7 +19,6 @@ from moorl_jax.errors import BusyError, CheckpointsError, MoorlError, Unreadable
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, Report
 from moorl_jax.sweeps.cells import Cell
-from moorl_jax.tasks import find
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def sweep(
     @functools.lru_cache(maxsize=1)  # the cells of a task are neighbours
     def data(task_name: str, source: str) -> Dataset:
         try:
-            return load(find(task_name), source, policies, display.data(f"{task_name} {source}"), display.say)
+            return load(tasks[task_name], source, policies, display.data(f"{task_name} {source}"), display.say)
         except Exception as error:
             without[task_name, source] = _text(error)
             raise MoorlError(without[task_name, source]) from error
@@ -97,6 +96,7 @@ def sweep(
         if not ended.cancelled():
             progress(f"{label}: failed: {ended.result()}" if ended.result() else f"{label}: done")
 
+    tasks = {cell.task.name: cell.task for cell in cells}
     directory = directory.absolute()  # another process may have another working directory
     launcher = launcher or InTurn(display)
     progress = display.sweep(len(cells))

@@ -4,45 +4,8 @@ Sizes, horizons and reference scores are D4RL's (`d4rl/infos.py`, `d4rl/*/__init
 100 (return - low) / (high - low), with the same references for every dataset of an environment.
 """
 
-from dataclasses import dataclass, field
-
 from moorl_jax.errors import UnknownNameError
-
-
-@dataclass(frozen=True)
-class Task:
-    """An environment with a dataset and a score scale."""
-
-    name: str
-    family: str  #: locomotion, antmaze, adroit, kitchen, sawyer, control (dm_control by its state) or vd4rl
-    subject: str  #: the robot, the maze, the hand's task; dm_control's domain-task for control and vd4rl
-    level: str  #: which of the subject's datasets; empty where there is none
-    environment: str  #: the gymnasium id, or what this package's own environment of the family is called
-    horizon: int  #: env steps after which an episode times out
-    observation_shape: tuple[int, ...]
-    action_size: int
-    low: float  #: reference return of score 0
-    high: float  #: reference return of score 100
-    rewards: str  #: what the stored reward means
-    evaluation_episodes: int
-    datasets: dict[str, str] = field(default_factory=dict)  #: source -> its name there
-    no_recipe: str = ""  #: why its data cannot be made here
-    recorded: int = 0  #: rows after which an episode of its data times out, where that is not at the horizon
-
-    @property
-    def pixels(self) -> bool:
-        """Whether observations are images."""
-        return len(self.observation_shape) == 3
-
-    @property
-    def recorded_horizon(self) -> int:
-        """Rows after which an episode of its data times out."""
-        return self.recorded or self.horizon
-
-    def score(self, episode_return: float) -> float:
-        """Normalize a raw return to D4RL's scale, 0 the reference minimum and 100 the maximum."""
-        return 100.0 * (episode_return - self.low) / (self.high - self.low)
-
+from moorl_jax.tasks.task import Task
 
 DENSE = "dense, as the environment gives it"
 SPARSE_GOAL = "1 at the goal, else 0"

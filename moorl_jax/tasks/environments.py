@@ -13,8 +13,10 @@ from gymnasium import spaces
 from gymnasium.wrappers import RescaleAction, TimeLimit, TransformObservation
 
 from moorl_jax.errors import NotAvailableError
+from moorl_jax.tasks import own
 from moorl_jax.tasks.antmaze import AntMaze
-from moorl_jax.tasks.catalogue import ONCE, STAGES, SUCCESSFUL, Task
+from moorl_jax.tasks.catalogue import ONCE, STAGES, SUCCESSFUL
+from moorl_jax.tasks.task import Task
 
 # Everything MuJoCo's next step depends on, with the solver's warm start.
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -42,11 +44,14 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
-    environments that their data was recorded in, Sawyer's in Meta-World's, V-D4RL's and `walker-walk` in dm_control's.
+    environments that their data was recorded in, Sawyer's in Meta-World's, V-D4RL's and `walker-walk` in dm_control's,
+    a user's own in hers.
     Actions lie in [-1, 1] everywhere.
     Raises NotAvailableError if a package is missing, or cannot render here.
     """
     mujoco.set_mju_user_warning(_warned)  # every time, because dm_control installs its own
+    if task.own:
+        return own.make(task)
     if "minari" in task.datasets and task.family != "locomotion":
         return _optional("minari_environments").make(task, as_data)
     if task.family == "antmaze":
@@ -93,7 +98,12 @@ def make_recording_environment(task: Task) -> gymnasium.Env:
 
 
 def save_environment(environment: gymnasium.Env) -> dict[str, np.ndarray]:
-    """Return everything the simulator's future depends on: physics, clock in env steps, extra state."""
+    """Return everything the simulator's future depends on: physics, clock in env steps, extra state.
+
+    Nothing for an environment of a user's own that cannot be saved.
+    """
+    if isinstance(environment, own.Unsaved):
+        return {}
     inner: Any = environment.unwrapped
     physics = np.empty(mujoco.mj_stateSize(inner.model, PHYSICS))
     mujoco.mj_getState(inner.model, inner.data, physics, PHYSICS)

@@ -18,9 +18,9 @@ from gymnasium_robotics.envs.maze.ant_maze_v4 import AntMazeEnv
 
 from moorl_jax.tasks.adroit import Measured
 from moorl_jax.tasks.antmaze import MAZES
-from moorl_jax.tasks.catalogue import Task
 from moorl_jax.tasks.kitchen import SUBTASKS, robot_state, set_robot_state
 from moorl_jax.tasks.placed import Placed
+from moorl_jax.tasks.task import Task
 
 
 class Pen(Measured, AdroitHandPenEnv):

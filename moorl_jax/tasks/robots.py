@@ -20,9 +20,9 @@ import numpy as np
 
 from moorl_jax.cores import usable_cores
 from moorl_jax.tasks import antmaze
-from moorl_jax.tasks.catalogue import Task
 from moorl_jax.tasks.environments import time_limit
 from moorl_jax.tasks.stepping import InTurn, Steps
+from moorl_jax.tasks.task import Task
 
 
 class InThreads(InTurn):

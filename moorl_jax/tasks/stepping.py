@@ -35,7 +35,7 @@ class Environments(ABC):
 
     @abstractmethod
     def save(self, place: int) -> dict[str, np.ndarray]:
-        """Return everything a simulator's future depends on."""
+        """Return everything a simulator's future depends on; nothing where it cannot be saved."""
 
     @abstractmethod
     def restore(self, place: int, saved: dict[str, np.ndarray]) -> None:

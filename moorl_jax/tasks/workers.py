@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from moorl_jax.errors import MoorlError
-from moorl_jax.tasks.catalogue import Task
 from moorl_jax.tasks.environments import make_environment
 from moorl_jax.tasks.stepping import Environments, InTurn, Steps
+from moorl_jax.tasks.task import Task
 
 SERVE = "import sys; from moorl_jax.tasks.workers import serve; serve(*map(int, sys.argv[1:]))"
 IN_MEMORY = Path("/dev/shm")  #: where Linux keeps files that are in no disk

@@ -10,6 +10,7 @@ from moorl_jax.data import Normalizer
 from moorl_jax.engine.export import FORMATS, export
 from moorl_jax.engine.policy import Policy
 from moorl_jax.errors import MoorlError, NotAvailableError
+from moorl_jax.tasks import Task
 from moorl_jax.types import Transitions
 
 NEEDS = {".npz": "numpy", ".safetensors": "safetensors", ".onnx": "onnx"}
@@ -71,6 +72,15 @@ def test_every_format_acts_as_the_policy_does(agent, hopper, tmp_path, rng):
             path = tmp_path / f"policy{suffix}"
             assert export(policy, path, seed=1) <= 1e-5
             np.testing.assert_allclose(read(path)(observations), policy(observations, seed=1), atol=1e-5)
+
+
+def test_actions_are_in_the_environments_own_range(tmp_path, rng):
+    task = Task.of(observation_size=11, action_size=3, action_range=((-2.0, 0.0, 1.0), (2.0, 10.0, 3.0)))
+    policy = policy_of(IQL(hidden=(8,)), task)
+    observations = 10 * rng.standard_normal((50, 11)).astype(np.float32)
+    actions = policy(observations)
+    np.testing.assert_allclose(actions, np.array([0, 5, 2]) + np.array([2, 5, 1]) * policy.unscaled(observations), 1e-6)
+    assert export(policy, tmp_path / "policy.npz") <= 1e-4
 
 
 def test_onnxruntime_runs_the_graph(hopper, tmp_path, rng):

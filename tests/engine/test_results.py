@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from moorl_jax.agents import IQL, PEX, SAC, TuneIQL
+from moorl_jax.agents import IQL, PEX, SAC, TuneIQL, find_agent
 from moorl_jax.data import Preparation
 from moorl_jax.engine import results, seals
 from moorl_jax.engine.training import evaluate, train
@@ -148,6 +148,31 @@ def test_a_users_agent_is_run_only_where_it_is_trusted(saved, run, tmp_path, pla
         agent, _, _ = results.load_states(results.read(saved), trust=True)
         assert type(agent).__name__ == "Mine"
         assert (tmp_path / "it-ran").exists()
+
+
+def test_a_users_agent_comes_back_though_its_file_has_moved(hopper, hopper_data, tmp_path):
+    """What ran is kept, not what its file holds when the training ends."""
+    file = tmp_path / "mine.py"
+    file.write_text("from moorl_jax.agents import BC\n\n\nclass Mine(BC):\n    pass\n", encoding="utf-8")
+    agent = find_agent(f"{file}:Mine")(hidden=(4,), batch_size=2)
+
+    def edited(_):
+        file.write_text("another", encoding="utf-8")
+
+    how = {"seeds": 1, "updates": 1, "episodes": 1, "dataset": hopper_data}
+    run = train(agent, dataclasses.replace(hopper, horizon=3), report=edited, **how)
+    results.save(run, tmp_path / "cell", "x")
+    file.unlink()
+    result = results.read(tmp_path / "cell")
+    assert [kept.name for kept in result.agent_files.values()] == ["mine.py"]
+    with pytest.raises(MoorlError, match="which would be run: --trust allows it"):
+        results.load_states(result)
+    again, _, states = results.load_states(result, trust=True)
+    assert type(again).__name__ == "Mine"
+    jax.tree.map(np.testing.assert_array_equal, states, run.states)
+    next(iter(result.agent_files.values())).write_text("raise SystemExit", encoding="utf-8")
+    with pytest.raises(MoorlError, match="the agent's file is not this result's"):
+        results.load_states(result, trust=True)
 
 
 @pytest.mark.parametrize(

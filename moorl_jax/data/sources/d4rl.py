@@ -8,11 +8,14 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from moorl_jax.data import hdf5, publishing
 from moorl_jax.data.folders import kept_in
+from moorl_jax.data.frames import Frames
+from moorl_jax.data.rows import Rows
 from moorl_jax.data.sources.made import OR_MADE
 from moorl_jax.data.sources.source import Getter, InFiles
 from moorl_jax.errors import DatasetError
@@ -45,11 +48,18 @@ class D4RL(InFiles):
         return super().unavailable
 
     def is_another(self) -> bool:
-        """Return whether there is a file at `place` that is not D4RL's, judged by its size where D4RL's is known."""
+        """Return whether there is a file at `place` that is not D4RL's, by its size; by its rows where those are known.
+
+        One of the right size is read only if its sha256 is D4RL's, too.
+        """
         if self.name not in self.task.datasets or not self.is_here():
             return False
         known = self._listed()
-        return known is not None and self.place.stat().st_size != int(known["bytes"])
+        if known.get("rows"):
+            with suppress(DatasetError):  # who reads it says what is wrong
+                return hdf5.count(self.place) != int(known["rows"])
+            return False
+        return bool(known) and self.place.stat().st_size != int(known["bytes"])
 
     def serves(self) -> bool:
         """Tell whether the file is here or D4RL's server answers."""
@@ -58,14 +68,18 @@ class D4RL(InFiles):
     def authenticity(self) -> str:
         """Compare the file's sha256 with D4RL's, if known; raise DatasetError if it differs."""
         known = self._listed()
-        if not known:
+        if known.get("rows"):
+            return "as many rows as D4RL's; there is no sha256 to check it against"
+        if not known.get("sha256"):
             return "D4RL's by name; there is no sha256 to check it against"
-        with self.place.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != known["sha256"]:
-                raise DatasetError(
-                    f"{self.place}: its sha256 is not that of D4RL's own; move it away, then fetch it again"
-                )
+        if sha256(self.place) != known["sha256"]:
+            raise DatasetError(f"{self.place}: its sha256 is not that of D4RL's own; move it away, then fetch it again")
         return "D4RL's own, byte for byte"
+
+    def read(self, progress: Progress | None) -> Rows | Frames:
+        """Read the file; raise DatasetError where it is not D4RL's."""
+        self.authenticity()
+        return super().read(progress)
 
     def getter(self) -> Getter:
         """Return the download function; it is atomic: a complete, verified file or none.
@@ -81,7 +95,7 @@ class D4RL(InFiles):
         instead = OR_MADE if "recipe" in self.task.datasets else self.task.no_recipe
         by_hand = "; ".join(filter(None, (f"download it elsewhere and put it at {path}", instead)))
         known = _known().get(url)
-        most = int(known["bytes"]) if known else LIMIT
+        most = int(known["bytes"]) if known and known["bytes"] else LIMIT
         digest, done, total = hashlib.sha256(), 0, 0
         with publishing.published(path, most) as partial:
             with publishing.storing(path, most), partial.open("wb") as file:
@@ -101,12 +115,25 @@ class D4RL(InFiles):
             except DatasetError as error:
                 wrong = str(error).removeprefix(f"{partial}: ")
                 raise DatasetError(f"{url}: what the server sent cannot be used ({wrong}); {by_hand}") from error
-            if known and digest.hexdigest() != known["sha256"]:
+            if known and known["sha256"] and digest.hexdigest() != known["sha256"]:
                 raise DatasetError(f"{url}: the file the server sent is not D4RL's (sha256 mismatch); {by_hand}")
 
-    def _listed(self) -> dict[str, str] | None:
-        """Return the file's row in D4RL_FILES, or None."""
-        return next((row for url, row in _known().items() if url.endswith(f"/{self.task.datasets[self.name]}")), None)
+    def _listed(self) -> dict[str, str]:
+        """Return the file's row in D4RL_FILES; nothing where it has none."""
+        return next((row for url, row in _known().items() if url.endswith(f"/{self.task.datasets[self.name]}")), {})
+
+
+def is_d4rls(path: Path) -> bool:
+    """Return whether a file, wherever it lies, is one of D4RL's, byte for byte."""
+    size = str(path.stat().st_size)
+    alike = [known["sha256"] for known in _known().values() if known["bytes"] == size and known.get("sha256")]
+    return bool(alike) and sha256(path) in alike
+
+
+def sha256(path: Path) -> str:
+    """Return a file's sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def directory() -> Path:
@@ -149,9 +176,10 @@ def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
 
 @functools.cache
 def _known() -> dict[str, dict[str, str]]:
-    """Return what is known of files that the server has, by URL: their size in `bytes` and their `sha256`.
+    """Return what is known of files that the server has, by URL: size in `bytes` and `sha256`, or how many `rows`.
 
-    Source: TensorFlow Datasets, `tensorflow_datasets/d4rl/*/checksums.tsv`, which lack Kitchen's and relocate's.
+    Source: TensorFlow Datasets, `tensorflow_datasets/d4rl/*/checksums.tsv`; Kitchen's and relocate's, which it lacks,
+    arXiv 2004.07219, the table of tasks, where it is exact.
     """
     with D4RL_FILES.open(encoding="utf-8", newline="") as file:
         return {row["url"]: row for row in csv.DictReader(file)}

@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from moorl_jax.data import hdf5, publishing
 from moorl_jax.data.folders import kept_in
-from moorl_jax.data.rows import Rows, as_float32
+from moorl_jax.data.rows import Rows
 from moorl_jax.data.sources.source import Getter, Source
 from moorl_jax.errors import DatasetError, one_line
 from moorl_jax.types import Progress
@@ -23,6 +23,7 @@ HUB = "https://huggingface.co"
 if os.path.expanduser("~") == "~":  # no home directory: Minari would create a folder named ~ in the working directory
     os.environ.setdefault("MINARI_DATASETS_PATH", str(kept_in("MINARI_DATASETS_PATH", ".minari", "datasets")))
 PATIENCE = 5.0  #: seconds to wait for the hub
+COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")
 
 
 class Minari(Source):
@@ -99,12 +100,12 @@ def _directory(folder: Path) -> Iterator[None]:
 
 
 def read(name: str) -> Rows:
-    """Read a local dataset; each episode's last observation is kept as that row's next observation.
+    """Read a local dataset; each row's next observation is its own, an episode's last observation the last row's.
 
     Dictionaries of observations are flattened as gymnasium's FlattenObservation does. Raises DatasetError where that
     cannot be done, or where the dataset names files outside of its own or code to run.
     """
-    columns: dict[str, list[Any]] = {key: [] for key in Rows.__dataclass_fields__}
+    columns: dict[str, list[Any]] = {key: [] for key in COLUMNS}
     try:
         _require_own(folder_of(name) / "data")
         dataset = minari.load_dataset(name)
@@ -137,8 +138,14 @@ def read(name: str) -> Rows:
         raise DatasetError(
             f"minari {name}: cannot be read ({one_line(error)}); move it away and download it again"
         ) from error
-    flags = {key: joined.pop(key) for key in ("terminals", "timeouts")}
-    return Rows(**{key: as_float32(values, f"minari {name}: '{key}'") for key, values in joined.items()}, **flags)
+    return Rows.of_arrays(f"minari {name}", **joined)
+
+
+def action_range(name: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the lowest and highest action of a local dataset that was `read`, None where they have no bounds."""
+    space = minari.load_dataset(name).action_space
+    bounded = isinstance(space, spaces.Box) and np.isfinite([space.low, space.high]).all()
+    return (space.low, space.high) if bounded else None
 
 
 def _require_own(data: Path) -> None:

@@ -57,6 +57,11 @@ class Source(ABC):
         return f"{self.task.name} has no source '{self.name}'; it has {', '.join(self.task.datasets)}"
 
     @property
+    def called(self) -> str:
+        """The name of the source that results say the data is from."""
+        return self.name
+
+    @property
     def location(self) -> str:
         """Where the data lies, in words for a person."""
         return str(self.place)
@@ -94,9 +99,7 @@ class Source(ABC):
         Raises what `get` raises, and DatasetError where the data is faulty.
         """
         self.get(progress, tell)
-        rows = self.read(progress)
-        rows.check(self.task, self.location)
-        return Dataset(self.task, self.name, rows, rows.fingerprint())
+        return Dataset.checked(self.task, self.called, self.read(progress), self.location)
 
 
 class InFiles(Source):

@@ -46,10 +46,19 @@ class TestChoose:
         assert list(sources.of(hopper)) == ["recipe", "embedded", "file"]
 
     def test_where_d4rls_size_is_not_known_its_name_must_do(self):
-        task = find("relocate-human-v1")
+        task = find("relocate-cloned-v1")
         D4RL(task).place.parent.mkdir(parents=True)
         D4RL(task).place.touch()
         assert sources.choose(task) == "d4rl"
+
+    @pytest.mark.parametrize(("rows", "source"), [(3680, "d4rl"), (3679, "file")])
+    def test_where_d4rls_number_of_rows_is_known_it_decides(self, rows, source):
+        task = find("kitchen-complete-v0")
+        flags = np.arange(rows) == rows - 1
+        floats = np.zeros((rows, 60), np.float32), np.zeros((rows, 9), np.float32), np.zeros(rows, np.float32)
+        hdf5.write(D4RL(task).place, Rows(*floats, flags, None), {})
+        assert sources.choose(task) == source
+        assert sources.load(task, source).source == source
 
     def test_a_file_that_is_not_there_is_not_made(self, hopper, tmp_path):
         for attempt in (sources.choose, sources.load):
@@ -142,6 +151,30 @@ def side_by_side(load):
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(load, said.append) for _ in range(2)]
     return [each.result() for each in both], said
+
+
+class TestIdentity:
+    """A file is D4RL's for what is in it, wherever it lies."""
+
+    @pytest.fixture
+    def sha256(self, own_file, monkeypatch):
+        known = {"bytes": str(own_file.stat().st_size), "sha256": d4rl.sha256(own_file)}
+        monkeypatch.setattr(d4rl, "_known", lambda: {"https://server/gym_mujoco_v2/hopper_medium-v2.hdf5": known})
+        return known
+
+    def test_one_of_d4rls_size_with_other_bytes_is_refused(self, hopper, sha256):
+        sha256["sha256"] = "0" * 64
+        with pytest.raises(DatasetError, match="its sha256 is not that of D4RL's own"):
+            sources.load(hopper, "d4rl")
+
+    def test_d4rls_own_is_paired_as_d4rl_does_under_any_name(self, hopper, own_file, hopper_rows, sha256):
+        moved = own_file.rename(own_file.with_name("mine.hdf5"))
+        theirs = File(hopper, moved).load()
+        assert (theirs.source, len(theirs.transitions)) == ("d4rl", 1999 - hopper_rows.timeouts[:-1].sum())
+        sha256["sha256"] = "0" * 64
+        mine = File(hopper, moved).load()
+        assert (mine.source, len(mine.transitions)) == ("file", 2000)
+        np.testing.assert_array_equal(mine.transitions.next_observations, hopper_rows.next_observations)
 
 
 class TestTwoAtOnce:
