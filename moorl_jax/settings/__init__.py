@@ -71,6 +71,7 @@ FAMILIES = {
     "sawyer": manipulation,
     "control": locomotion,
     "vd4rl": pixels,
+    "ogbench": locomotion,
 }
 """Each family's settings module, with a function for every agent whose defaults it changes."""
 
