@@ -100,7 +100,7 @@ class Single(gymnasium.Env):
             self.inner._apply_button_states()  # which lock the drawer and the window
         for name in SITES:
             getattr(self.data, name)[:] = saved[name]
-        self._chance.set_state(("MT19937", saved["chance"], int(saved["chance_position"])))
+        self._chance.set_state(("MT19937", saved["chance"], int(saved["chance_position"]), 0, 0.0))
         self.inner.np_random.bit_generator.state = json.loads(saved["drawn"].tobytes())
 
     def recompute(self) -> None:
@@ -124,7 +124,7 @@ class Single(gymnasium.Env):
 def make(name: str, **changes: Any) -> Any:
     """Make the package's environment of a gymnasium id, without wrappers; its action space can be seeded."""
     spec = gymnasium.spec(name)
-    kind: Any = load_env_creator(spec.entry_point)
+    kind: Any = load_env_creator(str(spec.entry_point))
     if not inspect.isclass(kind):  # the mazes' come from a function
         return kind(**(spec.kwargs | changes))
     # A manipulation environment's property makes a space anew, with a seed of its own, whenever it is asked for.
