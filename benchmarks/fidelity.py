@@ -189,8 +189,7 @@ def run(
     out: Annotated[Path, typer.Option(help="The markdown file to write.")] = Path("docs/fidelity.md"),
 ) -> None:
     """Measure every environment against D4RL's and write the tables."""
-    tasks = [task for task in TASKS.values() if task.family != "ogbench"]  # whose environments are its authors'
-    environments = _table("environments", [partial(measure, task, policies, episodes) for task in tasks])
+    environments = _table("environments", [partial(measure, find(name), policies, episodes) for name in TASKS])
     page = f"{PREFACE}\n{environments}\n"
     if policies:
         made = [partial(terminal_rows, find(name), policies, rows) for name in recipe.TERMINALS]

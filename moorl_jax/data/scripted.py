@@ -50,7 +50,7 @@ class Making:
         kind = _Points if self.of.subject.startswith("pointmaze") else _Arm
         actor = kind(self.of)
         made = [_seeded(actor, self.seed, number) for number in self.episodes]
-        columns = {name: np.concatenate([episode[name] for episode in made]) for name in made[0]}
+        columns: dict[str, Any] = {name: np.concatenate([episode[name] for episode in made]) for name in made[0]}
         with publishing.published(self.place) as partial, partial.open("wb") as file:
             np.savez(file, **columns)
         return len(columns["terminals"])
@@ -105,7 +105,8 @@ def noted(path: Path) -> tuple[int, int, int]:
 def _join(parts: list[Path], path: Path, note: np.ndarray) -> None:
     """Write parts, one after the other, as one file."""
     files = [np.load(part, allow_pickle=False) for part in parts]
-    columns = {name: np.concatenate([file[name] for file in files]) for name in files[0].files} if files else {}
+    names = files[0].files if files else []  # fewer than ten episodes have no validation
+    columns: dict[str, Any] = {name: np.concatenate([file[name] for file in files]) for name in names}
     with publishing.published(path) as partial, publishing.storing(path), partial.open("wb") as file:
         np.savez_compressed(file, **columns, recipe=note)
 
