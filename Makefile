@@ -43,7 +43,7 @@ setup: $(READY)  ## create .venv with the library and the developer's tools
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "moorl_jax needs Python 3.11 or 3.12: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,robotics,metaworld,pixels,tensorboard,video,onnx,safetensors]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,robotics,metaworld,pixels,ogbench,tensorboard,video,onnx,safetensors]'
 	touch $@
 
 bench: $(READY)  ## train and print the score table: TASK= (or ENV= DATA=) AGENTS= PROTOCOL= SET='NAME=VALUE ...' SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= NAME= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
@@ -52,7 +52,7 @@ bench: $(READY)  ## train and print the score table: TASK= (or ENV= DATA=) AGENT
 study: $(READY)  ## run a study and print its table: NAME= TASK= AGENTS= SEEDS= BUDGET= UPDATES= ENV_STEPS= SOURCE= POLICIES= PARALLEL= LAUNCHER= GPUS= FINISHED=1 RESUME_ANYWAY=1 DRY_RUN=1
 	@$(BIN)/moorl-jax study '$(NAME)' --budget '$(BUDGET)' $(SPENT) --source '$(SOURCE)' $(if $(filter-out quick,$(TASK)),--task '$(TASK)') $(if $(AGENTS),--agents '$(AGENTS)') $(if $(SEEDS),--seeds $(SEEDS)) $(WHERE)
 
-tables: $(READY)  ## print a paper's tables, its figures beside ours, and write them: PAPER=opt|moorl|corl|vd4rl
+tables: $(READY)  ## print a paper's tables, its figures beside ours, and write them: PAPER=opt|moorl|corl|vd4rl|ogbench
 	@$(BIN)/moorl-jax tables '$(PAPER)'
 
 report: $(READY)  ## write all finished results as one HTML page, results/report.html

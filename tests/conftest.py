@@ -36,6 +36,7 @@ def _no_data_at_hand(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("MOORL_DATA_DIR", str(empty / "moorl"))
     monkeypatch.setenv("D4RL_DATASET_DIR", str(empty / "d4rl"))
     monkeypatch.setenv("VD4RL_DATASET_DIR", str(empty / "vd4rl"))
+    monkeypatch.setenv("OGBENCH_DATASET_DIR", str(empty / "ogbench"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(empty / "minari"))
     monkeypatch.delenv("MOORL_POLICIES", raising=False)
 

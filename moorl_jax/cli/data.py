@@ -1,5 +1,6 @@
 """`moorl-jax data` and `moorl-jax tasks`: the catalogue and its datasets."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from moorl_jax.cli.options import (
     own_task,
 )
 from moorl_jax.data import Dataset, Rows, sources
-from moorl_jax.data.sources import MADE_HERE, File, Source
+from moorl_jax.data.sources import MADE_HERE, File, Scripted, Source
 from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import MoorlError, UnknownNameError
@@ -87,14 +88,21 @@ def make_data(
     source: Annotated[str, typer.Option(help="recipe, or embedded: of policies this package carries.")] = "recipe",
     policies: PoliciesOption = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 0,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Of OGBench's tasks: fewer or more training episodes than its own.")
+    ] = None,
 ) -> None:
-    """Regenerate a dataset by rolling out policies, as D4RL made its own; then report on it."""
+    """Regenerate a dataset by rolling out policies, as its publishers made their own; then report on it."""
     chosen = find(task)
     which_seeds([seed])
     prepare_jax()  # of some recipes a policy is trained
     if source not in MADE_HERE:
         raise UnknownNameError("recipe", source, MADE_HERE)
     made = sources.find(chosen, source, policies, seed)
+    if episodes is not None:
+        if not isinstance(made, Scripted):
+            raise MoorlError(f"--episodes: {chosen.name} is made as large as its publishers' set; leave it out")
+        made = dataclasses.replace(made, episodes=episodes)
     with Display(console) as display:
         made.get(display.data(chosen.name), display.say, anew=True)
     _report_on(made)

@@ -9,21 +9,25 @@ from rich.table import Table
 from moorl_jax.cli.options import ResultsOption, guarded
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal
+from moorl_jax.reports import learning
 from moorl_jax.reports.collection import find_results, runs
 from moorl_jax.reports.page import render
 from moorl_jax.reports.papers import PAPERS, make, write
 from moorl_jax.whole import whole
 
+CURVES = "ogbench"  #: the comparison that is not of a paper's tables but of papers' learning curves
+
 
 @guarded
 def tables_command(
-    paper: Annotated[str, typer.Argument(help=f"One of {', '.join(PAPERS)}.")],
+    paper: Annotated[str, typer.Argument(help=f"One of {', '.join((*PAPERS, CURVES))}.")],
     results: ResultsOption = Path("results"),
 ) -> None:
     """Print a paper's tables, our scores beside the published ones, and write them as Markdown, CSV and LaTeX."""
-    if paper not in PAPERS:
-        raise UnknownNameError("paper", paper, PAPERS)
-    made = make(PAPERS[paper], runs(find_results([results / "cells"])))
+    if paper not in (*PAPERS, CURVES):
+        raise UnknownNameError("paper", paper, (*PAPERS, CURVES))
+    found = find_results([results / "cells"])
+    made = learning.make(found) if paper == CURVES else make(PAPERS[paper], runs(found))
     sections, _, legend = made
     console = terminal()
     for title, section in sections:

@@ -49,5 +49,5 @@ def storing(path: Path, size: int | None = None) -> Iterator[None]:
         takes = f"{free_space(path, size)}; " if size is not None else ""
         raise StorageError(
             f"{path}: cannot be written ({error.strerror or error}); {takes}{MAKE_ROOM}, or keep data elsewhere "
-            "(MOORL_DATA_DIR, D4RL_DATASET_DIR, MINARI_DATASETS_PATH)"
+            "(MOORL_DATA_DIR, D4RL_DATASET_DIR, MINARI_DATASETS_PATH, OGBENCH_DATASET_DIR)"
         ) from error

@@ -254,13 +254,14 @@ def trajectory_returns(rows: Rows, task: Task) -> tuple[np.ndarray, np.ndarray]:
 
     Where an environment pays for a goal or a sub-task once, data pays at every step at which it is reached, and
     AntMaze's goes on after the goal: there a trajectory is all up to a time-out, and it returns its largest reward.
+    OGBench's goes on, too, and returns 1 where it reached the goal, else 0.
     """
-    if task.family not in ("antmaze", "kitchen"):
+    if task.family not in ("antmaze", "kitchen", "ogbench"):
         return episode_returns(rows, task.horizon)
-    over = _timeouts(rows, task.horizon) if task.family == "antmaze" else ends(rows, task.horizon)
+    over = ends(rows, task.horizon) if task.family == "kitchen" else _timeouts(rows, task.horizon)
     last = np.flatnonzero(over) if over.any() else np.array([len(over) - 1])
     first = np.concatenate([[0], last[:-1] + 1])
-    counted = rows.rewards[: last[-1] + 1]
+    counted = (rows.terminals if task.family == "ogbench" else rows.rewards)[: last[-1] + 1]
     return np.maximum.reduceat(counted, first).astype(np.float64), last + 1 - first
 
 

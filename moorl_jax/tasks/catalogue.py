@@ -5,6 +5,7 @@ Sizes, horizons and reference scores are D4RL's (`d4rl/infos.py`, `d4rl/*/__init
 """
 
 from moorl_jax.errors import UnknownNameError
+from moorl_jax.tasks.ogbench_sets import OGBENCH, OGBenchSet
 from moorl_jax.tasks.task import Task
 
 DENSE = "dense, as the environment gives it"
@@ -175,6 +176,13 @@ def _control(task: str) -> Task:
                 0.0, 1000.0, UNIT, 10)  # fmt: skip
 
 
+def _ogbench(of: OGBenchSet, number: int) -> Task:
+    datasets = {"ogbench": f"{of.name}-v0"} | ({"recipe": f"{of.name}-v0"} if of.scripted else {})
+    return Task(f"ogbench-{of.name}-task{number}", "ogbench", of.subject, of.level,
+                f"{of.subject}-singletask-task{number}-v0", of.horizon, (of.observation_size,), of.action_size,
+                0.0, 1.0, of.rewards, 50, datasets, no_recipe=of.no_recipe, recorded=of.steps)  # fmt: skip
+
+
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -193,6 +201,7 @@ TASKS: dict[str, Task] = {
         *(_sawyer(f"sawyer-{subject}-sparse", subject, 1.0, SUCCESSFUL) for subject in SAWYER),
         *(_control(task) for task in VD4RL),
         *(_vd4rl(task, level, size) for size in (VD4RL_SIZE, 64) for task in VD4RL for level in VD4RL_LEVELS),
+        *(_ogbench(of, number) for of in OGBENCH for number in range(1, 6)),
     )
 }
 
@@ -211,6 +220,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "adroit": tuple(f"{hand}-{level}-v1" for hand in ADROIT for level in HAND_LEVELS),
     "kitchen": tuple(f"kitchen-{level}-v0" for level in KITCHEN),
     "vd4rl": _STANDARD_VD4RL,
+    "ogbench-scripted": tuple(f"ogbench-{of.name}-task{task}" for of in OGBENCH if of.scripted for task in range(1, 6)),
     "vd4rl-all": tuple(f"vd4rl-{task}-{level}" for task in VD4RL for level in VD4RL_LEVELS),
     # The MOORL paper has 28 tasks, but its list is unknown to us; this choice is ours.
     "moorl-28": (

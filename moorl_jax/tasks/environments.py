@@ -26,6 +26,7 @@ EXTRAS = {
     "gymnasium_robotics": "robotics",
     "metaworld": "metaworld",
     "dm_control": "pixels",
+    "ogbench": "ogbench",
 }  #: package -> the extra that installs it
 
 
@@ -40,12 +41,13 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     `as_data` gives rewards and ends as they are in the task's data, for agents that learn from both. Kitchen's data
     pays at every step for the sub-tasks that are complete (D4RL for the current observation, Minari for the next one)
     and goes on when all four are; the environment that scores are from pays once for each and ends. The end of a
-    demonstration is terminal in D4RL's rows, but never here.
+    demonstration is terminal in D4RL's rows, but never here. OGBench's data pays -1 or less until the goal, the
+    environment that scores are from 1 for the goal.
 
     Locomotion uses the `-v4` environments: `-v5` changes Walker2d's friction and Hopper's last reward, `-v4` steps
     as the `-v2` that D4RL recorded in. AntMaze, Adroit and Kitchen are D4RL's, made here. Minari's tasks run in the
     environments that their data was recorded in, Sawyer's in Meta-World's, V-D4RL's and `walker-walk` in dm_control's,
-    a user's own in hers.
+    OGBench's in its own, a user's own in hers.
     Actions lie in [-1, 1] everywhere.
     Raises NotAvailableError if a package is missing, or cannot render here.
     """
@@ -53,20 +55,22 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     if task.own:
         return own.make(task)
     if "minari" in task.datasets and task.family != "locomotion":
-        return _optional("minari_environments").make(task, as_data)
+        return optional("minari_environments").make(task, as_data)
     if task.family == "antmaze":
         return TimeLimit(AntMaze(task.subject), task.horizon)
     if task.family == "adroit":
-        return TimeLimit(_optional("adroit").HANDS[task.subject](), task.horizon)
+        return TimeLimit(optional("adroit").HANDS[task.subject](), task.horizon)
     if task.family == "kitchen":
         rewards = ONCE if task.rewards == STAGES and not as_data else task.rewards
-        return TimeLimit(_optional("kitchen").Kitchen(task.level, rewards), task.horizon)
+        return TimeLimit(optional("kitchen").Kitchen(task.level, rewards), task.horizon)
     if task.family == "sawyer":
-        return TimeLimit(_optional("sawyer").ROBOTS[task.subject](sparse=task.rewards == SUCCESSFUL), task.horizon)
+        return TimeLimit(optional("sawyer").ROBOTS[task.subject](sparse=task.rewards == SUCCESSFUL), task.horizon)
     if task.family == "vd4rl":
-        return TimeLimit(_optional("control").Pixels(task.subject, task.observation_shape[0]), task.horizon)
+        return TimeLimit(optional("control").Pixels(task.subject, task.observation_shape[0]), task.horizon)
+    if task.family == "ogbench":
+        return TimeLimit(optional("ogbench").Single(task.environment, as_data), task.horizon)
     if task.family == "control":
-        return TimeLimit(_optional("control").Control(task.subject), task.horizon)
+        return TimeLimit(optional("control").Control(task.subject), task.horizon)
     with warnings.catch_warnings():
         # gymnasium recommends v5, but D4RL's scores need v4.
         warnings.filterwarnings("ignore", message=".*is out of date.*")
@@ -126,7 +130,7 @@ def restore_environment(environment: gymnasium.Env, saved: dict[str, np.ndarray]
     time_limit(environment)._elapsed_steps = int(saved["clock"])
 
 
-def _optional(module: str) -> Any:
+def optional(module: str) -> Any:
     """Import a module of this package that needs an optional package."""
     try:
         # On import gymnasium-robotics warns that its hands' rewards have changed; they are not used here.

@@ -25,7 +25,9 @@ class Task:
     UNWRITTEN: ClassVar = ("datasets", "make")  #: fields that a result does not keep
 
     name: str
-    family: str  #: locomotion, antmaze, adroit, kitchen, sawyer, control (dm_control by its state), vd4rl or own
+    family: (
+        str  #: locomotion, antmaze, adroit, kitchen, sawyer, control (dm_control by its state), vd4rl, ogbench or own
+    )
     subject: str  #: the robot, the maze, the hand's task; dm_control's domain-task for control and vd4rl
     level: str  #: which of the subject's datasets; empty where there is none
     environment: str  #: the gymnasium id, or what this package's own environment of the family is called; or none

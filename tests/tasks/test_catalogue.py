@@ -20,6 +20,7 @@ def test_every_task_of_the_benchmarks_is_listed():
         "sawyer": 10,
         "control": 3,
         "vd4rl": 30,
+        "ogbench": 5 * (12 + 8 + 11 + 6 + 4),
     }
 
 
@@ -87,6 +88,7 @@ def test_embedded_sets_are_those_whose_policies_the_package_carries():
     [
         ("gymnasium_robotics", "adroit", "pen-human-v1", "robotics"),
         ("metaworld", "sawyer", "sawyer-push", "metaworld"),
+        ("ogbench", "ogbench", "ogbench-scene-play-task2", "ogbench"),
     ],
 )
 def test_without_an_optional_package_the_remedy_is_named(package, module, task, extra, monkeypatch):

@@ -11,7 +11,9 @@ from moorl_jax.tasks.catalogue import SAWYER
 
 ENVIRONMENTS = list(
     {
-        (of.family, of.environment, of.subject, of.rewards, of.observation_shape): of.name for of in TASKS.values()
+        (of.family, of.environment, of.subject, of.rewards, of.observation_shape): of.name
+        for of in TASKS.values()
+        if of.family != "ogbench"  # tests/tasks/test_ogbench.py
     }.values()
 )
 

@@ -9,6 +9,7 @@ from moorl_jax.data.sources.d4rl import D4RL
 from moorl_jax.data.sources.file import File
 from moorl_jax.data.sources.made import OR_MADE, Embedded, Made, Recipe
 from moorl_jax.data.sources.minari import Minari
+from moorl_jax.data.sources.ogbench import OGBench, Scripted
 from moorl_jax.data.sources.source import Source
 from moorl_jax.data.sources.vd4rl import VD4RL
 from moorl_jax.errors import NotAvailableError, UnknownNameError
@@ -24,7 +25,9 @@ __all__ = [
     "File",
     "Made",
     "Minari",
+    "OGBench",
     "Recipe",
+    "Scripted",
     "Source",
     "choose",
     "find",
@@ -34,14 +37,14 @@ __all__ = [
     "published",
 ]
 
-SOURCES = tuple(kind.name for kind in (D4RL, Minari, VD4RL, Recipe, Embedded, File))
+SOURCES = tuple(kind.name for kind in (D4RL, Minari, VD4RL, OGBench, Recipe, Embedded, File))
 MADE_HERE = (Recipe.name, Embedded.name)  #: sources whose data is not the original
 
 
 def _all(task: Task, policies: Path | None = None, seed: int = 0) -> list[Source]:
     """Instantiate every source for the task, in the order of SOURCES."""
-    made = Recipe(task, seed, policies), Embedded(task, seed)
-    return [D4RL(task), Minari(task), VD4RL(task), *made, File(task)]
+    recipe = Scripted(task, seed) if task.family == "ogbench" else Recipe(task, seed, policies)
+    return [D4RL(task), Minari(task), VD4RL(task), OGBench(task), recipe, Embedded(task, seed), File(task)]
 
 
 def of(task: Task, policies: Path | None = None) -> dict[str, Source]:

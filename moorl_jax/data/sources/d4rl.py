@@ -99,7 +99,7 @@ class D4RL(InFiles):
         digest, done, total = hashlib.sha256(), 0, 0
         with publishing.published(path, most) as partial:
             with publishing.storing(path, most), partial.open("wb") as file:
-                for chunk, total in _received(url, by_hand):
+                for chunk, total in received(url, by_hand):
                     done += file.write(chunk)
                     digest.update(chunk)
                     if max(done, total) > most:
@@ -161,7 +161,7 @@ def answers() -> bool:
     return answered.is_set()
 
 
-def _received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
+def received(url: str, by_hand: str) -> Iterator[tuple[bytes, int]]:
     """Yield a file piece by piece, each with the size that the server claims for the whole, 0 where it claims none."""
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
