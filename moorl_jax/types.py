@@ -35,6 +35,8 @@ class Transitions(struct.PyTreeNode):
     mc_returns: Array | None = None  #: (N,), discounted return to go, for agents that need it
     next_actions: Array | None = None  #: (N, action size), the data's action at s', for agents that need it
     density_ratio: Array | None = None  #: (N,), d_online / d_offline of (s, a), in batches of balanced replay
+    ends: Array | None = None  #: (N,), 1.0 at an episode's last transition, for agents that learn from chunks
+    valid: Array | None = None  #: (N, steps), in batches of chunks: 1.0 up to the step at which the episode ends
 
     def __len__(self) -> int:
         return int(self.rewards.shape[0])
@@ -60,7 +62,7 @@ class ReturnsToGo:
 
 @dataclass(frozen=True)
 class NStep:
-    """How many steps a transition spans: its reward is their discounted sum, s' is that many steps ahead."""
+    """How many steps a transition or a chunk spans: its reward is their discounted sum, s' is that many steps ahead."""
 
     steps: int = 1
-    discount: float = 1.0  #: of the second reward and later ones; unused for one step
+    discount: float | Array = 1.0  #: of the second reward and later ones; unused for one step

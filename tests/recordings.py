@@ -32,6 +32,8 @@ KINDS = {  # and how recordings of a kind begin to name their algorithm
     "rebrac": ["ReBRAC"],
     "fql": ["FQL"],
     "ifql": ["IFQL"],
+    "qc": ["QC (best-of-n)"],
+    "qc_fql": ["QC (distill-ddpg)"],
     "ogb_iql": ["IQL of the FQL/OGBench code"],
     "ogb_rebrac": ["ReBRAC of the FQL/OGBench code"],
     "awac": ["AWAC"],
@@ -45,12 +47,9 @@ KINDS = {  # and how recordings of a kind begin to name their algorithm
     "drq_aug84": ["DrQ random shift"],
     "d4rl_conventions": ["data conventions"],
 }
-WITHOUT_AGENT = {  # likewise; of agents that this project does not have yet
-    "qc": ["QC"],
-}
 
 #: Kinds whose tests read the activation and set it; all other networks have ReLU.
-WITH_ACTIVATION = ("fql", "ifql", "ogb_iql", "ogb_rebrac")
+WITH_ACTIVATION = ("fql", "ifql", "qc", "qc_fql", "ogb_iql", "ogb_rebrac")
 
 #: What all of our networks and optimizers have, and no agent has a switch for.
 FIXED = {
@@ -81,8 +80,8 @@ NOT_USED = {
 
 def kind_of(path):
     """The kind of a recording, or None: the longest of those that begin its algorithm's name, else its file's."""
-    says = {words: kind for kind, all_words in (KINDS | WITHOUT_AGENT).items() for words in map(_words, all_words)}
-    named = {tuple(kind.split("_")): kind for kind in KINDS | WITHOUT_AGENT}
+    says = {words: kind for kind, all_words in KINDS.items() for words in map(_words, all_words)}
+    named = {tuple(kind.split("_")): kind for kind in KINDS}
     for text, kinds in ((_words(_algorithm(path)), says), (tuple(path.stem.split("_")), named)):
         for count in range(len(text), 0, -1):
             if text[:count] in kinds:

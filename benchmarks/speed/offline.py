@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from benchmarks.speed.online import OFFLINE_ALONE
+from benchmarks.speed.online import OF_CHUNKS, OFFLINE_ALONE
 from benchmarks.speed.roofline import Clock, gigaflops, plain_loop, random_data, roofline
 from moorl_jax.agents import AGENTS, OPT, Agent, Subroutine
 from moorl_jax.agents.contract import State
@@ -22,7 +22,9 @@ from moorl_jax.tasks import find
 TASK = "walker2d-medium-v2"  #: 17 observations, 6 actions
 # OPT's updates need its balanced replay, and are measured in its online loop.
 AGENTS_MEASURED = tuple(
-    name for name, agent in AGENTS.items() if suits(name, find(TASK)) and not issubclass(agent, OPT | Subroutine)
+    name
+    for name, agent in AGENTS.items()
+    if suits(name, find(TASK)) and not issubclass(agent, (OPT, *OF_CHUNKS, Subroutine))
 )
 # Windows of about two seconds, on a CPU: what else a machine does slows it from minute to minute, and a window and the
 # products beside it alike.

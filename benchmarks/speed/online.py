@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks.speed.roofline import gigaflops, plain_loop, random_data, roofline
-from moorl_jax.agents import AGENTS, BC, SACN, Subroutine
+from moorl_jax.agents import AGENTS, BC, QC, QCFQL, SACN, Subroutine
 from moorl_jax.engine.recipes import needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import UnknownNameError
@@ -19,11 +19,12 @@ from moorl_jax.tasks import find
 
 TASK = "hopper-medium-v2"
 OFFLINE_ALONE = (BC, SACN)  #: agents that do not learn online
+OF_CHUNKS = (QC, QCFQL)  #: agents whose batches the plain loop does not draw, so they are not measured
 # Those that learn online by themselves, and not by pausing for another.
 ONLINE_AGENTS = tuple(
     name
     for name, agent in AGENTS.items()
-    if not issubclass(agent, (*OFFLINE_ALONE, Subroutine)) and suits(name, find(TASK))
+    if not issubclass(agent, (*OFFLINE_ALONE, *OF_CHUNKS, Subroutine)) and suits(name, find(TASK))
 )
 WINDOWS = 5  #: of which the median counts
 #: Agents measured over as many times fewer env steps.

@@ -21,6 +21,7 @@ from moorl_jax.agents.opt import OPT, OPTSPOT
 from moorl_jax.agents.opt_iql import OPTIQL
 from moorl_jax.agents.pex import PEX
 from moorl_jax.agents.pixels import PixelBC, PixelCQL, PixelMOORL, PixelRLPD
+from moorl_jax.agents.qc import QC, QCFQL
 from moorl_jax.agents.rebrac import ReBRAC
 from moorl_jax.agents.sac import RLPD, SAC
 from moorl_jax.agents.sac_n import SACN
@@ -48,6 +49,8 @@ AGENTS: dict[str, type[Agent]] = {
     "iql": IQL,
     "ifql": IFQL,
     "fql": FQL,
+    "qc": QC,
+    "qc_fql": QCFQL,
     "pex": PEX,
     "cql": CQL,
     "cal_ql": CalQL,
@@ -139,6 +142,8 @@ __all__ = [
     "OPTIQL",
     "OPTSPOT",
     "PEX",
+    "QC",
+    "QCFQL",
     "RLPD",
     "SAC",
     "SACN",

@@ -114,6 +114,21 @@ class Agent(struct.PyTreeNode, Generic[S]):
         """Return how many steps the transitions of its batches span, where observations are images; one by default."""
         return NStep()
 
+    def chunks(self) -> NStep | None:
+        """Return over how many steps its batches are chunks, where they are of states; None, the default: they are not.
+
+        A batch of chunks is what `replay.Chunks` makes: it has the actions of all steps, (batch, steps, action size).
+        """
+        return None
+
+    def open_loop(self) -> int:
+        """Return for how many env steps it chooses the actions at once; for one by default.
+
+        If more, `greedy`, `act` and `act_in_evaluation` return (..., env steps, action size). All of them are taken
+        before it is asked again, unless the episode or the phase ends.
+        """
+        return 1
+
     def online(self, env_steps: int) -> Online:
         """Return the phase in which the agent learns online, with whatever it changes of itself for that.
 

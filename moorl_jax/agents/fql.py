@@ -1,7 +1,6 @@
 """FQL: flow Q-learning (Park, Li and Levine 2025, arXiv 2502.02538)."""
 
 from functools import partial
-from typing import Literal
 
 import chex
 import jax
@@ -10,9 +9,9 @@ from flax import struct
 
 from moorl_jax.agents.common import GLOROT, normalized
 from moorl_jax.agents.contract import Agent
-from moorl_jax.agents.flow import carried, flow_draws, flow_loss
+from moorl_jax.agents.flow import Aggregate, aggregated, distilled, flow_draws, flow_loss, one_step
 from moorl_jax.config import Count, NotNegative, Share, Widths, static
-from moorl_jax.nets import MLP, Activation, Learner, Network, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Activation, Learner, Network, critics, init_critics, init_mlp, polyak
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
@@ -42,7 +41,7 @@ class FQL(Agent[FQLState]):
     actor_layer_norm: bool = static(False)  #: normalize hidden units of policy and flow after their activation
     critic_layer_norm: bool = static(True)
     flow_steps: Count = static(10)  #: of Euler's method
-    target_value: Literal["mean", "min"] = static("mean")  #: of the twins, in the critics' targets (q_agg)
+    target_value: Aggregate = static("mean")  #: of the twins, in the critics' targets (q_agg)
     normalize_q: bool = static(False)  #: divide the policy's value by its mean size
     learning_rate: NotNegative = 3e-4
     discount: Share = 0.99
@@ -101,7 +100,7 @@ class FQL(Agent[FQLState]):
         """
         next_actions = self.actions(state.actor.params, batch.next_observations, noise)
         next_q = critics(state.target_critic, batch.next_observations, next_actions, self.activation)
-        next_q = next_q.mean(axis=0) if self.target_value == "mean" else next_q.min(axis=0)
+        next_q = aggregated(next_q, self.target_value)
         return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
 
     def critic_loss(self, critic: Params, target: Array, batch: Transitions) -> tuple[Array, Metrics]:
@@ -118,28 +117,19 @@ class FQL(Agent[FQLState]):
     def actor_loss(self, actor: Params, state: FQLState, batch: Transitions, noise: Array) -> tuple[Array, Metrics]:
         """Return alpha mean (mu(s, z) - flow(s, z))^2 - lambda mean Q(s, mu(s, z)), Q the mean of the twins (eq. 8).
 
-        mu is clipped to the action range where its value is taken, and nowhere else. lambda is 1 / mean |Q|, held
-        fixed, with `normalize_q`, and 1 without.
+        lambda is 1 / mean |Q|, held fixed, with `normalize_q`, and 1 without.
         """
-        taught = carried(state.flow.params, batch.observations, noise, self.flow_steps, self.activation)
-        proposed = self.proposed(actor, batch.observations, noise)
-        chex.assert_equal_shape([proposed, taught])
-        distillation = jnp.mean((proposed - taught) ** 2)
-        actions = jnp.clip(proposed, -1.0, 1.0)
-        q = critics(state.critic.params, batch.observations, actions, self.activation).mean(axis=0)
+        flow, critic = state.flow.params, state.critic.params
+        distillation, q = distilled(actor, flow, critic, batch.observations, noise, self.flow_steps, self.activation)
         scale = jax.lax.stop_gradient(1.0 / jnp.mean(jnp.abs(q))) if self.normalize_q else 1.0
         q_loss = -scale * q.mean()
         loss = self.alpha * distillation + q_loss
         metrics = {"distillation_loss": distillation, "q_loss": q_loss, "q_policy": q.mean()}
         return loss, {"actor_loss": loss, **metrics}
 
-    def proposed(self, actor: Params, observations: Array, noise: Array) -> Array:
-        """Return mu(s, z), (..., A)."""
-        return mlp(actor, jnp.concatenate([observations, noise], axis=-1), activation=self.activation)
-
     def actions(self, actor: Params, observations: Array, noise: Array) -> Array:
         """Return mu(s, z), clipped to the action range."""
-        return jnp.clip(self.proposed(actor, observations, noise), -1.0, 1.0)
+        return jnp.clip(one_step(actor, observations, noise, self.activation), -1.0, 1.0)
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the action of no noise, mu(s, 0)."""

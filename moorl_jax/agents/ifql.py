@@ -12,7 +12,7 @@ from flax import struct
 
 from moorl_jax.agents.common import GLOROT, normalized
 from moorl_jax.agents.contract import Agent
-from moorl_jax.agents.flow import carried, flow_draws, flow_loss
+from moorl_jax.agents.flow import best_of, flow_draws, flow_loss
 from moorl_jax.config import Count, NotNegative, Share, Widths, static
 from moorl_jax.nets import MLP, Activation, Learner, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -122,11 +122,7 @@ class IFQL(Agent[IFQLState]):
 
     def choose(self, params: Params, observations: Array, noise: Array) -> Array:
         """Return of the actions that the flow makes of the noise, (..., samples, A), those of the largest min_i Q_i."""
-        each = jnp.broadcast_to(observations[..., None, :], (*noise.shape[:-1], observations.shape[-1]))
-        actions = carried(params["actor"], each, noise, self.flow_steps, self.activation)
-        q = critics(params["critic"], each, actions, self.activation).min(axis=0)
-        best = q.argmax(axis=-1)[..., None, None]
-        return jnp.take_along_axis(actions, best, axis=-2)[..., 0, :]
+        return best_of(params["actor"], params["critic"], observations, noise, self.flow_steps, self.activation, "min")
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the best action of noise that is always the same, at every observation.

@@ -8,7 +8,7 @@ import numpy as np
 from moorl_jax.data.dataset import Dataset
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.returns import transitions_with_returns
-from moorl_jax.data.rows import best_trajectories, to_transitions
+from moorl_jax.data.rows import best_trajectories, to_transitions, transition_ends
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.footage import Footage
 from moorl_jax.tasks import Task
@@ -32,17 +32,19 @@ class Preparation:
         span: NStep = NStep(),
         *,
         next_actions: bool = False,
+        chunks: bool = False,
         best_episodes: float = 1.0,
     ) -> "Prepared":
         """Return the prepared data (float32 NumPy); with `returns` each transition gets its return to go.
 
-        With `next_actions` each gets the data's action at s', too. Of the episodes a share is kept, `best_episodes`,
-        those of the highest returns. Images stay as they are; transitions between them are over `span`.
+        With `next_actions` each gets the data's action at s', too; with `chunks`, which goes with neither, whether it
+        is its episode's last. Of the episodes a share is kept, `best_episodes`, those of the highest returns. Images
+        stay as they are; transitions between them are over `span`.
         """
         rows = dataset.rows
         if isinstance(rows, Frames):
-            if next_actions or best_episodes < 1.0:
-                raise MoorlError("of images no next actions are known, and no best episodes are selected")
+            if next_actions or chunks or best_episodes < 1.0:
+                raise MoorlError("images have no next actions and no chunks, and no best episodes are selected of them")
             return self._of_images(rows, dataset.task, returns, span)
         if best_episodes < 1.0:
             rows = best_trajectories(rows, dataset.task, best_episodes)
@@ -58,6 +60,8 @@ class Preparation:
             data = transitions_with_returns(rows, horizon, returns, next_actions)
         else:
             data = data.replace(rewards=data.rewards * scale + shift)
+        if chunks:
+            data = data.replace(ends=transition_ends(rows, dataset.task))
         data = data.replace(
             observations=normalizer(np.asarray(data.observations)),
             next_observations=normalizer(np.asarray(data.next_observations)),

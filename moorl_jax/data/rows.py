@@ -237,6 +237,17 @@ def to_transitions(rows: Rows, horizon: int, next_actions: bool = False) -> Tran
     return Transitions(**columns)
 
 
+def transition_ends(rows: Rows, task: Task) -> np.ndarray:
+    """Return (N,) float32 for the transitions of `to_transitions`, 1.0 where the next one is of another episode.
+
+    AntMaze's and OGBench's episodes go on after the goal, which is terminal: there only a time-out ends one.
+    """
+    goes_on = task.family in ("antmaze", "ogbench")
+    over = _timeouts(rows, task.horizon) | _apart(rows) if goes_on else ends(rows, task.horizon)
+    kept = kept_rows(rows, task.horizon)
+    return np.append(over[kept[:-1]] | (np.diff(kept) > 1), True).astype(np.float32)
+
+
 def episode_returns(rows: Rows, horizon: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (returns, lengths) of the episodes that `ends` tells of; rows after the last end belong to none.
 

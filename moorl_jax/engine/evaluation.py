@@ -49,14 +49,17 @@ class Evaluator:
         agent = jax.device_put(agent, self._device)
         with jax.default_device(self._device):
             keys = jnp.stack([jax.random.fold_in(jax.random.key(seed + STREAM), round_) for seed in self._seeds])
-        shape, episodes = (len(self._seeds), self._episodes), range(self._episodes)
+        shape, episodes, at_once = (len(self._seeds), self._episodes), range(self._episodes), agent.open_loop()
         returns, successes = np.zeros(shape), np.full(shape, np.nan)
         starts = [episode_start(STREAM, seed, round_, episode) for seed in self._seeds for episode in episodes]
         running, step = np.arange(len(starts)), 0  # simulators, seed by seed
         observations = self._simulators.reset(running, starts)
         while len(running):
-            seen = self._normalizer(observations).reshape(*shape, *observations.shape[1:])
-            actions = np.asarray(_actions(agent, policies, seen, keys, np.int32(step))).reshape(len(starts), -1)
+            if step % at_once == 0:
+                seen = self._normalizer(observations).reshape(*shape, *observations.shape[1:])
+                chosen = np.asarray(_actions(agent, policies, seen, keys, np.int32(step)))
+                queue = chosen.reshape(len(starts), at_once, -1)
+            actions = queue[:, step % at_once]
             acts = finite(actions[running])
             if not acts.all():
                 diverged = np.unique(running[~acts] // self._episodes)
@@ -79,6 +82,6 @@ class Evaluator:
 
 @jax.jit  # parameters are an argument: a closure over them would compile again at every evaluation
 def _actions(agent: Agent, policies: Params, observations: Array, keys: Array, step: Array) -> Array:
-    """Return the actions of all seeds' episodes, (seeds, episodes, action size)."""
+    """Return the actions of all seeds' episodes, (seeds, episodes, [steps,] action size)."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
     return jax.vmap(agent.act_in_evaluation)(policies, observations, keys)

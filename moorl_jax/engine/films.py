@@ -44,10 +44,12 @@ def film(policy: Policy, seed: int, round_: int, path: Path) -> None:
             # JAX warns of ffmpeg's process, though it runs no Python.
             warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
             observation, _ = environment.reset(seed=episode_start(STREAM, seed, round_, 0))
+            queue: list[np.ndarray] = []
             for step in itertools.count():
                 if step % every == 0:
                     writer.append_data(camera.frame())
-                action = policy.unscaled(observation, seed)
+                queue = queue or list(policy.ahead(observation, seed))
+                action = queue.pop(0)
                 if not finite(action):
                     raise MoorlError(f"seed {seed} has diverged: its policy cannot be filmed")
                 observation, _, terminal, timeout, _ = environment.step(action)

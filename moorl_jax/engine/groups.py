@@ -45,12 +45,13 @@ class Group:
         self.carry = jax.device_put(Carry(_stack(initial_states(first, seeds, example)), None, {}), device)
         keys = [jnp.stack([stream(seed, use) for seed in seeds]) for use in (UPDATES, ACTIONS)]
         self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, *keys), device)
-        self.actions: Array | None = None  #: (seeds, action size), chosen but not yet executed
+        self.actions: Array | None = None  #: (seeds, [steps,] action size), chosen but not yet executed
         self.metrics: Metrics = {}  #: of the latest call; during env steps, running sums in float64
         self._places: dict[str, int] = {}  # in the cycle of the online phase, of each metric's update
         self.simulators: Simulators | None = None
         self.buffer: Buffer | None = None
         self._delayed = returns is not None  # a transition is drawn only once its episode's returns are known
+        self._marked = recipes.needs_chunks(phases)  # transitions say whether they end their episode
         if env_steps:
             self.simulators = Simulators(task, prepared, seeds, returns, env_steps)
             self.buffer = self._empty_buffers(phases, task)
@@ -107,20 +108,25 @@ class Group:
         `numbers` are the indices passed to `programs.env_step`; `use` is the clock category its time is charged to.
         """
         assert self.simulators
+        at_once, queue = phase.agent.open_loop(), None
         with clock.counting("update"):
             actions = np.asarray(self.actions)
         with clock.counting("simulate"):
-            outcome = self.simulators.step(actions)
+            outcome = self.simulators.step(actions[:, 0] if at_once > 1 else actions)
+        if at_once > 1:
+            queue = self.actions, self.simulators.steps % at_once == 0
         with clock.counting(use):
-            self.buffer = programs.store(
-                self.buffer, outcome.transitions, outcome.taken, outcome.begins, delayed=self._delayed
-            )
+            transitions = outcome.transitions
+            if self._marked:
+                transitions = transitions.replace(ends=outcome.ended.astype(np.float32))
+            self.buffer = programs.store(self.buffer, transitions, outcome.taken, outcome.begins, delayed=self._delayed)
             self._finish(outcome.returns, outcome.lengths)
             self.carry, self.actions = programs.env_step(
                 self.carry,
                 self.buffer,
                 self.inputs,
                 outcome.observations,
+                queue=queue,
                 **numbers,
                 utd=phase.utd,
                 random=phase.random,

@@ -30,7 +30,8 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
     `prepared` holds the dataset and the transforms applied to observations and rewards before the agent sees them.
     """
     returns = recipes.returns_rule(phases)  # how returns-to-go are computed, for Cal-QL; None for other agents
-    example = recipes.example(task, prepared, returns)
+    chunks = recipes.needs_chunks(phases)  # whether transitions say that they are their episode's last, for QC
+    example = recipes.example(phases, task, prepared)
     data, buffer = jax.tree.map(jnp.asarray, prepared.transitions), recipes.empty_buffer(phases, task, example)
     environment = make_environment(task, as_data=data is not None)
     observation: Array | None = None  # the current one; None between episodes
@@ -44,22 +45,24 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
             continue
         agent, sampling, memory = phase.agent, phase.sampling, None
         cycle, turn = agent.cycle(), 0  # cycle through the agent's updates, from the first in each phase
-        seen = recipes.seen_by(agent, data)  # with the data's next actions for agents that ask for them, as ReBRAC does
         if sampling:
             key = jax.random.fold_in(stream(seed, RULES), number)
-            memory = sampling.init(key, Experience(seen, buffer), agent.batch_size)
+            memory = sampling.init(key, Experience(data, buffer), agent.batch_size)
 
         # Without env steps, round the updates up to whole cycles.
         length = phase.length if phase.acts else -(-phase.length // len(cycle)) * len(cycle)
-        for _ in range(length):
+        for place in range(length):
             if phase.acts:
                 if observation is None:  # an episode begins
                     shown, _ = environment.reset(seed=episode_start(simulators.STREAM, seed, episodes))
                     observation, rewards, episodes = jnp.asarray(prepared.normalizer(shown)), [], episodes + 1
 
-                # Act.
-                key = jax.random.fold_in(stream(seed, ACTIONS), env_steps)
-                action = _act(agent, state, observation, key, random=phase.random)
+                # Act. An agent that chooses several actions at once is asked again when they are taken.
+                if place == 0 or len(rewards) % agent.open_loop() == 0:
+                    key = jax.random.fold_in(stream(seed, ACTIONS), env_steps)
+                    chosen = _act(agent, state, observation, key, random=phase.random)
+                    queue = list(chosen) if agent.open_loop() > 1 else [chosen]
+                action = queue.pop(0)
                 shown, reward, terminal, timeout, _ = environment.step(np.asarray(action))
                 env_steps += 1
 
@@ -72,6 +75,7 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
                     next_observations=jnp.asarray(prepared.normalizer(shown)),
                     terminals=jnp.float32(terminal),
                     mc_returns=jnp.float32(0.0) if returns else None,
+                    ends=jnp.float32(terminal or timeout) if chunks else None,
                 )
                 buffer = buffer.store(transition, finished=returns is None)
                 observation = transition.next_observations
@@ -82,13 +86,15 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
                         to_go = returns_to_go(np.array(rewards), ends, returns)
                         buffer = buffer.finish(jnp.asarray(to_go), jnp.int32(len(rewards)))
                 if sampling:
-                    memory = sampling.stored(memory, Experience(seen, buffer))
+                    memory = sampling.stored(memory, Experience(data, buffer))
 
             for _ in range(phase.utd):
                 # Sample and update.
                 key = jax.random.fold_in(stream(seed, UPDATES), updates)
                 update = cycle.index(cycle[turn % len(cycle)])
-                state, memory = _update(agent, sampling, state, memory, Experience(seen, buffer), key, update=update)
+                # With the data's next actions, or in chunks, for agents that ask for them, as ReBRAC and QC do.
+                seen = recipes.seen_by(agent, Experience(data, buffer))
+                state, memory = _update(agent, sampling, state, memory, seen, key, update=update)
                 updates, turn = updates + 1, turn + 1
     environment.close()
     return state
@@ -100,8 +106,11 @@ def evaluate(agent: Agent, state: State, task: Task, normalizer: Normalizer, see
     seen, _ = environment.reset(seed=episode_start(evaluation.STREAM, seed, round_, 0))
     key = jax.random.fold_in(jax.random.key(seed + evaluation.STREAM), round_)
     while not ended:
-        step_key = jax.random.fold_in(key, step)
-        action = _act_evaluated(agent, state, jnp.asarray(normalizer(seen)), step_key)
+        if step % agent.open_loop() == 0:
+            step_key = jax.random.fold_in(key, step)
+            chosen = _act_evaluated(agent, state, jnp.asarray(normalizer(seen)), step_key)
+            queue = list(chosen) if agent.open_loop() > 1 else [chosen]
+        action = queue.pop(0)
         seen, reward, terminal, timeout, _ = environment.step(np.asarray(action))
         total, step, ended = total + float(reward), step + 1, terminal or timeout
     environment.close()
@@ -121,12 +130,12 @@ def _update(
 
 @partial(jax.jit, static_argnames="random")
 def _act(agent: Agent, state: State, observation: Array, key: Array, random: bool) -> Array:
-    """Choose an action: the agent's, with its exploration, or a uniform random one."""
-    action = agent.act(agent.policy(state), observation[None], key)[0]
-    return jax.random.uniform(key, action.shape, action.dtype, -1.0, 1.0) if random else action
+    """Choose an action, or several: the agent's, with its exploration, or uniform random ones."""
+    actions = agent.act(agent.policy(state), observation[None], key)[0]
+    return jax.random.uniform(key, actions.shape, actions.dtype, -1.0, 1.0) if random else actions
 
 
 @jax.jit
 def _act_evaluated(agent: Agent, state: State, observation: Array, key: Array) -> Array:
-    """Choose an action with the evaluation policy."""
+    """Choose an action, or several, with the evaluation policy."""
     return agent.act_in_evaluation(agent.policy(state), observation[None], key)[0]

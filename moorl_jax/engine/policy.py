@@ -33,7 +33,8 @@ class Policy:
     ) -> np.ndarray:
         """Return the action, (action size,), for an observation as the environment gives it; of several, (n, ...), all.
 
-        Actions are in the environment's own range.
+        Actions are in the environment's own range. Of an agent that chooses the actions of several steps at once it is
+        the first.
 
         Args:
             observation: of the task's shape, or a batch of them; normalized here as the training's data was.
@@ -44,12 +45,12 @@ class Policy:
         Raises:
             MoorlError: the observation is of another shape, or there is no such seed.
         """
-        return self.task.in_range(self.unscaled(observation, seed, deterministic, noise))
+        return self.task.in_range(self.ahead(observation, seed, deterministic, noise)[..., 0, :])
 
-    def unscaled(
+    def ahead(
         self, observation: np.ndarray, seed: int | None = None, deterministic: bool = True, noise: int | None = None
     ) -> np.ndarray:
-        """Return what a call returns, but in [-1, 1], where agents act."""
+        """Return the actions of all steps that are chosen at once, (..., steps, action size), in [-1, 1]."""
         observation = np.asarray(observation)
         shape = self.task.observation_shape
         if observation.shape not in (shape, (len(observation) if observation.ndim else 0, *shape)):
@@ -59,6 +60,7 @@ class Policy:
             key = jax.random.fold_in(jax.random.key(STREAM), next(self._calls) if noise is None else noise)
             seen = self.normalizer(observation[None] if one else observation)
             actions = np.asarray(_actions(self.agent, self.of(seed), seen, key, deterministic=deterministic))
+        actions = actions if self.agent.open_loop() > 1 else actions[:, None]
         return actions[0] if one else actions
 
     def of(self, seed: int | None = None) -> Params:

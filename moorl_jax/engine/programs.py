@@ -59,17 +59,19 @@ def env_step(
     step: Array,
     first: Array,
     turn: Array,
+    queue: tuple[Array, Array] | None,
     *,
     utd: int,
     random: bool,
 ) -> tuple[Carry, Array]:
     """Run `utd` updates, numbered from `first` and starting at position `turn` of the cycle; choose the next actions.
 
-    `step` is the index of the env step that will take these actions.
+    `step` is the index of the env step that will take these actions. Of an agent that chooses several at once `queue`
+    has those of each seed, the first of them taken, and whether new ones are to be chosen.
     """
 
     def one(
-        carry: Carry, buffer: Buffer, update_key: Array, action_key: Array, observation: Array
+        carry: Carry, buffer: Buffer, update_key: Array, action_key: Array, observation: Array, queue: Any
     ) -> tuple[Carry, Any]:
         if utd:
             memory = inputs.sampling.stored(carry.memory, Experience(inputs.data, buffer))
@@ -77,9 +79,13 @@ def env_step(
             carry, metrics = _updates(carry, buffer, inputs, update_key, first, turn, count=utd)
             totals = jax.tree.map(lambda total, values: total + values.sum(axis=0), carry.totals, metrics)
             carry = carry.replace(totals=totals)
-        return carry, _act(carry.state, inputs.agent, action_key, observation, step, random)
+        actions = _act(carry.state, inputs.agent, action_key, observation, step, random)
+        if queue is not None:
+            chosen, spent = queue
+            actions = jnp.where(spent, actions, jnp.roll(chosen, -1, axis=0))
+        return carry, actions
 
-    return _over_seeds(one, carry, buffer, inputs.update_key, inputs.action_key, observations)
+    return _over_seeds(one, carry, buffer, inputs.update_key, inputs.action_key, observations, queue)
 
 
 @partial(jax.jit, static_argnames="random")
@@ -199,7 +205,7 @@ def _experience(inputs: Inputs, buffer: Buffer | None) -> Experience:
     """Return what the agent's batches are drawn from."""
     if buffer is not None and inputs.agent.returns_to_go() is None:  # unfinished episodes can be sampled
         buffer = buffer.replace(finished=buffer.written)
-    return Experience(seen_by(inputs.agent, inputs.data), buffer)
+    return seen_by(inputs.agent, Experience(inputs.data, buffer))
 
 
 def _update_at(cycle: tuple[Update, ...]) -> Callable[..., tuple[State, Metrics]]:

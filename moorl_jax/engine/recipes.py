@@ -7,9 +7,20 @@ from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.errors import MoorlError
-from moorl_jax.footage import Footage
 from moorl_jax.phases import Instant, Pause, Phase, Switch
-from moorl_jax.replay import Balanced, Buffer, FrameBuffer, FromDataset
+from moorl_jax.replay import (
+    Balanced,
+    Both,
+    Buffer,
+    Chunks,
+    Experience,
+    FrameBuffer,
+    FromBuffer,
+    FromDataset,
+    Mixed,
+    OneSource,
+    Union,
+)
 from moorl_jax.tasks import Task
 from moorl_jax.types import NStep, ReturnsToGo, Transitions
 
@@ -72,11 +83,35 @@ def best_episodes(phases: tuple[Phase, ...]) -> float:
     return shares.pop()
 
 
-def seen_by(agent: Agent, data: Transitions | Footage | None) -> Transitions | Footage | None:
-    """Return the data that an agent's batches are drawn from: without next actions, unless it needs them."""
-    if isinstance(data, Transitions) and not agent.needs_next_actions():
-        return data.replace(next_actions=None)
-    return data
+def needs_chunks(phases: tuple[Phase, ...]) -> bool:
+    """Tell whether a recipe's agents learn from chunks; raise MoorlError for one that cannot be given them."""
+    asking = [phase for phase in taken(phases) if phase.learns and phase.agent.chunks()]
+    for phase in asking:
+        if not isinstance(phase.sampling, FromDataset | FromBuffer | Union | Mixed | OneSource | Both):
+            raise MoorlError(
+                f"the agent of the phase '{phase.name}' learns from chunks, which {type(phase.sampling).__name__} does "
+                "not draw: choose another rule of replay, or another agent"
+            )
+    if asking and (returns_rule(phases) or needs_next_actions(phases)):
+        raise MoorlError("chunks have neither returns to go nor next actions, which another agent of the recipe needs")
+    if asking and any(isinstance(phase, Pause) for phase in taken(phases)):
+        raise MoorlError("an agent that learns from chunks cannot be part of a subroutine, whose pauses cut episodes")
+    return bool(asking)
+
+
+def seen_by(agent: Agent, experience: Experience) -> Experience:
+    """Return what an agent's batches are drawn from: without next actions, unless it needs them; chunks, if it asks.
+
+    The buffer's latest transitions do not begin a whole chunk yet.
+    """
+    data, buffer, span = experience.dataset, experience.buffer, agent.chunks()
+    if isinstance(data, Transitions):
+        data = data if agent.needs_next_actions() else data.replace(next_actions=None)
+        data = Chunks(data, span.steps, span.discount) if span else data.replace(ends=None)
+    if buffer is not None and isinstance(buffer.rows, Transitions):
+        rows = Chunks(buffer.rows, span.steps, span.discount) if span else buffer.rows.replace(ends=None)
+        buffer = buffer.replace(rows=rows, finished=buffer.finished - (span.steps - 1 if span else 0))
+    return Experience(data, buffer)
 
 
 def span_rule(phases: tuple[Phase, ...]) -> NStep:
@@ -87,14 +122,15 @@ def span_rule(phases: tuple[Phase, ...]) -> NStep:
     return rules.pop()
 
 
-def example(task: Task, prepared: Prepared, returns: ReturnsToGo | None) -> Transitions:
+def example(phases: tuple[Phase, ...], task: Task, prepared: Prepared) -> Transitions:
     """Return a batch of one, for shapes and types."""
     if isinstance(prepared.transitions, Transitions):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), prepared.transitions)
     observation = jnp.zeros((1, *task.observation_shape), jnp.uint8 if task.pixels else jnp.float32)
     scalar = jnp.zeros(1, jnp.float32)
     action = jnp.zeros((1, task.action_size), jnp.float32)
-    return Transitions(observation, action, scalar, observation, scalar, scalar if returns else None)
+    returns, ends = (scalar if asked else None for asked in (returns_rule(phases), needs_chunks(phases)))
+    return Transitions(observation, action, scalar, observation, scalar, mc_returns=returns, ends=ends)
 
 
 def empty_buffer(phases: tuple[Phase, ...], task: Task, example: Transitions) -> Buffer:
@@ -112,7 +148,7 @@ def final_state(phases: tuple[Phase, ...], task: Task, seeds: int) -> tuple[Agen
     """Return the last phase's agent, and shapes and types of the states a recipe ends with, seed axis first."""
     key = jax.random.key(0)
     no_data = Prepared(None, Normalizer.identity(task.observation_shape))
-    one = example(task, no_data, returns_rule(phases))
+    one = example(phases, task, no_data)
     state = jax.eval_shape(first_agent(phases).init, key, one)
     for phase in taken(phases):
         if isinstance(phase, Switch):

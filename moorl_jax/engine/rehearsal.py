@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from moorl_jax.agents import Agent, own_fault
 from moorl_jax.engine.recipes import seen_by
 from moorl_jax.errors import OwnAgentError, one_line
 from moorl_jax.phases import Instant, Phase
-from moorl_jax.replay import Balanced, Both
+from moorl_jax.replay import Balanced, Both, Experience
 from moorl_jax.types import Transitions
 
 
@@ -39,9 +40,8 @@ def rehearse(phases: tuple[Phase, ...], example: Transitions) -> None:
         cycle = agent.cycle()
         if not (isinstance(cycle, tuple) and cycle and all(map(callable, cycle))):
             raise _wrong(agent.cycle, f"must return a tuple of updates, not {cycle!r:.80}")
-        size = agent.batch_size
-        seen = seen_by(agent, one)
-        batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), seen)
+        rows = jnp.zeros(agent.batch_size, int)
+        batch = jax.eval_shape(lambda data: seen_by(agent, Experience(data, None)).offline.take(rows), one)
         for update in dict.fromkeys(cycle):
             returned = _called(update, state, batch, _called(agent.draw, key, batch))
             if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
@@ -52,12 +52,14 @@ def rehearse(phases: tuple[Phase, ...], example: Transitions) -> None:
             if odd := [name for name, value in metrics.items() if getattr(value, "shape", None) != ()]:
                 raise _wrong(update, f"must return metrics that are scalars: '{odd[0]}' is not")
     params = _called(agent.policy, state)
+    at_once, (count, size) = agent.open_loop(), one.actions.shape
+    shape = (count, at_once, size) if at_once > 1 else (count, size)
     for act in (agent.greedy, agent.act, agent.act_in_evaluation):
         keys = () if act == agent.greedy else (key,)
         actions = _called(act, params, one.observations, *keys)
-        if getattr(actions, "shape", None) != one.actions.shape:
+        if getattr(actions, "shape", None) != shape:
             got = getattr(actions, "shape", type(actions).__name__)
-            raise _wrong(act, f"must return actions {one.actions.shape}, not {got}")
+            raise _wrong(act, f"must return actions {shape}, not {got}")
 
 
 def _called(function: Callable[..., Any], *given: Any) -> Any:

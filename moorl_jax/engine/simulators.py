@@ -26,6 +26,7 @@ class Outcome:
     returns: np.ndarray  #: (seeds, horizon), returns to go of the episodes that ended here, where they are asked for
     lengths: np.ndarray  #: (seeds,), of those episodes; 0 where none ended or returns are not asked for
     begins: np.ndarray  #: (seeds,) bool, whether this was an episode's first env step
+    ended: np.ndarray  #: (seeds,) bool, whether it was its last
 
 
 class Simulators:
@@ -75,7 +76,12 @@ class Simulators:
             "next_observations": after,
             "terminals": terminals,
         }
-        return Outcome(acts, Transitions(**columns), self.observations, returns, lengths, begins)
+        return Outcome(acts, Transitions(**columns), self.observations, returns, lengths, begins, ended)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """How many env steps of each seed's episode under way have been taken, (seeds,)."""
+        return np.array([len(rewards) for rewards in self._rewards])
 
     def pause(self) -> tuple[np.ndarray, np.ndarray]:
         """End the episodes under way as a time-out would; return `returns` and `lengths` as an Outcome has them."""

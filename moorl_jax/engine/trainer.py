@@ -35,7 +35,7 @@ class Trainer:
     def __init__(self, phases: tuple[Phase, ...], task: Task, prepared: Prepared, seeds: tuple[int, ...]):
         self.phases = recipes.taken(phases)
         self.progress = Progress()
-        example = recipes.example(task, prepared, recipes.returns_rule(phases))
+        example = recipes.example(phases, task, prepared)
         rehearse(phases, example)
         placed = placements(len(seeds), images=task.pixels)
         networks = jax.eval_shape(recipes.first_agent(phases).init, jax.random.key(0), example)

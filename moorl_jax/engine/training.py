@@ -19,7 +19,14 @@ from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.evaluation import Episodes, Evaluator
 from moorl_jax.engine.extension import LAST, plan_of, require_beginning
-from moorl_jax.engine.recipes import best_episodes, needs_data, needs_next_actions, returns_rule, span_rule
+from moorl_jax.engine.recipes import (
+    best_episodes,
+    needs_chunks,
+    needs_data,
+    needs_next_actions,
+    returns_rule,
+    span_rule,
+)
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.run import Run
 from moorl_jax.engine.training_loop import Plan, TrainingLoop
@@ -184,6 +191,7 @@ def _prepared(dataset: Dataset | None, preparation: Preparation, phases: tuple[P
         returns_rule(phases),
         span_rule(phases),
         next_actions=needs_next_actions(phases),
+        chunks=needs_chunks(phases),
         best_episodes=best_episodes(phases),
     )
 

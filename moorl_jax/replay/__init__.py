@@ -2,6 +2,7 @@
 
 from moorl_jax.replay.balanced import Balanced
 from moorl_jax.replay.buffer import Buffer, Experience
+from moorl_jax.replay.chunks import Chunks
 from moorl_jax.replay.frame_buffer import FrameBuffer
 from moorl_jax.replay.history import History
 from moorl_jax.replay.sampling import Both, FromBuffer, FromDataset, Mixed, OneSource, Sampling, Union
@@ -10,6 +11,7 @@ __all__ = [
     "Balanced",
     "Both",
     "Buffer",
+    "Chunks",
     "Experience",
     "FrameBuffer",
     "FromBuffer",

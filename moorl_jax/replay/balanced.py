@@ -13,7 +13,6 @@ from flax import struct
 
 from moorl_jax.config import Count, NotNegative, PartShare, Positive, Widths, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.footage import Footage
 from moorl_jax.nets import MLP, Learner, init_mlp, mlp
 from moorl_jax.replay.buffer import Experience
 from moorl_jax.replay.sampling import Sampling
@@ -121,7 +120,7 @@ class Balanced(Sampling):
     def init(self, key: Array, experience: Experience, size: int) -> BalancedState:
         """Give dataset rows priority 1, and rows already in the buffer the priority of new ones."""
         data, buffer = experience.offline, experience.online
-        if isinstance(data, Footage):
+        if not isinstance(data, Transitions):
             raise MoorlError("balanced replay compares densities of states: it cannot draw from images")
         inputs = jnp.concatenate([data.observations[:1], data.actions[:1]], axis=-1)
         density = init_mlp(key, MLP((*self.hidden, 1)), inputs)

@@ -9,6 +9,7 @@ from flax import struct
 
 from moorl_jax.errors import MoorlError
 from moorl_jax.footage import Footage
+from moorl_jax.replay.chunks import Chunks
 from moorl_jax.types import Array, Transitions
 
 ENDED, CUT = 1, 2  #: how an episode ended: in a terminal state or at the horizon; by a pause
@@ -34,7 +35,7 @@ class Buffer(struct.PyTreeNode):
     @property
     def capacity(self) -> int:
         """How many transitions fit."""
-        return int(self.rows.rewards.shape[0])
+        return len(self.rows)
 
     @property
     def oldest(self) -> Array:
@@ -84,14 +85,14 @@ class Buffer(struct.PyTreeNode):
 class Experience(struct.PyTreeNode):
     """What batches are drawn from: the dataset, which all seeds share, and one seed's own buffer."""
 
-    dataset: Transitions | Footage | None
+    dataset: Transitions | Footage | Chunks | None
     buffer: Buffer | None
     #: Set only between phases:
     ends: np.ndarray | None = None  #: (transitions stored,), ENDED or CUT at each episode's last
     diverged: np.ndarray | bool = False  #: whether the seed has diverged, so that it skipped its latest env step
 
     @property
-    def offline(self) -> Transitions | Footage:
+    def offline(self) -> Transitions | Footage | Chunks:
         """The dataset, where there is one."""
         if self.dataset is None:
             raise MoorlError("this sampling rule needs a dataset, but there is none")

@@ -34,11 +34,6 @@ class FrameBuffer(Buffer):
         )
         return cls(footage, zero, zero, zero)
 
-    @property
-    def capacity(self) -> int:
-        """How many transitions fit."""
-        return len(self.rows)
-
     def store(
         self,
         transition: Transitions,

@@ -88,6 +88,16 @@ def ifql(_: Task) -> Changes:
     return prepares("seohongpark/fql envs/d4rl_utils.py", reward_shift=-1.0)
 
 
+def qc(_: Task) -> Changes:
+    """Return QC's."""
+    return prepares("ours: as FQL", reward_shift=-1.0)
+
+
+def qc_fql(_: Task) -> Changes:
+    """Return QC-FQL's."""
+    return prepares("ours: as FQL", reward_shift=-1.0)
+
+
 def pex(_: Task) -> Changes:
     """Return PEX's."""
     source = "Haichao-Zhang/PEX README.md"

@@ -41,6 +41,16 @@ def ifql(_: Task) -> Changes:
     return prepares("seohongpark/fql utils/datasets.py, envs/", action_limit=INSIDE)
 
 
+def qc(_: Task) -> Changes:
+    """Return QC's: actions are clipped."""
+    return prepares("ColinQiyangLi/qc utils/datasets.py, envs/", action_limit=INSIDE)
+
+
+def qc_fql(_: Task) -> Changes:
+    """Return QC-FQL's: actions are clipped."""
+    return prepares("ColinQiyangLi/qc utils/datasets.py, envs/", action_limit=INSIDE)
+
+
 def cql(_: Task) -> Changes:
     """Return CQL's: actions are clipped."""
     return prepares("young-geng/JaxCQL conservative_sac_main.py", action_limit=0.999)

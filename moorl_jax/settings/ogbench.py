@@ -48,6 +48,8 @@ CODE = "seohongpark/fql README.md, agents/"
 # FQL's values, and two examples of the baselines', are in its README; the baselines' others are its paper's, as later
 # papers reprint them. Cube-triple is not in that paper: its values are those of Value Flows' code.
 PAPER = "arXiv 2502.02538, at second hand"
+LATER = "ColinQiyangLi/qam experiments/reproduce.py"
+MAZES = ("pointmaze", "antmaze", "humanoidmaze", "antsoccer")
 TRIPLE = "chongyi-zheng/value-flows README.md"
 
 
@@ -61,6 +63,17 @@ def ifql(task: Task) -> Changes:
     """Return IFQL's."""
     values, source = _of(task, PAPER)
     return sets(source, discount=values.discount, samples=values.samples)
+
+
+def qc(task: Task) -> Changes:
+    """Return QC's: its authors have chunks of five in manipulation and, in their later code, none in the mazes."""
+    discount = _of(task, CODE)[0].discount
+    return sets(LATER, horizon=1, discount=discount) if task.subject.startswith(MAZES) else ()
+
+
+def qc_fql(task: Task) -> Changes:
+    """Return QC-FQL's; the weight of its distillation is everywhere the one that its authors' README has."""
+    return qc(task)
 
 
 def iql(task: Task) -> Changes:

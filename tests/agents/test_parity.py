@@ -23,6 +23,8 @@ from moorl_jax.agents import (
     OPT,
     OPTSPOT,
     PEX,
+    QC,
+    QCFQL,
     RLPD,
     SACN,
     SPOT,
@@ -40,11 +42,13 @@ from moorl_jax.agents.ifql import IFQLState
 from moorl_jax.agents.iql import IQLState
 from moorl_jax.agents.opt import OPTState
 from moorl_jax.agents.pex import PEXState
+from moorl_jax.agents.qc import QCFQLState, QCState
 from moorl_jax.agents.rebrac import ReBRACState
 from moorl_jax.agents.sac import SACState
 from moorl_jax.agents.spot import BehaviourVAE, SPOTState
 from moorl_jax.agents.td3_bc import TD3BCState
 from moorl_jax.nets import Learner, encode, mlp, random_shift
+from moorl_jax.replay import Chunks
 from moorl_jax.types import Transitions
 from tests.agents.stepping import step
 from tests.recordings import OURS, HyperParameters, Recording, kind_of, recordings
@@ -652,6 +656,72 @@ class IFQLCase(OGBenchCase):
         return IFQLState(**self.learners(z), target_critic=flax_normed(z.net("target_critic")))
 
 
+class QCCase(OGBenchCase):
+    """The rows are cut into chunks by our code, and have to be the recorded ones."""
+
+    nets = {"actor_bc_flow": "flow", "critic": "critic"}
+    draw_names = {"next": "eps_next_action", "start": "x0", "time": "u_t", "policy": "eps_onestep"}
+    loss_names = {"actor.bc_flow_loss": "flow_loss", "critic.critic_loss": "critic_loss", "critic.q_mean": "q"}
+    # Sums of what is compared, nothing where no policy is distilled, and extremes.
+    unreported = OGBenchCase.joined | {"actor.actor_loss", "actor.distill_loss", "critic.q_max", "critic.q_min"}
+    fixed = OGBenchCase.fixed | {"weight_decay": 0.0, "use_fourier_features": False}
+    not_used = OGBenchCase.not_used | {
+        "actor_type": "the kind of recording tells it",
+        "alpha": "of a policy that is distilled",
+        "chunk_dim": "a shape",
+        "chunk_layout": "the actions tell it",
+        "fourier_feature_dim": "of features that are not used",
+        "left_out": "networks that never move",
+        "normalize_q_loss": "the reference never reads it",
+    }
+
+    def agent(self, z):
+        return QC(**self.shared(z, "critic_layer_norm"), samples=int(z.hparams["actor_num_samples"]))
+
+    def shared(self, z, critic_norm):
+        h = z.hparams
+        return super().shared(z, critic_norm) | {
+            "members": int(h["num_qs"]),
+            "horizon": int(h["horizon_length"]),
+            "chunked": h["action_chunking"],
+            "flow_steps": int(h["flow_steps"]),
+            "target_value": h["q_agg"],
+            "learning_rate": z.float("lr"),
+        }
+
+    def state(self, z):
+        return QCState(**self.learners(z), target_critic=flax_normed(z.net("target_critic")))
+
+    def turns(self, agent, z, k):
+        names = ("observations", "actions", "rewards", "next_observations")
+        rows = {name: z.array(f"raw/{name}") for name in names}
+        data = Transitions(**rows, terminals=1.0 - z.array("raw/masks"), ends=z.array("raw/terminals"))
+        batch = Chunks(data, agent.horizon, agent.discount).take(jnp.asarray(z.arrays[f"batch_{k}/indices"]))
+        recorded = {name: z.array(f"batch_{k}/{name}") for name in (*names, "masks", "valid")}
+        np.testing.assert_array_equal(batch.actions, recorded["actions"])
+        np.testing.assert_array_equal(batch.valid, recorded["valid"])
+        np.testing.assert_allclose(batch.rewards, recorded["rewards"][:, -1], rtol=1e-5)
+        np.testing.assert_array_equal(batch.terminals, 1.0 - recorded["masks"][:, -1])
+        np.testing.assert_array_equal(batch.observations, recorded["observations"])
+        np.testing.assert_array_equal(batch.next_observations, recorded["next_observations"][:, -1])
+        return [(agent.update, batch, z.draws(k, self.draw_names))]
+
+
+class QCFQLCase(QCCase):
+    nets = QCCase.nets | {"actor_onestep_flow": "actor"}
+    loss_names = QCCase.loss_names | {"actor.distill_loss": "distillation_loss"}
+    unreported = QCCase.unreported - {"actor.distill_loss"}
+    not_used = {name: reason for name, reason in QCCase.not_used.items() if name != "alpha"} | {
+        "actor_num_samples": "of chunks among which the critics choose"
+    }
+
+    def agent(self, z):
+        return QCFQL(**self.shared(z, "critic_layer_norm"), alpha=z.float("alpha"))
+
+    def state(self, z):
+        return QCFQLState(**self.learners(z), target_critic=flax_normed(z.net("target_critic")))
+
+
 class OGBenchIQLCase(OGBenchCase):
     nets = {"actor": "actor", "value": "value", "critic": "critic"}
     draw_names = {"policy": "eps_actor"}
@@ -1134,6 +1204,8 @@ CASES = {
     "rebrac": ReBRACCase(),
     "fql": FQLCase(),
     "ifql": IFQLCase(),
+    "qc": QCCase(),
+    "qc_fql": QCFQLCase(),
     "ogb_iql": OGBenchIQLCase(),
     "ogb_rebrac": OGBenchReBRACCase(),
     "awac": AWACCase(),

@@ -14,6 +14,8 @@ from moorl_jax.agents import (
     OPT,
     OPTIQL,
     PEX,
+    QC,
+    QCFQL,
     RLPD,
     SAC,
     SACN,
@@ -52,6 +54,8 @@ AGENTS = {
     ),
     "joint_rebrac": ReBRAC(**SMALL, **RATES, discount=0.5, tau=0.05, penalizes_critic=False, joint=True, squash=False),
     "fql": FQL(**SMALL, learning_rate=3e-3, discount=0.5, tau=0.05, alpha=0.1),
+    "qc": QC(**SMALL, learning_rate=3e-3, discount=0.5, tau=0.05, horizon=1, samples=8),
+    "qc_fql": QCFQL(**SMALL, learning_rate=3e-3, discount=0.5, tau=0.05, horizon=1, alpha=0.1),
     "ifql": IFQL(**SMALL, learning_rate=3e-3, discount=0.5, tau=0.05, expectile=0.5),
     "cql": CQL(
         **SMALL, **RATES, discount=0.5, tau=0.05, penalty_weight=0.0, actions_per_state=2, blocks=1, target_entropy=-2.0
@@ -71,6 +75,8 @@ AGENTS |= {
 
 
 def trained(agent, data, updates=1500):
+    if agent.chunks():  # of one step
+        data = data.replace(ends=np.ones(len(data), np.float32))
     trainer = Trainer(
         (Offline(agent, updates),), find("hopper-medium-v2"), Prepared(data, Normalizer.identity((1,))), (0,)
     )

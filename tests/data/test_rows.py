@@ -12,6 +12,7 @@ from moorl_jax.data.rows import (
     suspicions,
     to_transitions,
     trajectory_returns,
+    transition_ends,
 )
 from moorl_jax.tasks import find
 
@@ -189,3 +190,21 @@ class TestBestTrajectories:
         timeouts = np.array([False, False, True, False, False, True])
         rows = Rows(np.zeros((6, 29), np.float32), np.zeros((6, 8), np.float32), rewards, rewards > 0, timeouts)
         np.testing.assert_array_equal(best_trajectories(rows, maze, 0.1).rewards, [0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("family", "terminals", "timeouts", "kept", "last"),
+    [
+        ("locomotion", [3], [7], [0, 1, 2, 3, 4, 5, 6, 8], [3, 6, 8]),
+        ("antmaze", [3], [7], [0, 1, 2, 3, 4, 5, 6, 8], [6, 8]),  # it goes on after the goal
+        ("ogbench", [3, 4], [6], [0, 1, 2, 3, 4, 5, 7, 8], [5, 8]),
+    ],
+)
+def test_an_episodes_last_transition_is_marked(family, terminals, timeouts, kept, last):
+    numbers = np.arange(10)
+    column = numbers[:, None].astype(np.float32)
+    flags = np.isin(numbers, terminals), np.isin(numbers, timeouts)
+    rows = Rows(column, column, column[:, 0], *flags)
+    np.testing.assert_array_equal(to_transitions(rows, HORIZON).rewards, kept)
+    task = replace(TASK, family=family)
+    np.testing.assert_array_equal(np.array(kept)[transition_ends(rows, task) == 1.0], last)

@@ -79,7 +79,9 @@ def test_actions_are_in_the_environments_own_range(tmp_path, rng):
     policy = policy_of(IQL(hidden=(8,)), task)
     observations = 10 * rng.standard_normal((50, 11)).astype(np.float32)
     actions = policy(observations)
-    np.testing.assert_allclose(actions, np.array([0, 5, 2]) + np.array([2, 5, 1]) * policy.unscaled(observations), 1e-6)
+    np.testing.assert_allclose(
+        actions, np.array([0, 5, 2]) + np.array([2, 5, 1]) * policy.ahead(observations)[:, 0], 1e-6
+    )
     assert export(policy, tmp_path / "policy.npz") <= 1e-4
 
 

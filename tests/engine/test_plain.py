@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, MOORL, PEX, RLPD, SAC, TD3BC, CalQL, ReBRAC
+from moorl_jax.agents import CQL, IQL, MOORL, PEX, QC, RLPD, SAC, TD3BC, CalQL, ReBRAC
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import static
 from moorl_jax.data import Normalizer, Preparation, Prepared
 from moorl_jax.engine import plain
-from moorl_jax.engine.recipes import agents, needs_data, needs_next_actions, returns_rule
+from moorl_jax.engine.recipes import agents, needs_chunks, needs_data, needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.engine.training import evaluate
 from moorl_jax.phases import Collect, Evaluate, Offline, Online, Pretrain, Switch
 from moorl_jax.replay import Balanced, Both, FromBuffer, Mixed, OneSource, Union
-from moorl_jax.types import ReturnsToGo
+from moorl_jax.types import NStep, ReturnsToGo
 
 KEPT = 4  #: latest updates of which a Recorder keeps batches and noise
 
@@ -25,9 +25,13 @@ class Recorder(Agent):
 
     returns: bool = static(False)
     next_actions: bool = static(False)
+    steps: int = static(0)  #: of chunks, taken without looking again; 0: there are none
 
     def init(self, key, example):
-        example = example if self.next_actions else example.replace(next_actions=None)
+        example = (example if self.next_actions else example.replace(next_actions=None)).replace(ends=None)
+        if self.steps:
+            actions = jnp.repeat(example.actions[:, None], self.steps, axis=1)
+            example = example.replace(actions=actions, valid=jnp.zeros((1, self.steps)))
         batch = jax.tree.map(lambda leaf: jnp.zeros((KEPT, *leaf.shape[1:]), leaf.dtype), example)
         return {"batches": batch, "noise": jax.random.normal(key, (KEPT,)), "kinds": jnp.zeros(KEPT, jnp.int32)}
 
@@ -67,6 +71,12 @@ class Recorder(Agent):
     def needs_next_actions(self):
         return self.next_actions
 
+    def chunks(self):
+        return NStep(self.steps, 0.5) if self.steps else None
+
+    def open_loop(self):
+        return max(1, self.steps)
+
 
 ONE = Recorder(batch_size=3)
 RULES = ((Union(), 1), (Mixed(0.3), 2), (OneSource(draws=2), 3), (FromBuffer(), 4), (Both(), 1))  #: with their utd
@@ -85,6 +95,13 @@ EXACT = {
         Switch(lambda state, key, example: state | {"batches": state["batches"].replace(next_actions=None)}),
         Online(ONE, 9, Mixed(0.5)),
     ),
+    "chunks": (
+        Offline(ONE.replace(steps=3), 5),
+        Collect(ONE.replace(steps=3), 8),
+        Online(ONE.replace(steps=3), 60, Union()),
+        Collect(ONE.replace(steps=3), 7, random=True),
+        Online(ONE.replace(steps=3), 9, Mixed(0.3), 2),
+    ),
     "returns": (Offline(ONE.replace(returns=True), 5), Online(ONE.replace(returns=True), 60, Mixed(0.3))),
 }
 SMALL = {"hidden": (16,), "batch_size": 32}
@@ -98,6 +115,7 @@ ROUNDED = {
     "cal_ql": CalQL(**SMALL, **FEW).phases(4, 40),
     "rlpd": RLPD(**SMALL, members=3, utd=3, random_steps=10).phases(0, 20),
     "moorl": MOORL(**SMALL, utd=2, random_steps=10).phases(0, 20),
+    "qc": QC(**SMALL, horizon=3, flow_steps=2, samples=3, collect_steps=10).phases(6, 30),
     "pex": PEX(**SMALL, collect_steps=10).phases(6, 20),
     "balanced": (Offline(TD3BC(**SMALL), 4), Online(TD3BC(**SMALL), 20, Balanced(hidden=(8,), density_batch=16))),
 }
@@ -112,7 +130,12 @@ def prepare(hopper, hopper_data):
         if not needs_data(phases):
             return Prepared(None, Normalizer.identity(hopper.observation_shape))
         preparation = Preparation(normalize_observations=True, reward_scale=0.5, reward_shift=-1.0)
-        return preparation.apply(hopper_data, returns_rule(phases), next_actions=needs_next_actions(phases))
+        return preparation.apply(
+            hopper_data,
+            returns_rule(phases),
+            next_actions=needs_next_actions(phases),
+            chunks=needs_chunks(phases),
+        )
 
     return one
 

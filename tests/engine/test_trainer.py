@@ -19,6 +19,8 @@ from moorl_jax.agents import (
     MOORL,
     OPT,
     PEX,
+    QC,
+    QCFQL,
     RLPD,
     SAC,
     SACN,
@@ -36,7 +38,7 @@ from moorl_jax.config import static
 from moorl_jax.data import Normalizer, Preparation, Prepared
 from moorl_jax.engine import programs
 from moorl_jax.engine.devices import placements
-from moorl_jax.engine.recipes import final_state, needs_data, needs_next_actions, returns_rule
+from moorl_jax.engine.recipes import final_state, needs_chunks, needs_data, needs_next_actions, returns_rule
 from moorl_jax.engine.trainer import Trainer
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Pause, Pretrain, Switch
@@ -62,6 +64,8 @@ RECIPES = {
     "iql": OFFLINE["iql"].phases(20, 40),
     "fql": FQL(**SMALL, flow_steps=3).phases(20, 40),
     "ifql": IFQL(**SMALL, flow_steps=3, samples=4).phases(20, 40),
+    "qc": QC(**SMALL, horizon=3, flow_steps=3, samples=4, collect_steps=10).phases(20, 40),
+    "qc_fql": QCFQL(**SMALL, horizon=3, flow_steps=3, collect_steps=10).phases(20, 40),
     "joint_iql": IQL(**SMALL, joint=True, learn_std=False, actor_objective="ddpgbc").phases(20, 40),
     "joint_rebrac": ReBRAC(**SMALL, joint=True, glorot=True).phases(20, 40),
     "cql": OFFLINE["cql"].phases(20, 40),
@@ -167,7 +171,12 @@ def make(hopper, hopper_data):
     made = []
 
     def one(phases, seeds=(0,)):
-        prepared = Preparation().apply(hopper_data, returns_rule(phases), next_actions=needs_next_actions(phases))
+        prepared = Preparation().apply(
+            hopper_data,
+            returns_rule(phases),
+            next_actions=needs_next_actions(phases),
+            chunks=needs_chunks(phases),
+        )
         if not needs_data(phases):
             prepared = Prepared(None, Normalizer.identity((11,)))
         made.append(Trainer(phases, hopper, prepared, seeds))

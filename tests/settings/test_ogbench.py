@@ -56,6 +56,14 @@ def test_all_have_the_networks_and_the_optimizer_of_one_code(name):
         assert agent.glorot
 
 
+@pytest.mark.parametrize("name", ["qc", "qc_fql"])
+@pytest.mark.parametrize(("subject", "horizon", "discount"), [("scene", 5, 0.99), ("antmaze-giant", 1, 0.995)])
+def test_chunks_are_of_five_steps_where_arms_manipulate(name, subject, horizon, discount):
+    """ColinQiyangLi/qc's main.py, and ColinQiyangLi/qam's experiments/reproduce.py for the mazes."""
+    agent = settings(name, task(subject), 1_000_000, 1_000_000).agent
+    assert (agent.horizon, agent.discount, agent.collect_steps) == (horizon, discount, 5000)
+
+
 def test_iqls_rate_does_not_fall():
     assert settings("iql", task("scene"), 1_000_000, 0).agent.actor_decay_updates is None
 
@@ -77,7 +85,7 @@ def test_every_agent_is_set_within_its_bounds(subject):
 def test_the_page_repeats_no_value():
     """Each is another than the one in force before, for some environment, and has a source."""
     news = {}
-    for name in ("fql", "ifql", "iql", "rebrac"):
+    for name in ("fql", "ifql", "iql", "qc", "qc_fql", "rebrac"):
         for subject in ogbench.ENVIRONMENTS:
             chosen = Settings(AGENTS[name](), Preparation())
             for _, change in changes(name, task(subject)):

@@ -10,7 +10,7 @@ from moorl_jax.agents.sac import SAC
 from moorl_jax.agents.subroutine.state import SubroutineState
 from moorl_jax.config import static
 from moorl_jax.nets import Network
-from moorl_jax.types import Array, Draws, Metrics, Params, ReturnsToGo, Transitions
+from moorl_jax.types import Array, Draws, Metrics, NStep, Params, ReturnsToGo, Transitions
 
 PartName = Literal["learner", "offline", "tuned"]
 
@@ -60,6 +60,10 @@ class Part(Agent[SubroutineState]):
     def needs_next_actions(self) -> bool:
         """Return whether the agent needs next actions."""
         return self.agent.needs_next_actions()
+
+    def chunks(self) -> NStep | None:
+        """Return the span of the agent's chunks."""
+        return self.agent.chunks()
 
     def best_episodes(self) -> float:
         """Return the share of episodes that the agent asks for."""
