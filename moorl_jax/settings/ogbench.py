@@ -68,7 +68,9 @@ def ifql(task: Task) -> Changes:
 def qc(task: Task) -> Changes:
     """Return QC's: its authors have chunks of five in manipulation and, in their later code, none in the mazes."""
     discount = _of(task, CODE)[0].discount
-    return sets(LATER, horizon=1, discount=discount) if task.subject.startswith(MAZES) else ()
+    if not task.subject.startswith(MAZES):
+        return ()
+    return sets(LATER, horizon=1) + sets(CODE, discount=discount)
 
 
 def qc_fql(task: Task) -> Changes:
