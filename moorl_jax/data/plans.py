@@ -161,7 +161,7 @@ def embedded(task: Task) -> list[Part]:
     AntMaze's sets and the hands' experts are as `recipe` has them. A robot's are one learner's, as D4RL's were:
     `random` is its untrained policy, `medium` the one nearest to D4RL's level, and the replay what it had seen until
     then: each policy stands for the env steps it is nearest to. The levels in DISTILLED are those of a student, for no
-    learner of ours has come as far.
+    learner of ours is as near to D4RL's.
     """
     if task.pixels:
         return [(Actor("uniform"), _FILMED_STEPS)] if task.level == "random" else _filmed(task)
