@@ -34,5 +34,6 @@ def test_the_commands_of_a_guide_have_their_options(guide):
         command, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
         while hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
+            command = command.load() if hasattr(command, "load") else command
         options = {name for parameter in command.params for name in parameter.opts}
         assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options, line

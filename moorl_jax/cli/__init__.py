@@ -34,12 +34,16 @@ class Command(TyperCommand):
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Import the command and let it read its words."""
+        return self.load().make_context(*args, **kwargs)
+
+    def load(self) -> Any:
+        """Import the command."""
         command = getattr(import_module(f"moorl_jax.cli.{self.module}"), self.attribute)
         if not isinstance(command, typer.Typer):
             alone = typer.Typer(add_completion=False)
             alone.command(self.name)(command)
             command = alone
-        return get_command(command).make_context(*args, **kwargs)
+        return get_command(command)
 
 
 class Commands(TyperGroup):

@@ -20,7 +20,7 @@ def policy():
     def untrained(name):
         task, agent = dataclasses.replace(find(name), horizon=8), BC(hidden=(4,))
         normalizer = Normalizer.identity(task.observation_shape)
-        state = agent.init(jax.random.key(0), recipes.example(task, Prepared(None, normalizer), None))
+        state = agent.init(jax.random.key(0), recipes.example(agent.phases(1, 0), task, Prepared(None, normalizer)))
         return Policy(agent, task, normalizer, jax.tree.map(lambda leaf: leaf[None], agent.policy(state)), (0,))
 
     return untrained

@@ -5,18 +5,18 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks.budgets import BUDGETS
-from benchmarks.cells import Cell, sourced
-from benchmarks.runner import Outcome
 from typer.testing import CliRunner
 
-from benchmarks import report, tables
 from moorl_jax import Dataset, Task, train
 from moorl_jax.agents import BC, SAC
 from moorl_jax.cli import app
 from moorl_jax.engine import results, seals
 from moorl_jax.errors import MoorlError
-from tests.benchmarks.stored import store
+from moorl_jax.reports import page, tables
+from moorl_jax.sweeps.budgets import BUDGETS
+from moorl_jax.sweeps.cells import Cell, sourced
+from moorl_jax.sweeps.runner import Outcome
+from tests.stored import store
 from tests.tasks.test_own import Counter
 
 ROWS = 12
@@ -71,10 +71,10 @@ def test_the_page_has_tasks_of_ones_own_beside_the_others(tmp_path):
     for task in (Task.of("Pendulum-v1"), nowhere):
         directory = store(tmp_path / "cells" / task.name, task=task.name)
         described(directory, task)
-    page = report.render(tmp_path)
-    assert "Scores of Pendulum-v1 are returns. nowhere has no environment: nothing was evaluated." in page
-    assert page.count("15.0 ± 5.0") == 1
-    assert "diverged 2/2" not in page
+    html = page.render(tmp_path)
+    assert "Scores of Pendulum-v1 are returns. nowhere has no environment: nothing was evaluated." in html
+    assert html.count("15.0 ± 5.0") == 1
+    assert "diverged 2/2" not in html
 
 
 def described(directory, task):
@@ -145,7 +145,7 @@ def test_a_training_whose_simulators_cannot_be_saved_goes_on_in_new_episodes(tmp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(agent, task, checkpoints=tmp_path / "c", report=stop, **how)
+        train(agent, task, checkpoints=tmp_path / "c", callback=stop, **how)
     run = train(agent, task, checkpoints=tmp_path / "c", warn=said.append, **how)
     assert len(said) == 1
     assert "counter: its simulators cannot be saved" in said[0]

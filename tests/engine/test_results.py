@@ -160,7 +160,7 @@ def test_a_users_agent_comes_back_though_its_file_has_moved(hopper, hopper_data,
         file.write_text("another", encoding="utf-8")
 
     how = {"seeds": 1, "updates": 1, "episodes": 1, "dataset": hopper_data}
-    run = train(agent, dataclasses.replace(hopper, horizon=3), report=edited, **how)
+    run = train(agent, dataclasses.replace(hopper, horizon=3), callback=edited, **how)
     results.save(run, tmp_path / "cell", "x")
     file.unlink()
     result = results.read(tmp_path / "cell")

@@ -78,7 +78,9 @@ def test_a_wrong_question_is_named(trained, observation, seed, fault):
 
 def test_noise_is_another_at_each_call_unless_it_is_numbered(run, hopper, rng):
     agent, observation = SAC(hidden=(8,)), rng.standard_normal(11)
-    state = agent.init(jax.random.key(0), recipes.example(hopper, Prepared(None, run.normalizer), None))
+    state = agent.init(
+        jax.random.key(0), recipes.example(agent.phases(0, 10_000), hopper, Prepared(None, run.normalizer))
+    )
     params = jax.tree.map(lambda leaf: leaf[None], agent.policy(state))
     policy = dataclasses.replace(run.policy, agent=agent, params=params, seeds=(0,))
     first, second = (policy(observation, deterministic=False) for _ in range(2))
