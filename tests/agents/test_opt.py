@@ -156,7 +156,7 @@ def test_the_settings_schedules_are_the_papers():
         assert (opt.collect_steps, opt.pretrain_updates, opt.utd) == (25_000, 50_000, 5)
 
 
-@pytest.mark.parametrize("task", ["antmaze-umaze-v2", "pen-cloned-v1"])
+@pytest.mark.parametrize("task", [pytest.param("antmaze-umaze-v2", marks=pytest.mark.slow), "pen-cloned-v1"])
 def test_last_layers_begin_in_the_authors_ranges(task, rng):
     """Kernels and biases of the actor, the old critics and the new, as `_initialize_head` of its source draws them."""
     opt = settings("opt_spot", find(task), 1_000, 300_000).agent
@@ -166,7 +166,9 @@ def test_last_layers_begin_in_the_authors_ranges(task, rng):
             assert 0 < np.abs(leaf).min() < np.abs(leaf).max() <= bound
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "td3_bc" else pytest.mark.slow) for name in BACKBONES]
+)
 def test_with_kappa_0_it_is_the_backbones_fine_tuning(name, rng):
     """On the same batches, actor, old critics and targets move as the backbone alone would move them."""
     opt = BACKBONES[name].replace(kappa_start=0.0, kappa_steps=0.0)

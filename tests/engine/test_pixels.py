@@ -134,6 +134,7 @@ def batch_of(dataset, count=4):
     return footage.take(jnp.arange(count))
 
 
+@pytest.mark.slow
 def test_no_actor_loss_reaches_the_encoder(dataset):
     """RLPD's moves by the critics' gradient alone; CQL's as well where the policy's loss is another. It does move."""
     batch = batch_of(dataset)
@@ -194,6 +195,7 @@ def test_drqs_noise_falls_from_the_first_env_step():
         assert agent.noise(state.steps + updates) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_drqs_noise_has_fallen_by_all_env_steps():
     assert walk(online()).steps.tolist() == [2 * HORIZON]
 

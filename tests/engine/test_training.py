@@ -98,7 +98,11 @@ def test_evaluating_more_often_does_not_change_the_training(run, hopper, hopper_
 
 @pytest.mark.parametrize(
     ("task", "tells"),
-    [("sawyer-lift", True), pytest.param("franka-kitchen", True, marks=pytest.mark.slow), ("hopper", False)],
+    [
+        pytest.param("sawyer-lift", True, marks=pytest.mark.slow),
+        pytest.param("franka-kitchen", True, marks=pytest.mark.slow),
+        ("hopper", False),
+    ],
 )
 def test_success_is_recorded_where_the_environment_tells(task, tells):
     learner = SAC(hidden=(4,), batch_size=4, random_steps=4)
@@ -303,7 +307,16 @@ def test_a_seed_that_diverged_is_said_to_have_and_the_others_go_on_as_without_it
     pd.testing.assert_frame_equal(resumed.curves[columns], both.curves[columns], check_exact=True)
 
 
-@pytest.mark.parametrize("name", ["hopper", "walker-walk", "sawyer-push", "antmaze-umaze-v2", "kitchen-complete-v0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hopper",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("walker-walk", "sawyer-push", "antmaze-umaze-v2", "kitchen-complete-v0")
+        ),
+    ],
+)
 def test_a_policy_that_has_diverged_has_no_score(name):
     """Of two seeds one; MuJoCo took NaN for no action, and AntMaze, Kitchen and pen paid as if nothing were wrong."""
     task, agent = dataclasses.replace(find(name), horizon=3), BC(hidden=(4,))

@@ -35,6 +35,7 @@ def cells(hopper, hopper_rows, tmp_path):
     return plan((hopper,), agents, "embedded", None, 1, budget, "offline")
 
 
+@pytest.mark.slow
 def test_cells_run_side_by_side_and_a_lost_process_loses_its_own_alone(cells, tmp_path, capsys):
     display = Display(terminal())
     with InProcesses(2, display) as launcher:
