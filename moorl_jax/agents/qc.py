@@ -88,9 +88,12 @@ class Chunking(Agent[S]):
         flow = init_mlp(flow_key, self._maker(example), timed)
         return QCState(Learner.create(flow), Learner.create(critic), critic)
 
-    def update(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
-        """Update critics and flow, each against the others from before, and the targets."""
-        target = self.target(state, batch, draws["next"])
+    def learn(self, state: S, batch: Transitions, draws: Draws, chosen: Array) -> tuple[S, Metrics]:
+        """Update critics and flow, each against the others from before, and the targets.
+
+        `chosen` are the chunks that the policy takes at s', (batch, size).
+        """
+        target = self.target(state, batch, chosen)
         critic_loss = partial(self.critic_loss, target=target, batch=batch)
         (_, metrics), of_critic = jax.value_and_grad(critic_loss, has_aux=True)(state.critic.params)
         imitation = partial(self.flow_loss, batch=batch, draws=draws)
@@ -106,19 +109,14 @@ class Chunking(Agent[S]):
         """Return what is learned of a batch's actions, as one: all, (batch, steps A), or the first, (batch, A)."""
         return batch.actions.reshape(len(batch), -1) if self.chunked else batch.actions[:, 0]
 
-    def target(self, state: S, batch: Transitions, noise: Array) -> Array:
+    def target(self, state: S, batch: Transitions, chosen: Array) -> Array:
         """Return the critics' targets, (batch,): y = R + (1 - d) discount^h Qbar(s', a') (eq. 7).
 
         R is the discounted sum of the chunk's rewards, s' is where it leads, a' the chunk chosen there.
         """
-        chosen = self.next_chunk(state, batch.next_observations, noise)
         next_q = critics(state.target_critic, batch.next_observations, chosen, self.activation)
         ahead = (1.0 - batch.terminals) * self.discount**self.horizon
         return batch.rewards + ahead * aggregated(next_q, self.target_value)
-
-    def next_chunk(self, state: S, observations: Array, noise: Array) -> Array:
-        """Return the chunk that the policy takes at s', (batch, size)."""
-        raise NotImplementedError
 
     def critic_loss(self, critic: Params, target: Array, batch: Transitions) -> tuple[Array, Metrics]:
         """Return the mean of (Q_i(s, a) - y)^2 over critics and batch, 0 where the episode ends within the chunk."""
@@ -178,9 +176,9 @@ class QC(Chunking[QCState]):
         shape = (len(chunk), self.samples, chunk.shape[-1])
         return flow_draws(flow_key, chunk) | {"next": jax.random.normal(next_key, shape, chunk.dtype)}
 
-    def next_chunk(self, state: QCState, observations: Array, noise: Array) -> Array:
-        """Return the chunk that is chosen at s'."""
-        return self.choose(self.policy(state), observations, noise)
+    def update(self, state: QCState, batch: Transitions, draws: Draws) -> tuple[QCState, Metrics]:
+        """Update critics and flow, each against the others from before, and the targets."""
+        return self.learn(state, batch, draws, self.choose(self.policy(state), batch.next_observations, draws["next"]))
 
     def policy(self, state: QCState) -> Params:
         """Return the flow, and the critics that choose among its chunks."""
@@ -238,14 +236,11 @@ class QCFQL(Chunking[QCFQLState]):
 
     def update(self, state: QCFQLState, batch: Transitions, draws: Draws) -> tuple[QCFQLState, Metrics]:
         """Update critics, flow and policy, each against the others from before, and the targets."""
-        after, metrics = super().update(state, batch, draws)
+        chosen = self.made(state.actor.params, batch.next_observations, draws["next"])
+        after, metrics = self.learn(state, batch, draws, chosen)
         actor_loss = partial(self.actor_loss, state=state, batch=batch, noise=draws["policy"])
         (_, actor_metrics), gradients = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)
         return after.replace(actor=state.actor.descend(gradients, self.learning_rate)), metrics | actor_metrics
-
-    def next_chunk(self, state: QCFQLState, observations: Array, noise: Array) -> Array:
-        """Return the policy's chunk at s'."""
-        return self.made(state.actor.params, observations, noise)
 
     def actor_loss(self, actor: Params, state: QCFQLState, batch: Transitions, noise: Array) -> tuple[Array, Metrics]:
         """Return alpha mean (mu(s, z) - flow(s, z))^2 - mean Q(s, mu(s, z)), Q the mean of the critics.

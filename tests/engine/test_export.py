@@ -86,8 +86,10 @@ def test_actions_are_in_the_environments_own_range(tmp_path, rng):
 
 
 def test_onnxruntime_runs_the_graph(hopper, tmp_path, rng):
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
+    runtime = pytest.importorskip(
+        "onnxruntime", reason="not installed: it runs exported graphs in a test alone, the extra 'dev'"
+    )
+    pytest.importorskip("onnx", reason="not installed: the extra 'onnx'")
     observations = rng.standard_normal((5, 11)).astype(np.float32)
     for agent in AGENTS[1:7]:
         policy = policy_of(agent, hopper)

@@ -32,7 +32,7 @@ def _can_render():
         with camera.Camera(find("hopper"), make_environment(find("hopper"))):
             pass
     except NotAvailableError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"this machine cannot render: {error}")
 
 
 @pytest.mark.usefixtures("_can_render")
@@ -50,7 +50,7 @@ def _can_render():
 )
 def test_an_episode_is_filmed(policy, tmp_path, name, suffix, frames):
     if suffix == ".mp4":
-        pytest.importorskip("imageio_ffmpeg")
+        pytest.importorskip("imageio_ffmpeg", reason="mp4 needs ffmpeg, which is not installed: the extra 'video'")
     path = tmp_path / f"film{suffix}"
     films.film(policy(name), 0, 0, path)
     film = [np.asarray(frame)[..., :3] for frame in imageio.v2.get_reader(path)]

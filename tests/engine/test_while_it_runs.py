@@ -90,8 +90,11 @@ def test_an_unknown_tracker_and_one_that_is_not_installed_are_named(trained, tmp
 
 
 def test_tensorboard_shows_each_seed_with_its_config_once_though_it_was_killed(trained, tmp_path):
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    pytest.importorskip("tensorboardX")
+    events = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="TensorBoard, which reads the files back, is not installed: the extra 'dev'",
+    )
+    pytest.importorskip("tensorboardX", reason="not installed: the extra 'tensorboard'")
 
     def stop(report):
         if report.done == 4:
@@ -115,7 +118,7 @@ def test_tensorboard_shows_each_seed_with_its_config_once_though_it_was_killed(t
 
 
 def test_weights_and_biases_gets_each_seed_with_its_config(trained, tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
+    pytest.importorskip("wandb", reason="not installed: the extra 'wandb', which make setup leaves out")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
