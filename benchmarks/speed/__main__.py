@@ -16,6 +16,7 @@ from rich.progress import track
 from benchmarks.speed import cost, offline, online, simulators, start, whole_runs
 from benchmarks.speed.roofline import ROWS, Clock, roofline
 from moorl_jax.cli.options import guarded
+from moorl_jax.cores import usable_cores
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.nets import matmul_precision
@@ -31,7 +32,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "whole": whole_runs.AGENTS_MEASURED,
     "cost": online.ONLINE_AGENTS,
     "simulators": (),
-    "start": (),
+    "start": start.AGENTS_MEASURED,
 }
 Row = dict[str, object]
 Rows = Iterator[Row]
@@ -67,22 +68,19 @@ def speed(
         kind += f"-{matmul_precision()}"
     folder = results / "speed" / kind
     for part, measured in measuring.items():
-        if not PARTS[part]:
-            console.print(simulators.compare() if part == "simulators" else start.measure())
-            continue
         # A table of some agents stands beside that of all.
         stem = part if measured == PARTS[part] else f"{part}-{'+'.join(measured)}"
+        if processor_time and part == "offline":
+            stem += "-processor-time"
+        coming, total = {
+            "offline": (_offline(measured, counts, processor_time), len(measured)),
+            "online": (_online(measured, counts, env_steps), len(measured)),
+            "whole": (_whole(measured, counts), len(measured) * len(counts)),
+            "cost": (cost.rows(measured, env_steps), len(measured)),
+            "simulators": (simulators.rows(), simulators.NUMBER),
+            "start": (start.rows(measured), 1 + 2 * len(measured)),
+        }[part]
         rows: list[Row] = []
-        total = len(measured)
-        if part == "offline":
-            coming = _offline(measured, counts, time.process_time if processor_time else time.perf_counter)
-            stem += "-processor-time" if processor_time else ""
-        elif part == "online":
-            coming = _online(measured, counts, env_steps)
-        elif part == "cost":
-            coming = cost.rows(measured, env_steps)
-        else:
-            coming, total = _whole(measured, counts), len(measured) * len(counts)
         for row in track(coming, f"measuring {part}", total, console=console, disable=not console.is_terminal):
             rows.append(row)
             table = pd.DataFrame(rows)
@@ -109,7 +107,8 @@ def _measuring(parts: list[str], chosen: list[str]) -> dict[str, tuple[str, ...]
     return {part: agents for part, agents in measuring.items() if agents or not PARTS[part]}
 
 
-def _offline(agents: tuple[str, ...], counts: list[int], clock: Clock) -> Rows:
+def _offline(agents: tuple[str, ...], counts: list[int], processor_time: bool) -> Rows:
+    clock: Clock = time.process_time if processor_time else time.perf_counter
     for agent in agents:
         row: Row = {"agent": agent}
         prepared = offline.data(agent)
@@ -168,6 +167,11 @@ def _write(part: str, table: pd.DataFrame, path: Path) -> str:
         "cost": f"What an env step costs online, with its updates: {find(online.TASK).environment}, one seed, agents "
         f"as set for 300k env steps, {ROWS:,} dataset rows of random numbers, compilation left out. Peak memory is the "
         "process's, dataset and buffer included. Parameters are those that Adam moves, a sampling rule's among them.",
+        "simulators": "Env steps a second of all simulators: stepped one after another, and together on "
+        f"{usable_cores()} cores; the ratio is the median of those of turns side by side. An evaluation is of episodes "
+        f"of {simulators.HORIZON} steps, with the policy's actions.",
+        "start": f"`moorl-jax train --task {start.TASK}` with one seed, in a new process, to its first two "
+        "updates and the scores of one episode; programs kept: by the run before.",
     }[part]
     told = f"{what} {device}."
     if path.name.endswith("-processor-time"):
@@ -181,8 +185,8 @@ def _write(part: str, table: pd.DataFrame, path: Path) -> str:
             "it. Compile: all programs of an agent; left out of all else."
         )
     shown = table.copy()
-    for column in table.columns[1:]:
-        form = ".1%" if "roofline" in column or column in SHARES else ",.3g"
+    for column in table.select_dtypes("number"):
+        form = ".1%" if "roofline" in str(column) or column in SHARES else ",.3g"
         shown[column] = [f"{value:{form}}" for value in table[column]]
     text = f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{told}\n"
     with whole(path.with_name(path.name + ".md")) as partial:

@@ -2,15 +2,13 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.table import Table
 
 from moorl_jax.agents import BC
-from moorl_jax.cores import usable_cores
 from moorl_jax.data import Normalizer
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.tasks import Environments, InTurn, Task, find, make_environment, make_environments
@@ -20,26 +18,26 @@ TASKS = ("hopper-medium-v2", "halfcheetah-medium-v2", "walker2d-medium-v2", "ant
 COUNTS = (1, 8, 40)
 EVALUATED = ("halfcheetah-medium-v2", "antmaze-umaze-v2")  #: whose episodes last to the horizon, whatever the policy
 SEEDS, EPISODES, HORIZON = 4, 10, 200
+NUMBER = len(TASKS) * len(COUNTS) + len(EVALUATED)  #: of rows
 TURNS = 9  #: of which the median counts
 SECONDS = 0.3  #: that a turn lasts, at least
 
 
-def compare() -> Table:
-    """Return env steps a second of all simulators, one after another and together, and the ratio.
+def rows() -> Iterator[dict[str, object]]:
+    """Yield env steps a second of all simulators, one after another and together, and the ratio.
 
     It is the median of ratios of two turns side by side, for other work slows a machine from moment to moment.
     """
-    table = Table("task", "simulators", "one after another", f"together, {usable_cores()} cores", "ratio")
     for name in TASKS:
         for count in COUNTS:
-            table.add_row(name, str(count), *_compared(_acting, find(name), count))
+            yield {"task": name, "simulators": str(count), **_compared(_acting, find(name), count)}
     for name in EVALUATED:
-        compared = _compared(_evaluating, dataclasses.replace(find(name), horizon=HORIZON), SEEDS * EPISODES)
-        table.add_row(name, f"evaluation, {SEEDS} x {EPISODES}", *compared)
-    return table
+        task = dataclasses.replace(find(name), horizon=HORIZON)
+        compared = _compared(_evaluating, task, SEEDS * EPISODES)
+        yield {"task": name, "simulators": f"evaluation, {SEEDS} x {EPISODES}", **compared}
 
 
-def _compared(way: Callable[[Task, Environments, int], Callable[[], int]], task: Task, count: int) -> list[str]:
+def _compared(way: Callable[[Task, Environments, int], Callable[[], int]], task: Task, count: int) -> dict[str, object]:
     """Use simulators of both kinds in a way: a function that returns how many env steps it has taken."""
     both = (InTurn([make_environment(task) for _ in range(count)]), make_environments(task, count))
     turns = [way(task, simulators, count) for simulators in both]
@@ -48,7 +46,8 @@ def _compared(way: Callable[[Task, Environments, int], Callable[[], int]], task:
     rates = np.array([[_rate(turn) for turn in turns] for _ in range(TURNS)])
     for simulators in both:
         simulators.close()
-    return [f"{rate:,.0f}" for rate in np.median(rates, axis=0)] + [f"{np.median(rates[:, 1] / rates[:, 0]):.2f}"]
+    in_turn, together = np.median(rates, axis=0)
+    return {"one after another": in_turn, "together": together, "ratio": np.median(rates[:, 1] / rates[:, 0])}
 
 
 def _rate(turn: Callable[[], int]) -> float:
