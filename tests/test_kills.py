@@ -17,6 +17,7 @@ import pytest
 
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.engine import results
+from moorl_jax.engine.extension import LAST
 from moorl_jax.engine.results import CHECKPOINT
 from tests.test_processes import PATIENCE, STATUS, of_session, words
 
@@ -93,7 +94,7 @@ class Place:
     def files(self):
         """Return all paths but those of arrays, whose names are of chance."""
         paths = [path.relative_to(self.directory) for path in self.directory.rglob("*")]
-        return {path for path in paths if CHECKPOINT not in path.parts[:-1]}
+        return {path for path in paths if not {CHECKPOINT, "arrays"} & set(path.parts[:-1])}
 
     def has_checkpoints(self):
         return any(self.directory.rglob("*.running/0*[0-9]"))
@@ -107,9 +108,12 @@ class Place:
             here, there = self.directory / path.parent, other.directory / path.parent
             curves = [pd.read_csv(place / "curves.csv").drop(columns="seconds") for place in (here, there)]
             pd.testing.assert_frame_equal(*curves, check_exact=True)
-            with ocp.StandardCheckpointer() as checkpointer:
-                states = [checkpointer.restore(place / CHECKPOINT) for place in (here, there)]
-            jax.tree.map(np.testing.assert_array_equal, *states)
+            # `moorl-jax train` keeps the last checkpoint, too.
+            kept = [name for name in (CHECKPOINT, f"{LAST}/arrays") if (here / name).exists()]
+            for name in kept:
+                with ocp.StandardCheckpointer() as checkpointer:
+                    states = [checkpointer.restore(place / name) for place in (here, there)]
+                jax.tree.map(np.testing.assert_array_equal, *states)
 
 
 def wait_until_it_heeds(process):
