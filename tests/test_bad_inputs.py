@@ -21,7 +21,7 @@ from moorl_jax.agents import AGENTS, BC, OPT
 from moorl_jax.agents.overrides import override
 from moorl_jax.config import Bounds, Count, require_bounds
 from moorl_jax.data import hdf5, plans, recipe, sources
-from moorl_jax.engine.training import which_seeds
+from moorl_jax.engine.request import which_seeds
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.replay import Balanced, History, Mixed
 from moorl_jax.tasks import find

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS
-from moorl_jax.agents.overrides import override
 from moorl_jax.cli.evaluate import print_scores
 from moorl_jax.cli.options import (
     ActionRangeOption,
@@ -31,7 +30,8 @@ from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.recipes import needs_data
 from moorl_jax.engine.rehearsal import recipe
-from moorl_jax.engine.training import make_plan, train, which_seeds
+from moorl_jax.engine.request import make_plan, which_seeds
+from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
@@ -113,8 +113,7 @@ def train_command(
     directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
     use_all_cores()
     chosen_seeds = which_seeds(read_seeds(seeds))
-    setting = families.settings(agent, chosen, updates, env_steps)
-    trained = override(setting.agent, overrides or [])
+    trained = families.settings(agent, chosen, updates, env_steps).overridden(overrides or []).agent
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
     if print_config:
         plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
@@ -149,7 +148,7 @@ def train_command(
                 display.say(said)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
         run = train(
-            trained,
+            agent,
             chosen,
             seeds=chosen_seeds,
             updates=updates,
@@ -158,7 +157,7 @@ def train_command(
             evaluate_every_steps=evaluate_every_steps,
             episodes=episodes,
             dataset=dataset,
-            preparation=setting.preparation,
+            overrides=overrides or [],
             checkpoints=results.running(directory),
             checkpoint_seconds=checkpoint_seconds,
             resume_anyway=resume_anyway,
@@ -172,7 +171,7 @@ def train_command(
         words = ["moorl-jax", *sys.argv[1:]]
         if before:  # whose intervals the larger budget alone does not say
             words += [f"--{name.replace('_', '-')}={getattr(run.plan, name)}" for name in INTERVALS]
-        results.save(run, directory, shlex.join(words), overrides or [])
+        results.save(run, directory, shlex.join(words))
     result = results.read(directory)
     source = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]
