@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from moorl_jax import replay
 from moorl_jax.agents import AGENTS, Agent
-from moorl_jax.config import require_bounds
+from moorl_jax.config import as_declared, require_bounds
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.replay import Sampling
 
@@ -39,7 +39,7 @@ def _changed(config: Any, path: list[str], text: str, change: str) -> Any:
     now = getattr(config, name)
     if rest and not isinstance(now, Agent):
         raise MoorlError(f"{change}: {name} is {now!r}, which has no fields")
-    value = _changed(now, rest, text, change) if rest else _value(text, change)
+    value = _changed(now, rest, text, change) if rest else as_declared(config, name, _value(text, change))
     return dataclasses.replace(config, **{name: value})
 
 

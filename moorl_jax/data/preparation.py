@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moorl_jax.config import Positive, PositiveShare
+from moorl_jax.config import Bounded, Positive, PositiveShare
 from moorl_jax.data.dataset import Dataset
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.returns import transitions_with_returns
@@ -17,7 +17,7 @@ from moorl_jax.types import NStep, ReturnsToGo, Transitions
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preparation(Bounded):
     """The preprocessing an agent's authors used with a family of tasks."""
 
     normalize_observations: bool = False  #: subtract the dataset's mean, divide by its std + 1e-3 (TD3+BC)

@@ -31,9 +31,9 @@ def make_plan(
     """
     if updates == env_steps == 0:
         raise MoorlError("there must be updates or env steps: both are 0")
-    every = evaluate_every or max(1, updates // EVALUATIONS)
-    every_steps = evaluate_every_steps or max(1, env_steps // EVALUATIONS)
-    plan = Plan(updates, env_steps, every, every_steps, episodes or task.evaluation_episodes)
+    every = max(1, updates // EVALUATIONS) if evaluate_every is None else evaluate_every
+    every_steps = max(1, env_steps // EVALUATIONS) if evaluate_every_steps is None else evaluate_every_steps
+    plan = Plan(updates, env_steps, every, every_steps, task.evaluation_episodes if episodes is None else episodes)
     require_bounds(plan)
     return plan
 
