@@ -290,12 +290,11 @@ def test_a_dry_run_prints_plan_and_cost_and_trains_nothing(call, embedded, monke
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_agents_are_listed_and_the_fields_of_one(call, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_agents_are_listed_and_the_fields_of_one(call):
     assert "IQL with the defaults" in call("agents").output
-    lines = [" ".join(line.replace("│", " ").split()) for line in call("agents", "opt_iql").output.splitlines()]
-    assert "backbone.temperature 3.0 a finite number at least 0.0 inverse temperature of the advantage weights" in lines
-    assert any(line.startswith("preparation.reward_scale 1.0 a finite number above 0.0 factor of") for line in lines)
+    fields = call("agents", "opt_iql").output
+    assert re.search(r"backbone\.temperature +│ 3\.0 +│ a finite.+│ inverse", fields)
+    assert re.search(r"preparation\.reward_scale +│ 1\.0 +│ a finite.+│ factor of", fields)
     assert "did you mean iql" in call("agents", "iqll").stderr
 
 

@@ -27,6 +27,8 @@ from moorl_jax.progress import Report
 from moorl_jax.tasks import Task
 from moorl_jax.tracking import Tracker
 
+REST = 9  #: after the checkpoints of several trainings, how many times as long as they took none is written
+
 
 @dataclass(frozen=True)
 class Training:
@@ -155,12 +157,14 @@ def _go_on(
                 tracker = kind(where, name, shared.seeds, each.identity, loop.step)
                 opened.callback(tracker.close)
                 trackers.append((place, tracker))
-        written = time.perf_counter()
+        due = time.perf_counter() + checkpoint_seconds
         while not loop.finished:
             loop.advance()
-            if keepers and not loop.finished and time.perf_counter() - written >= checkpoint_seconds:
+            if keepers and not loop.finished and (began := time.perf_counter()) >= due:
                 save()
-                written = time.perf_counter()
+                now = time.perf_counter()
+                rest = (now - began) * REST if len(members) > 1 else 0.0
+                due = now + max(checkpoint_seconds, rest)
         last = save() if extendable else {}
         ended = loop.finish()
     return [
