@@ -13,8 +13,8 @@ from benchmarks.episodes import play
 from moorl_jax.agents import SAC
 from moorl_jax.data import Normalizer, Prepared, behaviour
 from moorl_jax.data.plans import RETURNS
+from moorl_jax.engine.request import which_seeds
 from moorl_jax.engine.trainer import Trainer
-from moorl_jax.engine.training import which_seeds
 from moorl_jax.footage import Footage
 from moorl_jax.phases import Collect, Pause, Phase, Pretrain
 from moorl_jax.replay import FromBuffer, Sampling
@@ -55,7 +55,7 @@ def learn(
     resumes from it. `demonstrations` is the dataset for phases that sample from one.
     """
     prepared = Prepared(demonstrations, Normalizer.identity(task.observation_shape), reward_scale=1.0, reward_shift=0.0)
-    trainer = Trainer(phases, task, prepared, which_seeds([seed]))
+    trainer = Trainer([phases], task, prepared, which_seeds([seed]))
     measured: list[dict[Any, Any]] = []
 
     def keep() -> None:

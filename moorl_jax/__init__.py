@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moorl_jax.agents import Agent, static
-    from moorl_jax.data import Dataset
+    from moorl_jax.data import Dataset, Preparation
     from moorl_jax.engine.devices import use_all_cores
     from moorl_jax.engine.results import save
     from moorl_jax.engine.run import Run
@@ -19,6 +19,7 @@ __all__ = [
     "Agent",
     "Dataset",
     "Learner",
+    "Preparation",
     "Run",
     "Task",
     "Trained",
@@ -34,6 +35,7 @@ _HOMES = {
     "Agent": "agents",
     "Dataset": "data",
     "Learner": "nets",
+    "Preparation": "data",
     "Run": "engine.run",
     "Task": "tasks",
     "Trained": "engine.trained",

@@ -1,11 +1,12 @@
-"""Bounds of config fields: declared with the field, checked before training.
-
-They are not checked when a config is created: JAX creates configs too, with tracers, axes or shapes for numbers.
-"""
+"""What config fields may hold: declared with the field, checked when a config is made and again before training."""
 
 import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Iterator
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from moorl_jax.errors import MoorlError, one_line
 
@@ -52,31 +53,103 @@ def static(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"pytree_node": False})
 
 
+class Bounded:
+    """A config whose numbers are checked when it is made."""
+
+    def __post_init__(self) -> None:
+        """Raise MoorlError for a number that breaks its field's annotation.
+
+        Nothing else is checked here: JAX makes configs too, with tracers, arrays or shapes in the place of numbers.
+        """
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if type(value := getattr(self, field.name)) in (int, float):
+                _require(self, field.name, value)
+
+
 def require_bounds(config: Any) -> None:
     """Raise MoorlError for a field of a config, or of a nested one, that breaks its annotation.
 
-    Annotations are plain types, unions, tuples, `Literal`, and `Annotated` with Bounds or with a second type. Arrays,
-    such as a sweep's, are not checked.
+    Annotations are plain types, unions, tuples, `Literal`, and `Annotated` with Bounds or with a second type. Arrays
+    are not checked.
     """
-    try:
-        kinds = _kinds(type(config))
-    except NameError as error:
-        raise MoorlError(f"the annotations of {type(config).__name__} cannot be read: {error}") from None
     for field in dataclasses.fields(config):
-        value, kind = getattr(config, field.name), kinds[field.name]
-        if not _fits(value, kind):
-            name, shown = f"{type(config).__name__}.{field.name}", one_line(repr(value), 80)
-            raise MoorlError(f"{name} must be {_described(kind)}, not {shown}")
+        value = getattr(config, field.name)
+        _require(config, field.name, value)
         for each in value if isinstance(value, tuple) else (value,):
             if dataclasses.is_dataclass(each):
                 require_bounds(each)
 
 
+def as_declared(config: Any, name: str, value: Any) -> Any:
+    """Return a value as a config's field holds it: a whole number as a float where the field holds no whole ones."""
+    kinds = set(_plain(_kind(config, name)))
+    return float(value) if type(value) is int and float in kinds and int not in kinds else value
+
+
+class Field(NamedTuple):
+    """What is to be known of a config's field."""
+
+    name: str
+    value: Any
+    holds: str  #: what it may hold, in words
+    meaning: str  #: its `#:` comment; empty where it has none
+
+
+def fields_of(config: Any) -> Iterator[Field]:
+    """Yield a config's fields with what they hold here."""
+    for field in dataclasses.fields(config):
+        kind = _kind(config, field.name)
+        yield Field(field.name, getattr(config, field.name), _described(kind), _meaning(type(config), field.name))
+
+
+def _meaning(config: type, name: str) -> str:
+    """Return the comment `#:` behind or above a field, where it was declared last with one."""
+    for each in config.__mro__:
+        if name in vars(each).get("__annotations__", {}):
+            declared = rf"^(?: +#: (.+)\n)?    {name}:(?:.*#: (.+))?"
+            found = re.search(declared, inspect.getsource(each), re.MULTILINE)
+            if found and (said := found[2] or found[1]):
+                return said
+    return ""
+
+
+def _plain(kind: Any) -> Iterator[Any]:
+    """Yield the plain types of an annotation and of its union's members."""
+    if get_origin(kind) is Annotated:
+        yield from _plain(get_args(kind)[0])
+    elif get_origin(kind) in (Union, UnionType):
+        for each in get_args(kind):
+            yield from _plain(each)
+    else:
+        yield kind
+
+
+def _require(config: Any, name: str, value: Any) -> None:
+    kind = _kind(config, name)
+    if not _fits(value, kind):
+        shown = one_line(repr(value), 80)
+        raise MoorlError(f"{type(config).__name__}.{name} must be {_described(kind)}, not {shown}")
+
+
+def _kind(config: Any, name: str) -> Any:
+    """Return a field's annotation."""
+    of: Any = type(config)
+    return _kinds(of)[name]
+
+
+@functools.cache
 def _kinds(config: type) -> dict[str, Any]:
-    """Return each field's annotation. A field that a subclass redeclares as a plain number keeps its bounds."""
+    """Return each field's annotation. A field that a subclass redeclares as a plain number keeps its bounds.
+
+    Raises MoorlError where they cannot be read.
+    """
     kinds: dict[str, Any] = {}
     for each in reversed(config.__mro__):
-        for name, kind in get_type_hints(each, include_extras=True).items():
+        try:
+            hints = get_type_hints(each, include_extras=True)
+        except NameError as error:
+            raise MoorlError(f"the annotations of {config.__name__} cannot be read: {error}") from None
+        for name, kind in hints.items():
             before = kinds.get(name)
             if not (get_origin(before) is Annotated and kind is get_args(before)[0]):
                 kinds[name] = kind

@@ -52,7 +52,7 @@ class CheckpointsError(MoorlError):
     """
 
     def __init__(self, directory: Path, kind: str, fault: str, instead: str, newer: bool = False):
-        self.kind, self.fault, self.newer = kind, fault, newer
+        self.directory, self.kind, self.fault, self.newer = directory, kind, fault, newer
         super().__init__(f"{directory} {fault}; {instead}")
 
 

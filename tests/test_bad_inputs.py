@@ -11,17 +11,18 @@ from typing import Annotated
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from benchmarks import embed
 from moorl_jax import cli, train
-from moorl_jax.agents import AGENTS, BC, OPT
+from moorl_jax.agents import AGENTS, BC, IQL, TD3BC
 from moorl_jax.agents.overrides import override
 from moorl_jax.config import Bounds, Count, require_bounds
-from moorl_jax.data import hdf5, plans, recipe, sources
-from moorl_jax.engine.training import which_seeds
+from moorl_jax.data import Preparation, hdf5, plans, recipe, sources
+from moorl_jax.engine.request import make_plan, which_seeds
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.replay import Balanced, History, Mixed
 from moorl_jax.tasks import find
@@ -127,19 +128,39 @@ def test_a_field_that_cannot_be_is_one_line(agent, change, words):
 
 
 @pytest.mark.parametrize(
-    "agent",
+    ("make", "wrong"),
     [
-        BC(batch_size=0),
-        BC(learning_rate=float("nan")),
-        OPT(replay=Mixed(-1.0)),
-        OPT(replay=Balanced(density_batch=0)),
-        OPT(replay=History(count=0)),
+        (lambda: IQL(discount=99), "IQL.discount must be a finite number at least 0.0 and at most 1.0, not 99"),
+        (lambda: IQL(expectile=1.5), "at most 1.0, not 1.5"),
+        (lambda: BC(batch_size=0), "at least 1"),
+        (lambda: BC(learning_rate=-3e-4), "at least 0.0, not -0.0003"),
+        (lambda: BC(learning_rate=float("nan")), "not nan"),
+        (lambda: TD3BC().replace(tau=2.0), "TD3BC.tau"),
+        (lambda: Mixed(-1.0), "Mixed.offline"),
+        (lambda: Balanced(density_batch=0), "Balanced.density_batch"),
+        (lambda: History(count=0), "History.count"),
+        (lambda: Preparation(action_limit=2.0), "Preparation.action_limit must be a finite number above 0.0"),
+        (lambda: make_plan(find("hopper"), 10, 0, episodes=0), "Plan.episodes"),
+        (lambda: make_plan(find("hopper"), 10, 0, evaluate_every=0), "Plan.evaluate_every"),
     ],
-    ids=repr,
 )
-def test_python_is_told_the_same(agent, hopper_data):
-    with pytest.raises(MoorlError, match="must be"):
-        train(agent, "hopper-medium-v2", dataset=hopper_data, seeds=1, updates=2, episodes=1)
+def test_a_number_that_cannot_be_is_refused_where_it_is_given(make, wrong):
+    with pytest.raises(MoorlError) as caught:
+        make()
+    assert wrong in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_jax_puts_in_the_place_of_numbers_is_not_checked():
+    agents = jax.tree.map(lambda number: jnp.full(3, number), IQL())
+    assert jax.vmap(lambda agent: agent.expectile * 2.0)(agents).shape == (3,)
+    assert jax.tree.map(jnp.shape, IQL()).discount == ()
+    assert jax.eval_shape(lambda agent: agent.replace(tau=agent.tau * 100.0), IQL()).tau.shape == ()
+
+
+def test_other_values_that_cannot_be_are_refused_before_training(hopper_data):
+    with pytest.raises(MoorlError, match=r"BC.hidden must be"):
+        train(BC(hidden=8), "hopper-medium-v2", dataset=hopper_data, seeds=1, updates=2, episodes=1)
 
 
 @pytest.mark.parametrize(("seeds", "wrong"), [([0.5], "0.5"), ([True, 2], "True"), ([-1], "-1"), (["1"], "1")])

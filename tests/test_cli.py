@@ -280,6 +280,24 @@ def test_print_config_shows_each_value_and_trains_nothing(call, monkeypatch, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_prints_plan_and_cost_and_trains_nothing(call, embedded, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path / "runs" / "one", agent="bc")
+    words = ["train", "--dry-run", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded"]
+    shown = " ".join(call(*words, "--set", "preparation.reward_scale=2", "--seeds", 2).output.replace("│", " ").split())
+    assert "updates 100000 --updates" in shown
+    assert "1 cells, 1 to run: about" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_agents_are_listed_and_the_fields_of_one(call):
+    assert "IQL with the defaults" in call("agents").output
+    fields = call("agents", "opt_iql").output
+    assert re.search(r"backbone\.temperature +│ 3\.0 +│ a finite.+│ inverse", fields)
+    assert re.search(r"preparation\.reward_scale +│ 1\.0 +│ a finite.+│ factor of", fields)
+    assert "did you mean iql" in call("agents", "iqll").stderr
+
+
 def test_what_diverged_is_said_to_have(call, embedded, tmp_path):
     out = tmp_path / "run"
     words = ["train", "--agent", "bc", "--task", "hopper-medium-v2", "--source", "embedded", "--updates", 10]

@@ -9,7 +9,8 @@ import typer
 
 from moorl_jax.cli import app
 
-GUIDES = sorted(Path(__file__).parents[1].glob("docs/guides/your-*.md"))
+PLACE = Path(__file__).parents[1] / "docs" / "guides"
+GUIDES = [PLACE / "sweeps.md", *sorted(PLACE.glob("your-*.md"))]
 
 
 def blocks(guide, language):

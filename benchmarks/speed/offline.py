@@ -61,7 +61,7 @@ class OfflineSpeed:
 def measure(name: str, count: int, prepared: Prepared, clock: Clock = time.perf_counter) -> OfflineSpeed:
     """Time an agent's updates on random data with so many seeds; raise UnknownNameError for one that has none here."""
     agent, updates = _updating(name), _window(name)
-    trainer = Trainer((Offline(agent, 2 * WINDOWS * updates),), find(TASK), prepared, tuple(range(count)))
+    trainer = Trainer([(Offline(agent, 2 * WINDOWS * updates),)], find(TASK), prepared, tuple(range(count)))
     trainer.start(updates)()  # compiles
     rates, roofs = [], [roofline(clock=clock)]
     for _ in range(WINDOWS):

@@ -61,7 +61,7 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
         for phase in settings(name, task, warm_up, 300_000).agent.phases(warm_up, 300_000)
     )
     prepared = random_data(task, returns_rule(phases), needs_next_actions(phases))
-    trainer = Trainer(phases, task, prepared, tuple(range(count)))
+    trainer = Trainer([phases], task, prepared, tuple(range(count)))
     while not isinstance(trainer.current, Online):
         trainer.start(trainer.left)()
         trainer.next_phase()
@@ -85,10 +85,10 @@ def measure(name: str, count: int, env_steps: int, beside_loop: bool = False) ->
     )
     rate = count * window / float(np.median(walls))
     state = jax.tree.map(lambda leaf: leaf[0], changed.state)
-    done = count * window * learning.utd * gigaflops(trainer.agent, state, prepared)
+    done = count * window * learning.utd * gigaflops(trainer.agents[0], state, prepared)
     updating = np.diff([clock["update"] for clock in clocks])
     shares = done / updating / np.convolve(roofs, [0.5, 0.5], mode="valid")
-    loop = plain_loop(trainer.agent, state, prepared, WINDOWS * window * learning.utd) if beside_loop else np.nan
+    loop = plain_loop(trainer.agents[0], state, prepared, WINDOWS * window * learning.utd) if beside_loop else np.nan
     return Speed(
         env_steps_per_second=rate,
         updates_per_second=rate * learning.utd,

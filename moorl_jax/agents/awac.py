@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from moorl_jax.agents.common import normalized
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import NotNegative, Positive, Share, Widths, static
-from moorl_jax.nets import MLP, Learner, Network, critics, init_critics, init_mlp, mlp, polyak
+from moorl_jax.nets import MLP, Activation, Learner, Network, critics, init_critics, init_mlp, mlp, polyak
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
@@ -32,6 +33,9 @@ class AWAC(Agent[AWACState]):
     source = "corl-team/CORL algorithms/offline/awac.py, configs/offline/awac/, configs/finetune/awac/"
 
     hidden: Widths = static((256, 256, 256))
+    activation: Activation = static("relu")
+    actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation
+    critic_layer_norm: bool = static(False)
     actor_learning_rate: NotNegative = 3e-4
     critic_learning_rate: NotNegative = 3e-4
     discount: Share = 0.99
@@ -44,9 +48,12 @@ class AWAC(Agent[AWACState]):
         actor_key, critic_key = jax.random.split(key)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         action_size = example.actions.shape[-1]
-        mean = init_mlp(actor_key, MLP((*self.hidden, action_size)), example.observations)
+        net = partial(MLP, activation=self.activation)
+        policy = net((*self.hidden, action_size), layer_norm=normalized(self.actor_layer_norm))
+        value = net((*self.hidden, 1), layer_norm=normalized(self.critic_layer_norm))
+        mean = init_mlp(actor_key, policy, example.observations)
         actor = {"mean": mean, "log_std": jnp.zeros(action_size, example.actions.dtype)}
-        critic = init_critics(critic_key, MLP((*self.hidden, 1)), inputs)
+        critic = init_critics(critic_key, value, inputs)
         return AWACState(Learner.create(actor), Learner.create(critic), critic)
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
@@ -76,12 +83,12 @@ class AWAC(Agent[AWACState]):
     def target(self, state: AWACState, batch: Transitions, noise: Array) -> Array:
         """Return the critics' targets, (batch,): y = r + (1 - d) discount min_i Qbar_i(s', a'), a' ~ pi."""
         actions = self.sample(state.actor.params, batch.next_observations, noise)
-        next_q = critics(state.target_critic, batch.next_observations, actions).min(axis=0)
+        next_q = critics(state.target_critic, batch.next_observations, actions, self.activation).min(axis=0)
         return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
 
     def critic_loss(self, critic: Params, target: Array, batch: Transitions) -> tuple[Array, Metrics]:
         """Return sum_i mean (Q_i(s, a) - y)^2."""
-        q = critics(critic, batch.observations, batch.actions)
+        q = critics(critic, batch.observations, batch.actions, self.activation)
         chex.assert_shape(q, (2, *target.shape))
         loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
         return loss, {"critic_loss": loss, "q": q.mean()}
@@ -90,7 +97,7 @@ class AWAC(Agent[AWACState]):
         """Return A = min_i Q_i(s, a) - min_i Q_i(s, pi), (batch,), pi a single sample of pi(.|s)."""
         sampled = self.sample(actor, batch.observations, noise)
         both = jnp.stack([batch.actions, sampled], axis=1)
-        q = critics(critic, batch.observations, both).min(axis=0)
+        q = critics(critic, batch.observations, both, self.activation).min(axis=0)
         return q[:, 0] - q[:, 1]
 
     def actor_loss(self, actor: Params, advantage: Array, batch: Transitions) -> tuple[Array, Metrics]:
@@ -105,7 +112,8 @@ class AWAC(Agent[AWACState]):
 
     def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean, (..., action size), and std, (action size,); the mean is not squashed."""
-        return mlp(actor["mean"], observations), jnp.exp(jnp.clip(actor["log_std"], *LOG_STD_BOUNDS))
+        mean = mlp(actor["mean"], observations, activation=self.activation)
+        return mean, jnp.exp(jnp.clip(actor["log_std"], *LOG_STD_BOUNDS))
 
     def sample(self, actor: Params, observations: Array, noise: Array) -> Array:
         """Return mean + std noise, clipped to the action range."""
@@ -114,11 +122,11 @@ class AWAC(Agent[AWACState]):
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the mean of pi(.|s), clipped to the action range."""
-        return jnp.clip(mlp(params["mean"], observations), -1.0, 1.0)
+        return jnp.clip(mlp(params["mean"], observations, activation=self.activation), -1.0, 1.0)
 
     def network(self, params: Params) -> Network:
         """Return the mean's."""
-        return Network(params["mean"], squash="clip")
+        return Network(params["mean"], squash="clip", activation=self.activation)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample pi(.|s), clipped to the action range."""

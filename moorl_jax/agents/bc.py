@@ -5,10 +5,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from moorl_jax.agents.common import normalized
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import NotNegative, PositiveShare, Widths, static
 from moorl_jax.errors import MoorlError
-from moorl_jax.nets import MLP, Learner, init_mlp, mlp
+from moorl_jax.nets import MLP, Activation, Learner, Network, init_mlp, mlp
 from moorl_jax.phases import Online
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
@@ -25,12 +26,18 @@ class BC(Agent[BCState]):
     source = "corl-team/CORL algorithms/offline/any_percent_bc.py, with all of the data"
 
     hidden: Widths = static((256, 256))
+    activation: Activation = static("relu")
+    layer_norm: bool = static(False)  #: normalize hidden units after their activation
     learning_rate: NotNegative = 3e-4
 
     def init(self, key: Array, example: Transitions) -> BCState:
         """Initialize the actor as PyTorch would."""
-        net = MLP((*self.hidden, example.actions.shape[-1]))
+        net = self.net(example.actions.shape[-1])
         return BCState(Learner.create(init_mlp(key, net, example.observations)))
+
+    def net(self, action_size: int) -> MLP:
+        """Return the policy's network."""
+        return MLP((*self.hidden, action_size), layer_norm=normalized(self.layer_norm), activation=self.activation)
 
     def update(self, state: BCState, batch: Transitions, draws: Draws) -> tuple[BCState, Metrics]:
         """Take one step on the cloning loss."""
@@ -45,7 +52,11 @@ class BC(Agent[BCState]):
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s)."""
-        return jnp.tanh(mlp(params, observations))
+        return jnp.tanh(mlp(params, observations, activation=self.activation))
+
+    def network(self, params: Params) -> Network:
+        """Return pi."""
+        return super().network(params)._replace(activation=self.activation)
 
     def online(self, env_steps: int) -> Online:
         """Raise MoorlError: cloning its own actions would teach it nothing."""

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from moorl_jax.agents.contract import Agent, S
-from moorl_jax.nets import Network, critics, mlp
+from moorl_jax.config import static
+from moorl_jax.nets import Activation, Network, critics, mlp
 from moorl_jax.types import Array, Params
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
@@ -25,14 +26,16 @@ def normalized(layer_norm: bool) -> str | None:
 class SquashedGaussian(Agent[S]):
     """An agent whose policy is a Gaussian squashed into the action range by tanh, with an ensemble of critics."""
 
+    activation: Activation = static("relu")
+
     def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing, (..., action size) each: the halves of the network's output."""
-        mean, log_std = jnp.split(mlp(actor, observations), 2, axis=-1)
+        mean, log_std = jnp.split(mlp(actor, observations, activation=self.activation), 2, axis=-1)
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 
     def values(self, critic: Params, observations: Array, actions: Array) -> Array:
         """Return all critics' Q(s, a), (members, ...), of one action for each state, or of several on an axis more."""
-        return critics(critic, observations, actions)
+        return critics(critic, observations, actions, self.activation)
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the squashed mean, tanh(mean(s))."""
@@ -40,7 +43,7 @@ class SquashedGaussian(Agent[S]):
 
     def network(self, params: Params) -> Network:
         """Return the squashed mean's."""
-        return super().network(params).first_half()
+        return super().network(params)._replace(activation=self.activation).first_half()
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample pi(.|s)."""

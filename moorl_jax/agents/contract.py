@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from flax import struct
 
-from moorl_jax.config import Count, static
+from moorl_jax.config import Bounded, Count, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import Network
 from moorl_jax.phases import Offline, Online, Phase
@@ -28,12 +28,12 @@ Batch = Any
 Update = Callable[[S, Batch, Draws], tuple[S, Metrics]]
 
 
-class Agent(struct.PyTreeNode, Generic[S]):
+class Agent(Bounded, struct.PyTreeNode, Generic[S]):
     """The contract. Fields are the config: numbers are leaves, so sweeping them is a `vmap`; the rest is `static`.
 
     `class IQL(Agent[IQLState])` names the state for a type checker; `class IQL(Agent)` does as well.
 
-    Before a training each field must hold what its annotation says; `moorl_jax.config` has bounds for them.
+    Each field must hold what its annotation says, or MoorlError is raised; `moorl_jax.config` has bounds for them.
     """
 
     source = ""  #: where the defaults come from, a paper or files of a repository; no field

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, squashed_sample
+from moorl_jax.agents.common import LOG_STD_BOUNDS, SquashedGaussian, normalized, squashed_sample
 from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Widths, static
 from moorl_jax.nets import MLP, Learner, Network, init_critics, init_mlp, member_gradients, mlp, polyak, q_value
 from moorl_jax.phases import Online
@@ -52,6 +52,8 @@ class CQL(SquashedGaussian[CQLState]):
 
     hidden: Widths = static((256, 256))
     critic_hidden: Widths | None = static(None)  #: the critics' own, where they differ
+    actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation
+    critic_layer_norm: bool = static(False)
     actions_per_state: Count = static(10)  #: random, current and next actions in the penalty, of each
     orthogonal: bool = static(False)  #: initialize orthogonally instead of as LeCun normal
     importance_sampling: bool = static(True)
@@ -82,15 +84,15 @@ class CQL(SquashedGaussian[CQLState]):
             hidden_init, final_init = nn.initializers.orthogonal(2.0**0.5), nn.initializers.orthogonal(1e-2)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         dtype = inputs.dtype
-        policy = MLP((*self.hidden, 2 * example.actions.shape[-1]), hidden_init, final_init)
+        net = partial(MLP, kernel_init=hidden_init, final_init=final_init, activation=self.activation)
+        policy = net((*self.hidden, 2 * example.actions.shape[-1]), layer_norm=normalized(self.actor_layer_norm))
+        value = net((*(self.critic_hidden or self.hidden), 1), layer_norm=normalized(self.critic_layer_norm))
         actor = {
             "net": init_mlp(actor_key, policy, example.observations),
             "log_std_multiplier": jnp.ones((), dtype),
             "log_std_offset": -jnp.ones((), dtype),
         }
-        critic = init_critics(
-            critic_key, MLP((*(self.critic_hidden or self.hidden), 1), hidden_init, final_init), inputs
-        )
+        critic = init_critics(critic_key, value, inputs)
         return CQLState(
             actor=Learner.create(actor),
             critic=Learner.create(critic),
@@ -208,7 +210,8 @@ class CQL(SquashedGaussian[CQLState]):
         """Return the gradients of the twins' losses, and the metrics, (2,) each."""
 
         def loss(member: Params, inputs: CriticInputs) -> tuple[Array, Metrics]:
-            return self.critic_loss(q_value(member, inputs.batch.observations, inputs.actions), inputs, weight)
+            q = q_value(member, inputs.batch.observations, inputs.actions, self.activation)
+            return self.critic_loss(q, inputs, weight)
 
         return member_gradients(loss, critic, inputs, self.blocks)
 
@@ -263,7 +266,7 @@ class CQL(SquashedGaussian[CQLState]):
 
     def gaussian(self, actor: Params, observations: Array) -> Gaussian:
         """Return mean and log std before squashing; the log std is a learned affine map of the network's output."""
-        mean, raw = jnp.split(mlp(actor["net"], observations), 2, axis=-1)
+        mean, raw = jnp.split(mlp(actor["net"], observations, activation=self.activation), 2, axis=-1)
         log_std = actor["log_std_multiplier"] * raw + actor["log_std_offset"]
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 

@@ -1,16 +1,20 @@
 """DrQ-v2 (Yarats, Fergus, Lazaric and Pinto 2021, arXiv 2107.09645) and DrQ+BC (Lu et al. 2022, arXiv 2206.04779)."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
+from moorl_jax.agents.common import normalized
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import (
     MLP,
+    Activation,
     Encoder,
     Learner,
     Trunk,
@@ -53,6 +57,9 @@ class DrQ(Agent[DrQState]):
     strides: Widths = static((2, 1, 1, 1))  #: of the convolutions, 32 channels each
     feature_size: Count = static(50)
     hidden: Widths = static((1024, 1024))
+    activation: Activation = static("relu")
+    actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation, behind the trunk
+    critic_layer_norm: bool = static(False)
     pad: Steps = static(4)  #: the largest random shift, in pixels
     n_step: Count = static(3)
     random_steps: Steps = static(2000)  #: env steps of uniform random actions before the first update
@@ -79,14 +86,16 @@ class DrQ(Agent[DrQState]):
 
         trunk_key, net_key = jax.random.split(actor_key)
         actor_trunk, inputs = narrow(trunk_key)
-        policy = MLP((*self.hidden, example.actions.shape[-1]), orthogonal)
+        net = partial(MLP, kernel_init=orthogonal, activation=self.activation)
+        policy = net((*self.hidden, example.actions.shape[-1]), layer_norm=normalized(self.actor_layer_norm))
+        value = net((*self.hidden, 1), layer_norm=normalized(self.critic_layer_norm))
         actor = {"trunk": actor_trunk, "net": init_mlp(net_key, policy, inputs)}
         trunk_key, twins_key = jax.random.split(critic_key)
         critic_trunk, inputs = narrow(trunk_key)
         inputs = jnp.concatenate([inputs, example.actions], axis=-1)
         critic = {
             "trunk": critic_trunk,
-            "twins": init_critics(twins_key, MLP((*self.hidden, 1), orthogonal), inputs),
+            "twins": init_critics(twins_key, value, inputs),
         }
         return DrQState(
             encoder=Learner.create(encoder),
@@ -172,11 +181,11 @@ class DrQ(Agent[DrQState]):
 
     def mean(self, actor: Params, features: Array) -> Array:
         """Return the actor's actions before noise, (..., action size)."""
-        return jnp.tanh(mlp(actor["net"], trunk(actor["trunk"], features)))
+        return jnp.tanh(mlp(actor["net"], trunk(actor["trunk"], features), activation=self.activation))
 
     def values(self, critic: Params, features: Array, actions: Array) -> Array:
         """Return both critics' values, (2, ...)."""
-        return critics(critic["twins"], trunk(critic["trunk"], features), actions)
+        return critics(critic["twins"], trunk(critic["trunk"], features), actions, self.activation)
 
     def policy(self, state: DrQState) -> Params:
         """Return encoder, actor and how noisy its actions are."""

@@ -31,7 +31,7 @@ class EDAC(SACN):
         """Return mean 1 / (N - 1) sum_{i != j} <g_i, g_j>, g_i the direction of dQ_i/da at the data's (s, a)."""
 
         def total(actions: Array, member: Params) -> Array:
-            return q_value(member, batch.observations, actions).sum()
+            return q_value(member, batch.observations, actions, self.activation).sum()
 
         slopes = jax.vmap(jax.grad(total), in_axes=(None, 0))(batch.actions, critic)  # (members, batch, A)
         squared = jnp.sum(slopes**2, axis=-1, keepdims=True)

@@ -100,7 +100,8 @@ class OPT(Agent[OPTState]):
 
         def mixture(observations: Array, actions: Array) -> Array:
             params = state.backbone.critic.params
-            old, new = jax.vmap(first_critic, in_axes=(0, None, None))(params, observations, actions)
+            first = partial(first_critic, activation=self.backbone.activation)
+            old, new = jax.vmap(first, in_axes=(0, None, None))(params, observations, actions)
             return (1.0 - kappa) * old + kappa * new
 
         backbone, actor_metrics = self.backbone.update_actor(state.backbone, mixture, batch, draws)

@@ -1,45 +1,46 @@
-"""Changing fields of an agent's config by text, as the command line and studies do."""
+"""Changing fields of a config by text, as `--set`, `overrides=` and studies do."""
 
 import ast
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from moorl_jax import replay
 from moorl_jax.agents import AGENTS, Agent
-from moorl_jax.config import require_bounds
+from moorl_jax.config import as_declared, require_bounds
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.replay import Sampling
 
 RULES = {name: rule for name, rule in vars(replay).items() if isinstance(rule, type) and issubclass(rule, Sampling)}
+Config = TypeVar("Config")
 CALLED = RULES | {agent.__name__: agent for agent in AGENTS.values()}
 
 
-def override(agent: Agent, changes: Sequence[str]) -> Agent:
-    """Return the agent with fields replaced by NAME=VALUE.
+def override(config: Config, changes: Sequence[str]) -> Config:
+    """Return the config, an agent's or of its data's preparation, with fields replaced by NAME=VALUE.
 
     A value is a Python literal, or a call like `Mixed(0.25)` for a sampling rule, `TD3BC(tau=0.01)` for an agent.
     `backbone.alpha=1.0` reaches into a field that is an agent itself. Raises MoorlError for a field there is not, or
-    where the agent, changed or not, has a value that cannot be.
+    where the config, changed or not, has a value that cannot be.
     """
     for change in changes:
         path, given, text = change.partition("=")
         if not given:
             raise MoorlError(f"{change}: a field is changed by NAME=VALUE")
-        agent = _changed(agent, path.split("."), text, change)
-    require_bounds(agent)
-    return agent
+        config = _changed(config, path.split("."), text, change)
+    require_bounds(config)
+    return config
 
 
-def _changed(agent: Agent, path: list[str], text: str, change: str) -> Agent:
+def _changed(config: Any, path: list[str], text: str, change: str) -> Any:
     name, *rest = path
-    if name not in vars(agent):
-        raise UnknownNameError(f"field of {type(agent).__name__}", name, vars(agent))
-    now = getattr(agent, name)
-    if rest:
-        if not isinstance(now, Agent):
-            raise MoorlError(f"{change}: {name} is {now!r}, which has no fields")
-        return agent.replace(**{name: _changed(now, rest, text, change)})
-    return agent.replace(**{name: _value(text, change)})
+    if name not in vars(config):
+        raise UnknownNameError(f"field of {type(config).__name__}", name, vars(config))
+    now = getattr(config, name)
+    if rest and not isinstance(now, Agent):
+        raise MoorlError(f"{change}: {name} is {now!r}, which has no fields")
+    value = _changed(now, rest, text, change) if rest else as_declared(config, name, _value(text, change))
+    return dataclasses.replace(config, **{name: value})
 
 
 def _value(text: str, change: str) -> Any:

@@ -20,7 +20,6 @@ from moorl_jax.agents.sac import RLPD, SAC, S, SACState
 from moorl_jax.config import Count, Positive, Steps, Turns, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import (
-    MLP,
     Encoder,
     Learner,
     Trunk,
@@ -209,8 +208,7 @@ class PixelBC(BC):
         encoder = Encoder(self.channels, self.strides).init(encoder_key, example.observations)["params"]
         features = encode(encoder, example.observations, self.strides)
         narrow = Trunk(self.feature_size).init(trunk_key, features)["params"]
-        policy = MLP((*self.hidden, example.actions.shape[-1]))
-        net = init_mlp(net_key, policy, trunk(narrow, features))
+        net = init_mlp(net_key, self.net(example.actions.shape[-1]), trunk(narrow, features))
         return BCState(Learner.create({"encoder": encoder, "trunk": narrow, "net": net}))
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
@@ -225,4 +223,4 @@ class PixelBC(BC):
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s)."""
         features = encode(params["encoder"], observations, self.strides)
-        return jnp.tanh(mlp(params["net"], trunk(params["trunk"], features)))
+        return jnp.tanh(mlp(params["net"], trunk(params["trunk"], features), activation=self.activation))

@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax import struct
 from typing_extensions import TypeVar
 
-from moorl_jax.agents.common import SquashedGaussian, squashed_sample
+from moorl_jax.agents.common import SquashedGaussian, normalized, squashed_sample
 from moorl_jax.agents.contract import Update
 from moorl_jax.config import Count, NotNegative, Positive, Share, Steps, Turns, Widths, static
 from moorl_jax.errors import MoorlError
@@ -39,6 +39,7 @@ class SAC(SquashedGaussian[S]):
     hidden: Widths = static((256, 256))
     members: Count = static(2)  #: critics in the ensemble
     target_members: Count = static(2)  #: of which the target takes the smallest
+    actor_layer_norm: bool = static(False)  #: normalize the actor's hidden units after their activation
     layer_norm: bool = static(False)  #: in the critics' hidden layers
     backup_entropy: bool = static(True)  #: whether the target holds the next action's entropy
     utd: Turns = static(1)  #: critic updates per env step; the actor and the temperature move on the last one only
@@ -56,13 +57,11 @@ class SAC(SquashedGaussian[S]):
         actor_key, critic_key = jax.random.split(key)
         kernel_init = nn.initializers.xavier_uniform()
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
-        actor = init_mlp(
-            actor_key, MLP((*self.hidden, 2 * example.actions.shape[-1]), kernel_init), example.observations
-        )
-        layer_norm = "before" if self.layer_norm else None
-        critic = init_critics(
-            critic_key, MLP((*self.hidden, 1), kernel_init, layer_norm=layer_norm), inputs, self.members
-        )
+        net = partial(MLP, kernel_init=kernel_init, activation=self.activation)
+        policy = net((*self.hidden, 2 * example.actions.shape[-1]), layer_norm=normalized(self.actor_layer_norm))
+        value = net((*self.hidden, 1), layer_norm="before" if self.layer_norm else None)
+        actor = init_mlp(actor_key, policy, example.observations)
+        critic = init_critics(critic_key, value, inputs, self.members)
         log_temperature = jnp.log(jnp.asarray(self.initial_temperature, inputs.dtype))
         return SACState(Learner.create(actor), Learner.create(critic), Learner.create(log_temperature), critic)
 
@@ -118,7 +117,7 @@ class SAC(SquashedGaussian[S]):
         """Return the gradient and the metrics of the critics' loss, a mean over members."""
 
         def loss(member: Params, batch: Transitions) -> tuple[Array, Metrics]:
-            return self.critic_loss(q_value(member, batch.observations, batch.actions), target)
+            return self.critic_loss(q_value(member, batch.observations, batch.actions, self.activation), target)
 
         gradients, metrics = member_gradients(loss, critic, batch)
         mean = jax.tree.map(lambda leaf: leaf / self.members, gradients)

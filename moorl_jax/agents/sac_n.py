@@ -6,12 +6,14 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from moorl_jax.agents.common import normalized
 from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.sac import SACState
 from moorl_jax.config import Count, NotNegative, Positive, Share, Widths, static
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import (
     MLP,
+    Activation,
     Learner,
     Network,
     critics,
@@ -39,6 +41,9 @@ class SACN(Agent[SACState]):
     source = "corl-team/CORL algorithms/offline/sac_n.py, configs/offline/sac_n/"
 
     hidden: Widths = static((256, 256, 256))
+    activation: Activation = static("relu")
+    actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation
+    critic_layer_norm: bool = static(False)
     members: Count = static(10)  #: N, critics in the ensemble
     actor_learning_rate: NotNegative = 3e-4
     critic_learning_rate: NotNegative = 3e-4
@@ -53,8 +58,15 @@ class SACN(Agent[SACState]):
         """Initialize kernels as PyTorch would, hidden biases to 0.1, last layers nearly to 0, as EDAC's authors do."""
         actor_key, critic_key = jax.random.split(key)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
-        policy = MLP((*self.hidden, 2 * example.actions.shape[-1]), final_init=symmetric_uniform(1e-3), hidden_bias=0.1)
-        value = MLP((*self.hidden, 1), final_init=symmetric_uniform(3e-3), hidden_bias=0.1)
+        net = partial(MLP, hidden_bias=0.1, activation=self.activation)
+        policy = net(
+            (*self.hidden, 2 * example.actions.shape[-1]),
+            final_init=symmetric_uniform(1e-3),
+            layer_norm=normalized(self.actor_layer_norm),
+        )
+        value = net(
+            (*self.hidden, 1), final_init=symmetric_uniform(3e-3), layer_norm=normalized(self.critic_layer_norm)
+        )
         actor = init_mlp(actor_key, policy, example.observations)
         critic = init_critics(critic_key, value, inputs, self.members)
         log_temperature = jnp.log(jnp.asarray(self.initial_temperature, inputs.dtype))
@@ -98,7 +110,7 @@ class SACN(Agent[SACState]):
     ) -> tuple[Array, Metrics]:
         """Return mean (temperature log pi(a|s) - min_i Q_i(s, a)), a ~ pi."""
         actions, log_pi = self.sample(actor, batch.observations, noise)
-        q = critics(critic, batch.observations, actions)
+        q = critics(critic, batch.observations, actions, self.activation)
         chex.assert_shape(q, (self.members, *log_pi.shape))
         loss = jnp.mean(temperature * log_pi - q.min(axis=0))
         spread = q.std(axis=0, ddof=1).mean() if self.members > 1 else jnp.zeros(())
@@ -112,14 +124,14 @@ class SACN(Agent[SACState]):
         y = r + (1 - d) discount (min_i Qbar_i(s', a') - temperature log pi(a'|s')), a' ~ pi.
         """
         actions, log_pi = self.sample(actor, batch.next_observations, noise)
-        next_q = critics(target_critic, batch.next_observations, actions).min(axis=0) - temperature * log_pi
-        return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
+        next_q = critics(target_critic, batch.next_observations, actions, self.activation).min(axis=0)
+        return batch.rewards + (1.0 - batch.terminals) * self.discount * (next_q - temperature * log_pi)
 
     def critic_gradients(self, critic: Params, target: Array, batch: Transitions) -> tuple[Params, Metrics]:
         """Return the gradient and the metrics of the critics' loss, sum_i mean (Q_i(s, a) - y)^2."""
 
         def loss(member: Params, batch: Transitions) -> tuple[Array, Metrics]:
-            q = q_value(member, batch.observations, batch.actions)
+            q = q_value(member, batch.observations, batch.actions, self.activation)
             chex.assert_equal_shape([q, target])
             loss = jnp.mean((q - target) ** 2)
             return loss, {"critic_loss": loss, "q": q.mean()}
@@ -129,7 +141,7 @@ class SACN(Agent[SACState]):
 
     def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing, (..., action size) each: the halves of the network's output."""
-        mean, log_std = jnp.split(mlp(actor, observations), 2, axis=-1)
+        mean, log_std = jnp.split(mlp(actor, observations, activation=self.activation), 2, axis=-1)
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 
     def sample(self, actor: Params, observations: Array, noise: Array) -> tuple[Array, Array]:
@@ -149,7 +161,7 @@ class SACN(Agent[SACState]):
 
     def network(self, params: Params) -> Network:
         """Return the mean's."""
-        return Network(params, scale=float(self.max_action)).first_half()
+        return Network(params, scale=float(self.max_action), activation=self.activation).first_half()
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Sample pi(.|s)."""

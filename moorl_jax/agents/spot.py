@@ -9,7 +9,7 @@ from moorl_jax.agents.common import kept_units
 from moorl_jax.agents.contract import Agent
 from moorl_jax.agents.td3_bc import TD3BC, TD3BCState
 from moorl_jax.config import Count, NotNegative, PartShare, Positive, Share, Steps, Widths, static
-from moorl_jax.nets import MLP, Learner, QFunction, init_mlp, mlp
+from moorl_jax.nets import MLP, Activation, Learner, QFunction, init_mlp, mlp
 from moorl_jax.phases import Offline, Online, Phase, Switch
 from moorl_jax.replay import Union
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
@@ -22,6 +22,7 @@ class BehaviourVAE(Agent[Learner]):
     """A conditional VAE of the data's actions: SPOT's first phase, set as thuml/SPOT `train_vae.py`."""
 
     hidden: Widths = static(VAE_HIDDEN)
+    activation: Activation = static("relu")
     learning_rate: NotNegative = 1e-3
     beta: NotNegative = 0.5  #: weight of the divergence
     max_action: Positive = 1.0
@@ -33,10 +34,11 @@ class BehaviourVAE(Agent[Learner]):
         latent = jnp.zeros((*example.actions.shape[:-1], 2 * action_size), example.actions.dtype)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         code = jnp.concatenate([example.observations, latent], axis=-1)
+        net = partial(MLP, activation=self.activation)
         return Learner.create(
             {
-                "encoder": init_mlp(encoder_key, MLP((*self.hidden, 4 * action_size)), inputs),
-                "decoder": init_mlp(decoder_key, MLP((*self.hidden, action_size)), code),
+                "encoder": init_mlp(encoder_key, net((*self.hidden, 4 * action_size)), inputs),
+                "decoder": init_mlp(decoder_key, net((*self.hidden, action_size)), code),
             }
         )
 
@@ -53,9 +55,9 @@ class BehaviourVAE(Agent[Learner]):
 
     def loss(self, vae: Params, batch: Transitions, draws: Draws) -> tuple[Array, Metrics]:
         """Return mean (decoded - a)^2 + beta KL, the divergence averaged over batch and latent dimensions."""
-        mean, log_std = encode(vae, batch.observations, batch.actions)
+        mean, log_std = encode(vae, batch.observations, batch.actions, self.activation)
         latent = mean + jnp.exp(log_std) * draws["vae_noise"]
-        decoded = decode(vae, batch.observations, latent, self.max_action)
+        decoded = decode(vae, batch.observations, latent, self.max_action, self.activation)
         reconstruction = jnp.mean((decoded - batch.actions) ** 2)
         divergence = _divergence(mean, log_std).mean()
         loss = reconstruction + self.beta * divergence
@@ -69,7 +71,7 @@ class BehaviourVAE(Agent[Learner]):
         """Return what the middle of the latent's prior decodes to."""
         action_size = params["decoder"][f"layer{len(self.hidden)}"]["bias"].shape[-1]
         latent = jnp.zeros((*observations.shape[:-1], 2 * action_size), observations.dtype)
-        return decode(params, observations, latent, self.max_action)
+        return decode(params, observations, latent, self.max_action, self.activation)
 
 
 class SPOTState(TD3BCState):
@@ -110,6 +112,7 @@ class SPOT(TD3BC[SPOTState]):
         return BehaviourVAE(
             batch_size=self.batch_size,
             hidden=self.vae_hidden,
+            activation=self.activation,
             learning_rate=self.vae_learning_rate,
             beta=self.beta,
             max_action=self.max_action,
@@ -162,10 +165,10 @@ class SPOT(TD3BC[SPOTState]):
         By default the evidence bound with the weights it was trained with; `importance_weighted`, that of Burda et
         al. 2015 with decoder variance beta / 4.
         """
-        mean, log_std = encode(vae, observations, actions)
+        mean, log_std = encode(vae, observations, actions, self.activation)
         latent = mean[:, None] + jnp.exp(log_std)[:, None] * noise
         states = jnp.broadcast_to(observations[:, None], (*noise.shape[:2], observations.shape[-1]))
-        decoded = decode(vae, states, latent, self.max_action)
+        decoded = decode(vae, states, latent, self.max_action, self.activation)
         error = (decoded - actions[:, None]) ** 2
         if not self.importance_weighted:
             return error.mean(axis=(1, 2)) + self.beta * _divergence(mean, log_std).mean(axis=-1)
@@ -200,7 +203,7 @@ class SPOT(TD3BC[SPOTState]):
     def _dropped(self, actor: Params, observations: Array, uniform: Array | None) -> Array:
         """Return an actor's actions without the hidden units where `uniform`, (layers, batch, width), is small."""
         kept = () if uniform is None else kept_units(uniform, self.hidden, self.dropout)
-        return self.max_action * jnp.tanh(mlp(actor, observations, kept))
+        return self.max_action * jnp.tanh(mlp(actor, observations, kept, self.activation))
 
     def _support_weight(self, updates: Array) -> Array | float:
         if self.cooling_updates is None:
@@ -208,16 +211,17 @@ class SPOT(TD3BC[SPOTState]):
         return self.support_weight * jnp.maximum(self.support_end, 1.0 - updates / self.cooling_updates)
 
 
-def encode(vae: Params, observations: Array, actions: Array) -> tuple[Array, Array]:
+def encode(vae: Params, observations: Array, actions: Array, activation: Activation) -> tuple[Array, Array]:
     """Return mean and log std of the latent's posterior."""
-    heads = mlp(vae["encoder"], jnp.concatenate([observations, actions], axis=-1))
+    heads = mlp(vae["encoder"], jnp.concatenate([observations, actions], axis=-1), activation=activation)
     mean, log_std = jnp.split(heads, 2, axis=-1)
     return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 
 
-def decode(vae: Params, observations: Array, latent: Array, max_action: float) -> Array:
+def decode(vae: Params, observations: Array, latent: Array, max_action: float, activation: Activation) -> Array:
     """Return the action that a latent stands for."""
-    return max_action * jnp.tanh(mlp(vae["decoder"], jnp.concatenate([observations, latent], axis=-1)))
+    code = jnp.concatenate([observations, latent], axis=-1)
+    return max_action * jnp.tanh(mlp(vae["decoder"], code, activation=activation))
 
 
 def _divergence(mean: Array, log_std: Array) -> Array:

@@ -13,6 +13,7 @@ from moorl_jax.agents.contract import Agent, Update
 from moorl_jax.config import NotNegative, Positive, Share, Turns, Widths, static
 from moorl_jax.nets import (
     MLP,
+    Activation,
     Learner,
     Network,
     QFunction,
@@ -49,7 +50,8 @@ class TD3BC(Agent[S]):
     source = "sfujim/TD3_BC main.py, TD3_BC.py; online TD3, as in OPT's paper"
 
     hidden: Widths = static((256, 256))
-    layer_norm: bool = static(False)  #: normalize hidden units after their ReLU, in actor and critics
+    activation: Activation = static("relu")
+    layer_norm: bool = static(False)  #: normalize hidden units after their activation, in actor and critics
     #: Uniform ranges of actor's and critics' last layers, kernels and biases; None: as the other layers.
     final_ranges: tuple[float | None, float | None] = static((None, None))
     policy_freq: Turns = static(2)  #: critic updates per actor (and target) update
@@ -72,8 +74,9 @@ class TD3BC(Agent[S]):
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         layer_norm = "after" if self.layer_norm else None
         last_actor, last_critic = (symmetric_uniform(bound) if bound else None for bound in self.final_ranges)
-        policy = MLP((*self.hidden, example.actions.shape[-1]), final_init=last_actor, layer_norm=layer_norm)
-        value = MLP((*self.hidden, 1), final_init=last_critic, layer_norm=layer_norm)
+        net = partial(MLP, layer_norm=layer_norm, activation=self.activation)
+        policy = net((*self.hidden, example.actions.shape[-1]), final_init=last_actor)
+        value = net((*self.hidden, 1), final_init=last_critic)
         actor = init_mlp(actor_key, policy, example.observations)
         critic = init_critics(critic_key, value, inputs)
         return TD3BCState(Learner.create(actor), Learner.create(critic), actor, critic)
@@ -89,7 +92,7 @@ class TD3BC(Agent[S]):
     def update(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
         """Update the critics, then the actor against the first of the new ones, then all targets."""
         state, critic_metrics = self.update_critic(state, batch, draws)
-        q = partial(first_critic, state.critic.params)
+        q = partial(first_critic, state.critic.params, activation=self.activation)
         state, actor_metrics = self.update_actor(state, q, batch, draws)
         return state, critic_metrics | actor_metrics
 
@@ -127,9 +130,9 @@ class TD3BC(Agent[S]):
 
         This is clipped double Q-learning (Fujimoto et al. 2018, arXiv 1802.09477, sec. 4.2).
         """
-        next_q = critics(target_critic, batch.next_observations, next_actions).min(axis=0)
+        next_q = critics(target_critic, batch.next_observations, next_actions, self.activation).min(axis=0)
         target = batch.rewards + (1.0 - batch.terminals) * self.discount * next_q
-        q = critics(critic, batch.observations, batch.actions)
+        q = critics(critic, batch.observations, batch.actions, self.activation)
         chex.assert_shape(q, (2, *target.shape))
         loss = jnp.sum(jnp.mean((q - target) ** 2, axis=1))
         return loss, {"critic_loss": loss, "target_q": target.mean()}
@@ -152,11 +155,11 @@ class TD3BC(Agent[S]):
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return pi(s) = max_action tanh(net(s))."""
-        return self.max_action * jnp.tanh(mlp(params, observations))
+        return self.max_action * jnp.tanh(mlp(params, observations, activation=self.activation))
 
     def network(self, params: Params) -> Network:
         """Return pi."""
-        return Network(params, scale=float(self.max_action))
+        return Network(params, scale=float(self.max_action), activation=self.activation)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
         """Return pi(s) with Gaussian noise, clipped to the action range."""
@@ -169,6 +172,6 @@ class TD3BC(Agent[S]):
         return Online(self.replace(cloning=self.online_cloning), env_steps, Union(), self.utd)
 
 
-def first_critic(critic: Params, observations: Array, actions: Array) -> Array:
+def first_critic(critic: Params, observations: Array, actions: Array, activation: Activation) -> Array:
     """Evaluate the first of the twins alone, (batch,): TD3's actor follows it."""
-    return critics(jax.tree.map(lambda leaf: leaf[:1], critic), observations, actions)[0]
+    return critics(jax.tree.map(lambda leaf: leaf[:1], critic), observations, actions, activation)[0]

@@ -16,6 +16,7 @@ from moorl_jax.cli.options import (
     GpusOption,
     HorizonOption,
     LauncherOption,
+    OverridesOption,
     PoliciesOption,
     ResultsOption,
     ResumeAnywayOption,
@@ -69,10 +70,7 @@ def bench_command(
             help=f"Agents, by name ({', '.join(AGENTS)}), as file.py:Class, or all. Default: those of the protocol."
         ),
     ] = "",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a field of every agent's config, as in `train`."),
-    ] = None,
+    overrides: OverridesOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds per cell. Default: the budget's.")] = None,
     budget: Annotated[str, typer.Option(help=f"How long to train: {', '.join(BUDGETS)}.")] = "quick",
     updates: UpdatesOption = None,

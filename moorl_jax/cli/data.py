@@ -23,7 +23,7 @@ from moorl_jax.cli.options import (
 from moorl_jax.data import Dataset, Rows, sources
 from moorl_jax.data.sources import MADE_HERE, File, Scripted, Source
 from moorl_jax.engine.devices import prepare_jax
-from moorl_jax.engine.training import which_seeds
+from moorl_jax.engine.request import which_seeds
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import Display, terminal
 from moorl_jax.tasks import SUITES, TASKS, Task, expand, find

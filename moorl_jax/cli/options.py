@@ -21,6 +21,15 @@ PoliciesOption = Annotated[
     Path | None,
     typer.Option(envvar="MOORL_POLICIES", help="Directory of the behaviour policies that recipes roll out."),
 ]
+OverridesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change a field of the agent's config; backbone.alpha=1.0 reaches into an agent within, "
+        "preparation.reward_scale=2.0 into the preparation of the data. `moorl-jax agents NAME` lists them.",
+    ),
+]
 TrustOption = Annotated[
     bool,
     typer.Option(

@@ -43,7 +43,8 @@ def sweep_command(
         typer.Option(
             "--set",
             metavar="NAME=VALUE,VALUE,...",
-            help="A field of the agent's config and its values; of several fields every combination is trained.",
+            help="A field of the agent's config, or of the data's preparation (preparation.reward_scale), and its "
+            "values; of several fields every combination is trained. `moorl-jax agents NAME` lists them.",
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a setting; the budget's number by default.")] = None,
@@ -66,7 +67,7 @@ def sweep_command(
 ) -> None:
     """Train an agent with every combination of settings and compare them. Finished ones are kept, unfinished ones run.
 
-    Settings that are numbers share one compiled program.
+    Settings that differ in numbers alone are trained together, by one compiled program; each has a result of its own.
     """
     if not swept:
         raise MoorlError("nothing to sweep: name a setting and its values, as --set expectile=0.5,0.7,0.9")

@@ -1,5 +1,6 @@
 """`moorl-jax train`."""
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Iterable
@@ -11,7 +12,6 @@ from rich.table import Table
 
 from moorl_jax import settings as families
 from moorl_jax.agents import AGENTS
-from moorl_jax.agents.overrides import override
 from moorl_jax.cli.evaluate import print_scores
 from moorl_jax.cli.options import (
     ActionRangeOption,
@@ -19,6 +19,7 @@ from moorl_jax.cli.options import (
     EnvOption,
     EnvPackageOption,
     HorizonOption,
+    OverridesOption,
     PoliciesOption,
     ScoreOption,
     SourceOption,
@@ -31,14 +32,19 @@ from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.recipes import needs_data
 from moorl_jax.engine.rehearsal import recipe
-from moorl_jax.engine.training import make_plan, train, which_seeds
+from moorl_jax.engine.request import make_plan, which_seeds
+from moorl_jax.engine.training import train
 from moorl_jax.errors import MoorlError
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
+from moorl_jax.reports import forecast
 from moorl_jax.settings.origins import Setting, explain
+from moorl_jax.sweeps.budgets import find_budget
+from moorl_jax.sweeps.cells import Cell
 from moorl_jax.tracking import TRACKERS
 
 console = terminal()
+RUNS = Path("runs")  #: where results are written, in TASK/AGENT
 INTERVALS = ("evaluate_every", "evaluate_every_steps", "episodes")  #: of a plan
 
 
@@ -71,14 +77,7 @@ def train_command(
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes per evaluation and seed.")] = None,
     source: SourceOption = "auto",
     policies: PoliciesOption = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Change a field of the agent's config; backbone.alpha=1.0 reaches into an agent within.",
-        ),
-    ] = None,
+    overrides: OverridesOption = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints, which are written after evaluations.")
     ] = 60.0,
@@ -100,23 +99,26 @@ def train_command(
         bool,
         typer.Option("--print-config", help="Print every value in force and where it comes from, and train nothing."),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and what it takes, time, memory and disk; train nothing.")
+    ] = False,
 ) -> None:
     """Train one agent on one task and write a result directory.
 
     The task is one of the catalogue (--task), or your own: an environment (--env), data (--data), or both.
+    `moorl-jax agents NAME` lists the fields of an agent, which --set changes.
 
     With --env-steps it goes on online after the offline updates. A run that was killed goes on where it was when the
     same command is given again, and ends as if it had never stopped. One that has finished gets a larger budget by the
     same command with larger numbers and --extend. Meanwhile its curves grow in RESULT_DIR.running/curves.csv.
     """
     chosen, dataset = chosen_task(task, own_task(env, env_package, horizon, score), data, action_range)
-    directory = out or Path("runs") / chosen.name / Path(agent).name.replace(":", "-")
+    directory = out or RUNS / chosen.name / Path(agent).name.replace(":", "-")
     use_all_cores()
     chosen_seeds = which_seeds(read_seeds(seeds))
-    setting = families.settings(agent, chosen, updates, env_steps)
-    trained = override(setting.agent, overrides or [])
+    trained = families.settings(agent, chosen, updates, env_steps).overridden(overrides or []).agent
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
-    if print_config:
+    if print_config or dry_run:
         plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
         needed = needs_data(recipe(trained, updates, env_steps))
         origin = results.NO_SOURCE
@@ -133,7 +135,17 @@ def train_command(
             Setting("seeds", ", ".join(map(str, chosen_seeds)), "--seeds", ""),
             Setting("source of data", origin, "--data" if data else "--source", ""),
         ]
-        _print_settings(explain(agent, chosen, updates, env_steps, overrides or []), planned)
+        if print_config:
+            _print_settings(explain(agent, chosen, updates, env_steps, overrides or []), planned)
+            return
+        _print_settings(planned)
+        evaluations = max(1, updates // plan.evaluate_every)
+        spend = find_budget("paper", updates, env_steps)
+        spend = dataclasses.replace(spend, evaluations=evaluations, episodes=plan.episodes)
+        protocol = "offline-to-online" if env_steps else "offline"
+        cell = Cell(chosen, agent, origin, chosen_seeds, spend, protocol, tuple(overrides or ()))
+        transitions = {(chosen.name, origin): len(dataset.transitions)} if dataset else {}
+        forecast.show([cell], Path("results/cells"), policies, 1, console, transitions, [RUNS])
         return
     with Display(console) as display, held(directory):
         before = directory if extend and results.exists(directory) else None
@@ -149,7 +161,7 @@ def train_command(
                 display.say(said)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
         run = train(
-            trained,
+            agent,
             chosen,
             seeds=chosen_seeds,
             updates=updates,
@@ -158,7 +170,7 @@ def train_command(
             evaluate_every_steps=evaluate_every_steps,
             episodes=episodes,
             dataset=dataset,
-            preparation=setting.preparation,
+            overrides=overrides or [],
             checkpoints=results.running(directory),
             checkpoint_seconds=checkpoint_seconds,
             resume_anyway=resume_anyway,
@@ -172,7 +184,7 @@ def train_command(
         words = ["moorl-jax", *sys.argv[1:]]
         if before:  # whose intervals the larger budget alone does not say
             words += [f"--{name.replace('_', '-')}={getattr(run.plan, name)}" for name in INTERVALS]
-        results.save(run, directory, shlex.join(words), overrides or [])
+        results.save(run, directory, shlex.join(words))
     result = results.read(directory)
     source = f"{dataset.source} data" if dataset else "no data"
     last = run.curves.iloc[-1]

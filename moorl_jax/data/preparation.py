@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moorl_jax.config import Bounded, Positive, PositiveShare
 from moorl_jax.data.dataset import Dataset
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.returns import transitions_with_returns
@@ -16,14 +17,14 @@ from moorl_jax.types import NStep, ReturnsToGo, Transitions
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preparation(Bounded):
     """The preprocessing an agent's authors used with a family of tasks."""
 
     normalize_observations: bool = False  #: subtract the dataset's mean, divide by its std + 1e-3 (TD3+BC)
     normalize_returns: bool = False  #: scale rewards so that episode returns span 1000 (IQL)
-    reward_scale: float = 1.0  #: factor of all rewards
+    reward_scale: Positive = 1.0  #: factor of all rewards
     reward_shift: float = 0.0  #: added to all rewards once they are scaled
-    action_limit: float = 1.0  #: clip actions to within +- this
+    action_limit: PositiveShare = 1.0  #: clip actions to within +- this
 
     def apply(
         self,

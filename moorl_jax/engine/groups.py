@@ -1,26 +1,42 @@
 """The seeds that one compiled program advances together: entering a phase, learning, acting, saving, restoring."""
 
-from collections.abc import Callable
-from typing import Any
+import collections
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Prepared
 from moorl_jax.engine import programs, recipes
 from moorl_jax.engine.clock import Clock
 from moorl_jax.engine.devices import require_memory
-from moorl_jax.engine.initialization import initial_states
-from moorl_jax.engine.keys import ACTIONS, RULES, SWITCHES, UPDATES, stream
+from moorl_jax.engine.instants import Changing, stack
+from moorl_jax.engine.keys import ACTIONS, RULES, UPDATES, stream
 from moorl_jax.engine.programs import Carry, Inputs
 from moorl_jax.engine.simulators import Simulators
 from moorl_jax.engine.snapshots import Progress, SeedArrays
 from moorl_jax.phases import Instant, Phase
 from moorl_jax.replay import Buffer, Experience, Sampling
 from moorl_jax.tasks import Task
-from moorl_jax.types import Array, Metrics, Transitions
+from moorl_jax.types import Array, Metrics, Params, Transitions
+
+
+class Member(NamedTuple):
+    """One of all the seeds that a trainer runs."""
+
+    recipe: int  #: the number of the recipe that it goes through
+    seed: int
+
+
+class Part(NamedTuple):
+    """The seeds of a group that go through the same recipe."""
+
+    recipe: int
+    places: range  #: in the group
 
 
 class Group:
@@ -29,22 +45,33 @@ class Group:
     def __init__(
         self,
         positions: tuple[int, ...],
-        seeds: tuple[int, ...],
+        members: Sequence[Member],
+        states: Sequence[State],
         device: jax.Device,
-        phases: tuple[Phase, ...],
+        alike: Sequence[tuple[Phase, ...]],
         task: Task,
         prepared: Prepared,
         example: Transitions,
     ):
-        """Make networks and, where the recipe takes env steps, buffers and simulators; `prepared` is on the device."""
-        self.positions = positions  #: of its seeds among all of the training's
+        """Put the first states on the device and, where the recipes take env steps, make buffers and simulators.
+
+        The members are sorted by their recipes, which are of those in `alike`; `prepared` is on the device.
+        """
+        self.positions = positions  #: of its seeds among all of the trainer's
         self.device = device
-        self._seeds, self._example = seeds, example
+        seeds, phases = tuple(member.seed for member in members), alike[members[0].recipe]
+        self._seeds, self.example = seeds, example
+        self._recipes = [recipes.taken(each) for each in alike]
+        each = [member.recipe for member in members]
+        self._parts = [
+            Part(recipe, range(each.index(recipe), each.index(recipe) + count))
+            for recipe, count in collections.Counter(each).items()
+        ]
         self.progress = Progress()  #: as of the start of the current phase
         first, returns, env_steps = recipes.first_agent(phases), recipes.returns_rule(phases), recipes.env_steps(phases)
-        self.carry = jax.device_put(Carry(_stack(initial_states(first, seeds, example)), None, {}), device)
-        keys = [jnp.stack([stream(seed, use) for seed in seeds]) for use in (UPDATES, ACTIONS)]
-        self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, *keys), device)
+        self.carry = jax.device_put(Carry(stack(states), None, {}), device)
+        update_key, action_key = (jnp.stack([stream(seed, use) for seed in seeds]) for use in (UPDATES, ACTIONS))
+        self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, update_key, action_key), device)
         self.actions: Array | None = None  #: (seeds, [steps,] action size), chosen but not yet executed
         self.metrics: Metrics = {}  #: of the latest call; during env steps, running sums in float64
         self._places: dict[str, int] = {}  # in the cycle of the online phase, of each metric's update
@@ -56,15 +83,21 @@ class Group:
             self.simulators = Simulators(task, prepared, seeds, returns, env_steps)
             self.buffer = self._empty_buffers(phases, task)
 
-    def enter(self, phase: Phase, progress: Progress) -> None:
-        """Set up a phase that starts at `progress`; if it is an instant, run it."""
+    def enter(self, progress: Progress) -> None:
+        """Set up the phase that starts at `progress`; if it is an instant, run it."""
         self.progress = progress
+        phases = [self._recipes[part.recipe][progress.phase] for part in self._parts]
+        phase = phases[0]
         if isinstance(phase, Instant):
-            phase.happen(self)
+            self._happen(phases)
             return
-        agent, sampling = jax.device_put((phase.agent, phase.sampling), self.device)
-        self.inputs = self.inputs.replace(agent=agent, sampling=sampling)
-        memory = jax.device_put(self._memory(phase), self.device)
+        configs = [jax.device_put((each.agent, each.sampling), self.device) for each in phases]
+        own = None
+        if len(configs) > 1:
+            own = stack([config for config, part in zip(configs, self._parts, strict=True) for _ in part.places])
+        agent, sampling = configs[0]
+        self.inputs = self.inputs.replace(agent=agent, sampling=sampling, own=own)
+        memory = jax.device_put(self._memory(phase, [rule for _, rule in configs]), self.device)
         self.carry, self._places = self.carry.replace(memory=memory, totals={}), {}
         if phase.acts:
             self._act_first(phase, progress)
@@ -79,23 +112,23 @@ class Group:
         if self.simulators:
             self._finish(*self.simulators.pause())
 
-    def switch(self, change: Callable[[State, Array, Transitions], State]) -> None:
-        """Replace each seed's state by `change(state, key, example)`."""
-        self._replace_states(lambda state, key, _: change(state, key, self._example))
-
-    def review(self, change: Callable[[State, Array, Experience], State]) -> None:
-        """Replace each seed's state by `change(state, key, experience)`; a no-op before the first env step. This also
-        skips reviews while `Trainer.restore` fast-forwards through the phases.
-        """
-        if self.progress.env_steps:
-            self._replace_states(lambda state, key, place: change(state, key, jax.device_get(self.experience(place))))
-
     def experience(self, place: int) -> Experience:
         """Return one seed's dataset and buffer; this copies the buffer."""
         buffer = jax.tree.map(lambda leaf: leaf[place], self.buffer)
         if not self.simulators:
             return Experience(self.inputs.data, buffer)
         return Experience(self.inputs.data, buffer, self.simulators.ends(place), self.simulators.diverged[place])
+
+    def states(self, places: range) -> State:
+        """Return the states of the seeds at some places."""
+        state = self.carry.state
+        if len(places) == len(self._seeds):
+            return state
+        return jax.tree.map(lambda leaf: leaf[places.start : places.stop], state)
+
+    def policies(self, agents: Sequence[Agent]) -> list[Params]:
+        """Return the parameters of its seeds' policies, part by part; `agents` has each recipe's."""
+        return [jax.vmap(agents[part.recipe].policy)(self.states(part.places)) for part in self._parts]
 
     def learn(self, program: Any, first: int) -> None:
         """Perform the updates of a compiled program, `first` the number of the first, and wait for them."""
@@ -198,41 +231,39 @@ class Group:
         """Return the buffers before the first env step, made on the device; raise MoorlError where it has no room."""
 
         def buffers() -> Buffer:
-            one = recipes.empty_buffer(phases, task, self._example)
+            one = recipes.empty_buffer(phases, task, self.example)
             return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(self._seeds), *leaf.shape)), one)
 
         require_memory(jax.eval_shape(buffers), self.device, "the replay buffer")
         with jax.default_device(self.device):
             return jax.device_put(jax.jit(buffers)(), self.device)  # jitted, so that no copy is made on the way
 
-    def _memory(self, phase: Phase) -> Any:
-        """Return the initial state of the phase's sampling rule, stacked over seeds."""
-        rule = self.inputs.sampling
-        if rule is None or type(rule).init is Sampling.init:
+    def _memory(self, phase: Phase, rules: Sequence[Any]) -> Any:
+        """Return the initial state of the phase's sampling rule, of each part its own, stacked over seeds."""
+        if rules[0] is None or type(rules[0]).init is Sampling.init:
             return None
         memories = []
-        for place, seed in enumerate(self._seeds):
-            experience = self.experience(place) if rule.begins_with_experience else Experience(None, None)
-            memories.append(rule.init(self._key(seed, RULES), experience, phase.agent.batch_size))
-        return _stack(memories)
+        for part, rule in zip(self._parts, rules, strict=True):
+            for place in part.places:
+                experience = self.experience(place) if rule.begins_with_experience else Experience(None, None)
+                memories.append(rule.init(self.key(place, RULES), experience, phase.agent.batch_size))
+        return stack(memories)
 
     def _finish(self, returns: np.ndarray, lengths: np.ndarray) -> None:
         """Fill in the returns-to-go of the episodes that just ended, if the recipe needs them."""
         if lengths.any():
             self.buffer = programs.finish_episodes(self.buffer, returns, lengths)
 
-    def _replace_states(self, change: Callable[[State, Array, int], State]) -> None:
-        """Replace each seed's state by `change(state, key, place)`, one seed after another."""
-        states = []
-        for place, seed in enumerate(self._seeds):
-            state = jax.tree.map(lambda leaf, place=place: leaf[place], self.carry.state)
-            states.append(change(state, self._key(seed, SWITCHES), place))
-        self.carry = self.carry.replace(state=jax.device_put(_stack(states), self.device))
+    def _happen(self, phases: Sequence[Any]) -> None:
+        """Run an instant: each part's own."""
+        changing = [Changing(self, part.places) for part in self._parts]
+        for phase, seeds in zip(phases, changing, strict=True):
+            phase.happen(seeds)
+        states = [seeds.state for seeds in changing]
+        if len(states) > 1:
+            states = [jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)]
+        self.carry = self.carry.replace(state=states[0])
 
-    def _key(self, seed: int, use: int) -> Array:
+    def key(self, place: int, use: int) -> Array:
         """Return a seed's key for a use in the current phase."""
-        return jax.random.fold_in(stream(seed, use), self.progress.phase)
-
-
-def _stack(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        return jax.random.fold_in(stream(self._seeds[place], use), self.progress.phase)

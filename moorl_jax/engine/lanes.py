@@ -23,11 +23,11 @@ class Lane:
         self._compiled: dict[Any, Any] = {}
         self._stepped = False  # whether the phase has taken an env step, which compiles
 
-    def enter(self, phase: Phase, progress: Progress) -> None:
-        """Make all groups ready for a phase."""
+    def enter(self, progress: Progress) -> None:
+        """Make all groups ready for the phase that starts at `progress`."""
         self._stepped = False
         for group in self.groups:
-            group.enter(phase, progress)
+            group.enter(progress)
 
     def learn(self, count: int, first: int) -> None:
         """Perform `count` updates without env steps, `first` the number of the first."""

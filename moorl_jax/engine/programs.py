@@ -30,24 +30,36 @@ class Carry(struct.PyTreeNode):
 
 
 class Inputs(struct.PyTreeNode):
-    """Read-only inputs of a phase's programs. Agent, rule and data are the same for all seeds."""
+    """Read-only inputs of a phase's programs. Agent and rule are the same for all seeds, or each seed has its `own`."""
 
     agent: Agent
     sampling: Any  #: a Sampling; None in a phase without updates
     data: Transitions | Footage | None
     update_key: Array  #: (seeds,)
     action_key: Array  #: (seeds,)
+    own: tuple[Agent, Any] | None = None  #: each seed's agent and rule, every number (seeds,), where they differ
+
+    @property
+    def each(self) -> tuple[Array, Array, tuple[Agent, Any] | None]:
+        """What of them has a leading seed axis."""
+        return self.update_key, self.action_key, self.own
+
+    def of(self, each: tuple[Array, Array, tuple[Agent, Any] | None]) -> "Inputs":
+        """Return one seed's inputs, given its part of `each`."""
+        update_key, action_key, own = each
+        agent, sampling = own or (self.agent, self.sampling)
+        return Inputs(agent, sampling, self.data, update_key, action_key)
 
 
 @partial(jax.jit, donate_argnums=0, static_argnames="count")
 def learn(carry: Carry, buffer: Buffer | None, inputs: Inputs, first: Array, *, count: int) -> tuple[Carry, Metrics]:
     """Run `count` updates (whole cycles), numbered from `first`; metrics are averaged over the cycles."""
 
-    def one(carry: Carry, buffer: Buffer | None, key: Array) -> tuple[Carry, Metrics]:
-        carry, metrics = _updates(carry, buffer, inputs, key, first, 0, count=count)
+    def one(carry: Carry, buffer: Buffer | None, each: Any) -> tuple[Carry, Metrics]:
+        carry, metrics = _updates(carry, buffer, inputs.of(each), first, 0, count=count)
         return carry, jax.tree.map(lambda values: values.mean(axis=0), metrics)
 
-    return _over_seeds(one, carry, buffer, inputs.update_key)
+    return _over_seeds(one, carry, buffer, inputs.each)
 
 
 @partial(jax.jit, donate_argnums=0, static_argnames=("utd", "random"))
@@ -70,32 +82,31 @@ def env_step(
     has those of each seed, the first of them taken, and whether new ones are to be chosen.
     """
 
-    def one(
-        carry: Carry, buffer: Buffer, update_key: Array, action_key: Array, observation: Array, queue: Any
-    ) -> tuple[Carry, Any]:
+    def one(carry: Carry, buffer: Buffer, each: Any, observation: Array, queue: Any) -> tuple[Carry, Any]:
+        mine = inputs.of(each)
         if utd:
-            memory = inputs.sampling.stored(carry.memory, Experience(inputs.data, buffer))
+            memory = mine.sampling.stored(carry.memory, Experience(mine.data, buffer))
             carry = carry.replace(memory=memory)
-            carry, metrics = _updates(carry, buffer, inputs, update_key, first, turn, count=utd)
+            carry, metrics = _updates(carry, buffer, mine, first, turn, count=utd)
             totals = jax.tree.map(lambda total, values: total + values.sum(axis=0), carry.totals, metrics)
             carry = carry.replace(totals=totals)
-        actions = _act(carry.state, inputs.agent, action_key, observation, step, random)
+        actions = _act(carry.state, mine, observation, step, random)
         if queue is not None:
             chosen, spent = queue
             actions = jnp.where(spent, actions, jnp.roll(chosen, -1, axis=0))
         return carry, actions
 
-    return _over_seeds(one, carry, buffer, inputs.update_key, inputs.action_key, observations, queue)
+    return _over_seeds(one, carry, buffer, inputs.each, observations, queue)
 
 
 @partial(jax.jit, static_argnames="random")
 def first_actions(state: State, inputs: Inputs, observations: Array, step: Array, *, random: bool) -> Array:
     """Choose the actions of a phase's first env step, number `step`."""
 
-    def one(state: State, key: Array, observation: Array) -> Array:
-        return _act(state, inputs.agent, key, observation, step, random)
+    def one(state: State, each: Any, observation: Array) -> Array:
+        return _act(state, inputs.of(each), observation, step, random)
 
-    return _over_seeds(one, state, inputs.action_key, observations)
+    return _over_seeds(one, state, inputs.each, observations)
 
 
 # Storing is a separate program. Fused with sampling, the CPU's gather becomes a loop that carries the whole buffer,
@@ -121,13 +132,14 @@ def finish_episodes(buffer: Buffer, returns: Array, lengths: Array) -> Buffer:
 def metrics_of(carry: Carry, buffer: Buffer | None, inputs: Inputs) -> list[Metrics]:
     """Return names, shapes and types of the metrics of each update of the agent's cycle."""
 
-    def one(carry: Carry, buffer: Buffer | None, key: Array) -> list[Metrics]:
-        agent, cycle = inputs.agent, inputs.agent.cycle()
-        _, batch = inputs.sampling.sample(carry.memory, key, _experience(inputs, buffer), agent.batch_size)
-        each = _metrics_of_each(cycle, carry.state, batch, agent.draw(key, batch))
-        return jax.tree.map(jnp.zeros_like, each)
+    def one(carry: Carry, buffer: Buffer | None, each: Any) -> list[Metrics]:
+        mine = inputs.of(each)
+        agent, key = mine.agent, mine.update_key
+        _, batch = mine.sampling.sample(carry.memory, key, _experience(mine, buffer), agent.batch_size)
+        metrics = _metrics_of_each(agent.cycle(), carry.state, batch, agent.draw(key, batch))
+        return jax.tree.map(jnp.zeros_like, metrics)
 
-    return jax.eval_shape(partial(_over_seeds, one), carry, buffer, inputs.update_key)
+    return jax.eval_shape(partial(_over_seeds, one), carry, buffer, inputs.each)
 
 
 def _over_seeds(function: Callable[..., Any], *grouped: Any) -> Any:
@@ -143,7 +155,6 @@ def _updates(
     carry: Carry,
     buffer: Buffer | None,
     inputs: Inputs,
-    key: Array,
     first: Array | int,
     turn: Array | int,
     *,
@@ -151,15 +162,15 @@ def _updates(
 ) -> tuple[Carry, Metrics]:
     """Perform `count` updates of one seed; `first` is the number of the first, `turn` its place in the agent's cycle.
 
-    Update n draws its batch and noise with fold_in(key, n). If `count` is a multiple of the cycle, metrics have one row
-    per cycle, each of them that of the last update that has it. Otherwise updates may start mid-cycle, and there is one
-    row per update, 0 but for the metrics that the cycle has of it.
+    Update n draws its batch and noise with fold_in(update key, n). If `count` is a multiple of the cycle, metrics have
+    one row per cycle, each of them that of the last update that has it. Otherwise updates may start mid-cycle, and
+    there is one row per update, 0 but for the metrics that the cycle has of it.
     """
     agent, cycle = inputs.agent, inputs.agent.cycle()
     experience = _experience(inputs, buffer)
 
     def one(carry: Carry, number: Array, update: Update) -> tuple[Carry, Metrics]:
-        sample_key, draw_key = jax.random.split(jax.random.fold_in(key, number))
+        sample_key, draw_key = jax.random.split(jax.random.fold_in(inputs.update_key, number))
         memory, batch = inputs.sampling.sample(carry.memory, sample_key, experience, agent.batch_size)
         state, metrics = update(carry.state, batch, agent.draw(draw_key, batch))
         return carry.replace(state=state, memory=memory), metrics
@@ -235,7 +246,8 @@ def _update_at(cycle: tuple[Update, ...]) -> Callable[..., tuple[State, Metrics]
     return update_at
 
 
-def _act(state: State, agent: Agent, key: Array, observation: Array, step: Array, random: bool) -> Array:
-    key = jax.random.fold_in(key, step)
+def _act(state: State, inputs: Inputs, observation: Array, step: Array, random: bool) -> Array:
+    """Choose one seed's actions."""
+    agent, key = inputs.agent, jax.random.fold_in(inputs.action_key, step)
     actions = agent.act(agent.policy(state), observation[None], key)[0]
     return jax.random.uniform(key, actions.shape, actions.dtype, -1.0, 1.0) if random else actions

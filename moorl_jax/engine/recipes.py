@@ -1,5 +1,7 @@
 """Questions about a recipe, the phases that an agent goes through: what it needs, and what it ends with."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -19,6 +21,7 @@ from moorl_jax.replay import (
     FromDataset,
     Mixed,
     OneSource,
+    Sampling,
     Union,
 )
 from moorl_jax.tasks import Task
@@ -41,6 +44,27 @@ def agents(phases: tuple[Phase, ...]) -> list[Agent]:
 def first_agent(phases: tuple[Phase, ...]) -> Agent:
     """Return the agent whose state a recipe begins with, though its phase may have no length: a switch follows."""
     return next(phase.agent for phase in phases if not isinstance(phase, Instant))
+
+
+def alike(one: tuple[Phase, ...], other: tuple[Phase, ...]) -> bool:
+    """Tell whether two recipes differ in numbers of their agents and rules alone, so that one program can run both.
+
+    Numbers that decide the data, as a discount does the returns to go, or how long a phase is, make them unlike.
+    """
+    return _described(one) == _described(other)
+
+
+def _described(phases: tuple[Phase, ...]) -> tuple[Any, ...]:
+    """Return all of a recipe but the numbers that its programs take as inputs."""
+
+    def part(value: Any) -> Any:
+        if isinstance(value, Agent | Sampling):
+            return jax.tree.structure(value), [type(leaf) for leaf in jax.tree.leaves(value)]
+        return None if callable(value) else value  # an instant's change is made of the agents
+
+    data = returns_rule(phases), span_rule(phases), needs_next_actions(phases), needs_chunks(phases)
+    parts = [(type(phase), {name: part(value) for name, value in vars(phase).items()}) for phase in phases]
+    return *data, best_episodes(phases), parts
 
 
 def env_steps(phases: tuple[Phase, ...]) -> int:

@@ -16,7 +16,6 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,8 +34,8 @@ from moorl_jax.engine.curves import CURVES, LEADING, write_curves
 from moorl_jax.engine.disk import written_to
 from moorl_jax.engine.extension import LAST
 from moorl_jax.engine.recipes import final_state
+from moorl_jax.engine.run import Run
 from moorl_jax.engine.schema import NO_SOURCE
-from moorl_jax.engine.training import Run
 from moorl_jax.engine.training_loop import Plan
 from moorl_jax.errors import MoorlError, UnreadableError, one_line
 from moorl_jax.tasks import Task
@@ -113,10 +112,10 @@ def set_aside(directory: Path, kind: str) -> Path:
     return aside
 
 
-def save(run: Run, directory: str | Path, command: str = "moorl_jax.train", overrides: Sequence[str] = ()) -> None:
+def save(run: Run, directory: str | Path, command: str = "moorl_jax.train") -> None:
     """Write the run's result directory and delete its checkpoints.
 
-    `command` runs it again. `overrides` are the NAME=VALUE changes of the agent's settings that were made by hand.
+    `command` runs it again.
 
     An older result of that name is replaced once the new one is whole: at no moment is there none. The caller holds
     the directory's lock.
@@ -131,7 +130,7 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train", over
         "agent": provenance.agent_name(run.agent),
         "agent_config": provenance.agent_fields(run.agent),
         "agent_files": {name: f"agent/{n}/{Path(name).name}" for n, name in enumerate(files)},
-        "overrides": list(overrides),
+        "overrides": list(run.overrides),
         "preparation": dataclasses.asdict(run.preparation),
         "protocol": _protocol(run),
         "source": run.dataset.source if run.dataset else NO_SOURCE,
@@ -150,6 +149,7 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train", over
     made_by |= {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": run.seconds,
+        "together": run.together,
         "versions": provenance.versions(),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
         "backend": provenance.backend(),

@@ -33,10 +33,13 @@ class Run:
     #: one row per seed and evaluation; a `success` rate where the environment tells; NaN for a seed that diverged
     curves: pd.DataFrame
     states: State  #: final states on the host, with a leading seed axis
-    seconds: dict[str, float]  #: wall-clock by use: compile, update, simulate, evaluate, total
+    #: wall-clock by use: compile, update, simulate, evaluate, total; of trainings side by side each one's equal share
+    seconds: dict[str, float]
     #: where newer code, another machine or a larger budget took over: what was, and is
     resumed_anyway: list[dict[str, Any]]
     last_checkpoint: Path | None = None  #: from which it can be given a larger budget; None where it was not kept
+    overrides: tuple[str, ...] = ()  #: the NAME=VALUE changes by hand that its settings are a result of
+    together: int = 1  #: trainings whose wall-clock `seconds` is the share of, this one included
 
     @cached_property
     def policy(self) -> Policy:

@@ -3,9 +3,11 @@
     progress.NAME    how far the training is, a whole number
     seeds.PATH       a leaf of `SeedArrays` with a leading axis over all seeds, in their order
 
-`Trainer.save` packs them, `Trainer.restore` unpacks them, `checkpoints.py` writes and reads them.
+`Trainer.save` packs them, `Trainer.restore` unpacks them, `checkpoints.py` writes and reads them. Of several trainings
+each has its own.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +48,22 @@ def pack(progress: Progress, seeds: SeedArrays) -> dict[str, np.ndarray]:
     """Return the arrays of a checkpoint by name."""
     numbers = {f"progress.{name}": np.array(value) for name, value in progress._asdict().items()}
     return numbers | {f"seeds{path}": leaf for path, leaf in _named(seeds)}
+
+
+def apart(arrays: dict[str, np.ndarray], places: Sequence[slice]) -> list[dict[str, np.ndarray]]:
+    """Return the arrays of each of several trainings, whose seeds stand at `places` of all."""
+    return [{name: leaf[place] if leaf.ndim else leaf for name, leaf in arrays.items()} for place in places]
+
+
+def joined(each: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the arrays of trainings that are equally far as those of one, seeds in the trainings' order.
+
+    Raises KeyError or ValueError where they do not fit together.
+    """
+    if len(each) == 1:
+        return each[0]
+    leaves = {name: [np.asarray(arrays[name]) for arrays in each] for name in each[0]}
+    return {name: np.concatenate(same) if same[0].ndim else same[0] for name, same in leaves.items()}
 
 
 def progress_of(arrays: dict[str, np.ndarray]) -> Progress:

@@ -1,8 +1,8 @@
-"""Runs a recipe of phases for all seeds at once: offline, online, and everything in between."""
+"""Runs recipes of phases for all seeds at once: offline, online, and everything in between."""
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,8 @@ from moorl_jax.agents.contract import State
 from moorl_jax.data import Prepared
 from moorl_jax.engine import recipes, snapshots
 from moorl_jax.engine.devices import placements, require_memory
-from moorl_jax.engine.groups import Group
+from moorl_jax.engine.groups import Group, Member
+from moorl_jax.engine.initialization import initial_states
 from moorl_jax.engine.lanes import Lane
 from moorl_jax.engine.programs import Carry
 from moorl_jax.engine.rehearsal import rehearse
@@ -27,25 +28,41 @@ from moorl_jax.types import Metrics, Params
 class Trainer:
     """Runs all seeds through a recipe of phases; `engine/plain.py` does the same for one seed, readably.
 
+    Of several recipes, which are `recipes.alike`, it runs all seeds through each: "all seeds" are then those of the
+    first recipe, those of the second, and so on.
+
     A seed's result depends on the seed, the recipe and the data alone: each update's key is folded from the seed's key
     and the update's index, each action's from the env step's index. Neither the other seeds nor how the run is split
     into calls changes it.
     """
 
-    def __init__(self, phases: tuple[Phase, ...], task: Task, prepared: Prepared, seeds: tuple[int, ...]):
-        self.phases = recipes.taken(phases)
+    def __init__(self, alike: Sequence[tuple[Phase, ...]], task: Task, prepared: Prepared, seeds: tuple[int, ...]):
+        self._recipes = [recipes.taken(phases) for phases in alike]
+        self.phases = self._recipes[0]
         self.progress = Progress()
-        example = recipes.example(phases, task, prepared)
-        rehearse(phases, example)
-        placed = placements(len(seeds), images=task.pixels)
-        networks = jax.eval_shape(recipes.first_agent(phases).init, jax.random.key(0), example)
-        require_memory([networks] * len(seeds), placed[0].device, "the networks of all seeds")
+        example = recipes.example(alike[0], task, prepared)
+        rehearse(alike[0], example)
+        members = [Member(recipe, seed) for recipe in range(len(alike)) for seed in seeds]
+        placed = placements(len(members), images=task.pixels)
+        first = [recipes.first_agent(phases) for phases in alike]
+        networks = jax.eval_shape(first[0].init, jax.random.key(0), example)
+        require_memory([networks] * len(members), placed[0].device, "the networks of all seeds")
+        states = initial_states(first, seeds, example)
         self._lanes = []
         for placement in placed:
             require_memory(prepared.transitions, placement.device, "the data", held=True)
             data = dataclasses.replace(prepared, transitions=jax.device_put(prepared.transitions, placement.device))
             groups = [
-                Group(positions, tuple(seeds[p] for p in positions), placement.device, phases, task, data, example)
+                Group(
+                    positions,
+                    [members[position] for position in positions],
+                    [states[position] for position in positions],
+                    placement.device,
+                    alike,
+                    task,
+                    data,
+                    example,
+                )
                 for positions in placement.groups
             ]
             self._lanes.append(Lane(groups))
@@ -75,9 +92,9 @@ class Trainer:
         return self.in_last_phase and self.left <= 0
 
     @property
-    def agent(self) -> Agent:
-        """The agent that the current states belong to."""
-        return recipes.agents(self.phases[: self.progress.phase + 1])[-1]
+    def agents(self) -> list[Agent]:
+        """The agent of each recipe that the current states belong to."""
+        return [recipes.agents(phases[: self.progress.phase + 1])[-1] for phases in self._recipes]
 
     def next_phase(self) -> None:
         """Advance to the next phase, running any instants on the way."""
@@ -116,7 +133,8 @@ class Trainer:
 
     def policies(self) -> Params:
         """Return all seeds' policy parameters, on the host."""
-        return self._gather([jax.vmap(self.agent.policy)(group.carry.state) for group in self._groups])
+        agents = self.agents
+        return self._gather([policies for group in self._groups for policies in group.policies(agents)])
 
     def states(self) -> State:
         """Return all seeds' states on the host, with a leading seed axis."""
@@ -156,7 +174,7 @@ class Trainer:
     def _enter(self) -> None:
         """Set up the current phase; an instant runs and finishes here."""
         for lane in self._lanes:
-            lane.enter(self.current, self.progress)
+            lane.enter(self.progress)
         if isinstance(self.current, Instant) and not self.in_last_phase:
             self.next_phase()
 

@@ -1,8 +1,8 @@
-"""Training with evaluations on the way: a trainer, its learning curves, and what a checkpoint holds of both."""
+"""Trainings with evaluations on the way: a trainer, learning curves, and what a checkpoint holds of both."""
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from moorl_jax.agents.contract import State
 from moorl_jax.config import Bounds, Count, Steps
 from moorl_jax.data import Prepared
 from moorl_jax.divergence import OverSeeds
+from moorl_jax.engine import snapshots
 from moorl_jax.engine.checkpoints import Checkpoint
 from moorl_jax.engine.curves import joined
 from moorl_jax.engine.evaluation import Evaluator
@@ -37,11 +38,14 @@ class Plan:
 
 
 class TrainingLoop:
-    """One training under way: the trainer, its evaluations, and what they have shown so far."""
+    """Trainings under way, all seeds of each: the trainer, its evaluations, and what they have shown so far.
+
+    Of several trainings each has curves, states and checkpoints of its own, the same as alone.
+    """
 
     def __init__(
         self,
-        phases: tuple[Phase, ...],
+        recipes: Sequence[tuple[Phase, ...]],
         task: Task,
         prepared: Prepared,
         seeds: tuple[int, ...],
@@ -50,11 +54,13 @@ class TrainingLoop:
     ):
         self._began = time.perf_counter()
         self._task, self._seeds, self._plan, self._report = task, seeds, plan, report
-        self.trainer = Trainer(phases, task, prepared, seeds)
+        self._places = range(len(recipes))
+        self.trainer = Trainer(recipes, task, prepared, seeds)
         self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes) if task.evaluated else None
-        self._records: list[pd.DataFrame] = []  # one an evaluation
-        self.resumed_anyway: list[dict[str, Any]] = []
-        self._spent = dict.fromkeys(("compile", "update", "simulate", "evaluate", "total"), 0.0)  # before a restart
+        # Of each training: a record an evaluation, where it was resumed by others, its seconds before a restart.
+        self._records: list[list[pd.DataFrame]] = [[] for _ in recipes]
+        self.resumed_anyway: list[list[dict[str, Any]]] = [[] for _ in recipes]
+        self._spent = [dict.fromkeys(("compile", "update", "simulate", "evaluate", "total"), 0.0) for _ in recipes]
         self._evaluating = 0.0
         # On an accelerator the next updates run while the host evaluates the last ones' policies; on a CPU they would
         # only take its cores away.
@@ -66,10 +72,13 @@ class TrainingLoop:
         """Whether all is trained and evaluated."""
         return self.trainer.finished
 
-    @property
-    def curves(self) -> pd.DataFrame:
-        """The learning curves so far."""
-        return joined(self._records)
+    def curves(self, place: int = 0) -> pd.DataFrame:
+        """Return a training's learning curves so far."""
+        return joined(self._records[place])
+
+    def seeds_of(self, place: int) -> slice:
+        """Return where a training's seeds stand among all."""
+        return slice(place * len(self._seeds), (place + 1) * len(self._seeds))
 
     @property
     def step(self) -> int:
@@ -91,46 +100,59 @@ class TrainingLoop:
         self._evaluate_pending()
         metrics = wait()
         seconds = self._busy - before
-        rate = len(self._seeds) * count / seconds if seconds else np.nan
-        score = OverSeeds.of(self._records[-1]["score"] if self._records and self._evaluator else [])
-        leading = {
-            "seed": self._seeds,
-            "phase": phase.name,
-            "updates": trainer.progress.updates,
-            "env_steps": trainer.progress.env_steps,
-            "seconds": self._elapsed(),
-        }
+        rate = len(self._places) * len(self._seeds) * count / seconds if seconds else np.nan
         scalars = {metric: np.asarray(value, float) for metric, value in metrics.items()}
-        rows = pd.DataFrame(leading | scalars)
+        records = []
+        for place in self._places:
+            leading = {
+                "seed": self._seeds,
+                "phase": phase.name,
+                "updates": trainer.progress.updates,
+                "env_steps": trainer.progress.env_steps,
+                "seconds": self._seconds(place)["total"],
+            }
+            records.append(pd.DataFrame(leading | self._of(place, scalars)))
+        rows, score = pd.concat(records, ignore_index=True), self._score()
         news = Report(phase.name, trainer.progress.done, phase.length, phase.unit, self.step, rate, score, rows)
         if evaluated:
-            self._evaluate(rows, news)
+            self._evaluate(records, news)
         else:
             self._report(news)
 
-    def save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return arrays and record of a checkpoint."""
+    def save(self) -> list[tuple[dict[str, np.ndarray], dict[str, Any]]]:
+        """Return arrays and record of each training's checkpoint."""
         self._evaluate_pending()
-        curves = [record.to_dict("list") for record in self._records]
-        record = {"curves": curves, "seconds": self._seconds(), "resumed_anyway": self.resumed_anyway}
-        return self.trainer.save(), record
+        records = [
+            {
+                "curves": [record.to_dict("list") for record in self._records[place]],
+                "seconds": self._seconds(place),
+                "resumed_anyway": self.resumed_anyway[place],
+            }
+            for place in self._places
+        ]
+        arrays = snapshots.apart(self.trainer.save(), [self.seeds_of(place) for place in self._places])
+        return list(zip(arrays, records, strict=True))
 
-    def restore(self, saved: Checkpoint) -> bool:
-        """Resume from a checkpoint; returns and raises what `Trainer.restore` does."""
-        began = self.trainer.restore(saved.arrays)
-        self._records = [pd.DataFrame(columns) for columns in saved.record["curves"]]
-        self._spent, self.resumed_anyway = saved.record["seconds"], saved.record["resumed_anyway"]
+    def restore(self, saved: Sequence[Checkpoint]) -> bool:
+        """Resume from each training's checkpoint, all equally far; returns and raises what `Trainer.restore` does."""
+        began = self.trainer.restore(snapshots.joined([each.arrays for each in saved]))
         at = {"updates": self.trainer.progress.updates, "env_steps": self.trainer.progress.env_steps}
-        if saved.then:
-            self.resumed_anyway.append(at | {"then": saved.then, "now": saved.now})
-        if began:
-            self.resumed_anyway.append(at | {"episodes": "began anew"})
+        for place, each in enumerate(saved):
+            self._records[place] = [pd.DataFrame(columns) for columns in each.record["curves"]]
+            self._spent[place] = each.record["seconds"]
+            resumed = [*each.record["resumed_anyway"]]
+            if each.then:
+                resumed.append(at | {"then": each.then, "now": each.now})
+            if began:
+                resumed.append(at | {"episodes": "began anew"})
+            self.resumed_anyway[place] = resumed
         return began
 
-    def finish(self) -> tuple[pd.DataFrame, State, dict[str, float]]:
-        """Return curves, final states and wall-clock by use."""
+    def finish(self) -> list[tuple[pd.DataFrame, State, dict[str, float]]]:
+        """Return each training's curves, final states and wall-clock by use."""
         self._evaluate_pending()
-        return self.curves, self.trainer.states(), self._seconds()
+        states = self.trainer.states()
+        return [(self.curves(place), self._of(place, states), self._seconds(place)) for place in self._places]
 
     def close(self) -> None:
         """Close all simulators."""
@@ -150,28 +172,32 @@ class TrainingLoop:
         ends = count == trainer.left and (phase.learns or trainer.in_last_phase)
         return count, phase.evaluated and (ends or (taken + count) % every == 0)
 
-    def _evaluate(self, record: pd.DataFrame, news: Report) -> None:
-        """Evaluate the policies as they are now, on an accelerator once the next updates run; complete the record.
+    def _evaluate(self, records: list[pd.DataFrame], news: Report) -> None:
+        """Evaluate the policies as they are now, on an accelerator once the next updates run; complete the records.
 
-        Without an environment the record is complete but for a return and a score.
+        Without an environment a record is complete but for a return and a score.
         """
         if not self._evaluator:
-            self._records.append(record.assign(**{"return": np.nan, "score": np.nan}))
+            for kept, record in zip(self._records, records, strict=True):
+                kept.append(record.assign(**{"return": np.nan, "score": np.nan}))
             self._report(dataclasses.replace(news, score=OverSeeds.of([])))
             return
-        agent, round_, evaluator = self.trainer.agent, len(self._records), self._evaluator
-        policies = evaluator.snapshot(self.trainer.policies())
+        agents, round_, evaluator = self.trainer.agents, len(self._records[0]), self._evaluator
+        everyones = self.trainer.policies()
+        policies = [evaluator.snapshot(self._of(place, everyones)) for place in self._places]
 
         def evaluate() -> None:
             started = time.perf_counter()
-            played = evaluator.evaluate(agent, policies, round_)
-            record["return"] = played.returns.mean(axis=1)
-            record["score"] = [self._task.score(value) for value in record["return"]]
-            if (rates := played.success_rates()) is not None:
-                record["success"] = rates
+            for agent, policy, record in zip(agents, policies, records, strict=True):
+                played = evaluator.evaluate(agent, policy, round_)
+                record["return"] = played.returns.mean(axis=1)
+                record["score"] = [self._task.score(value) for value in record["return"]]
+                if (rates := played.success_rates()) is not None:
+                    record["success"] = rates
             self._evaluating += time.perf_counter() - started
-            self._records.append(record)
-            self._report(dataclasses.replace(news, score=OverSeeds.of(record["score"])))
+            for kept, record in zip(self._records, records, strict=True):
+                kept.append(record)
+            self._report(dataclasses.replace(news, score=self._score(), rows=pd.concat(records, ignore_index=True)))
 
         self._pending = evaluate
         if not self._overlap:
@@ -186,14 +212,20 @@ class TrainingLoop:
         """Seconds that the devices have trained, compilation and evaluation left out."""
         return float(np.mean([clock.total - clock.compile for clock in self.trainer.clocks]))
 
-    def _elapsed(self) -> float:
-        return self._spent["total"] + time.perf_counter() - self._began
+    def _score(self) -> OverSeeds:
+        """Return the normalized scores at the latest evaluation, of no seeds before the first."""
+        latest = [records[-1]["score"] for records in self._records if records and self._evaluator]
+        return OverSeeds.of(np.concatenate(latest) if latest else [])
 
-    def _seconds(self) -> dict[str, float]:
-        """Return wall-clock by use; of what the devices do side by side, the mean over them."""
-        clocks = self.trainer.clocks
+    def _of(self, place: int, tree: Any) -> Any:
+        """Return a training's part of a pytree of all seeds."""
+        return jax.tree.map(lambda leaf: leaf[self.seeds_of(place)], tree)
+
+    def _seconds(self, place: int) -> dict[str, float]:
+        """Return wall-clock by use, a training's equal share; of what the devices do side by side, their mean."""
+        clocks, count = self.trainer.clocks, len(self._places)
         here = {
             use: float(np.mean([getattr(clock, use) for clock in clocks])) for use in ("compile", "update", "simulate")
         }
         here |= {"evaluate": self._evaluating, "total": time.perf_counter() - self._began}
-        return {use: self._spent[use] + value for use, value in here.items()}
+        return {use: self._spent[place][use] + value / count for use, value in here.items()}

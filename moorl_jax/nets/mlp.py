@@ -125,7 +125,9 @@ def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Pa
 def q_value(params: Params, observations: Array, actions: Array, activation: Activation = "relu") -> Array:
     """Evaluate one Q(s, a): (..., sizes) to (...,), or (..., several) if there are several actions per state."""
     if actions.ndim > observations.ndim:
-        return _q_of_several(params, observations, actions, activation)
+        if all("layer" in name for name in params):  # nothing is normalized
+            return _q_of_several(params, observations, actions, activation)
+        observations = jnp.broadcast_to(observations[..., None, :], (*actions.shape[:-1], observations.shape[-1]))
     return mlp(params, jnp.concatenate([observations, actions], axis=-1), activation=activation)[..., 0]
 
 

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from moorl_jax.config import Count, Share, static
+from moorl_jax.config import Bounded, Count, Share, static
 from moorl_jax.replay.buffer import Experience, choose
 from moorl_jax.types import Array, Transitions
 
 
-class Sampling(struct.PyTreeNode):
+class Sampling(Bounded, struct.PyTreeNode):
     """A sampling rule. Numeric fields are leaves, so `vmap` can sweep them; what persists between draws is its state.
 
     While the buffer is empty, rules that mix draw all of a batch from the dataset.

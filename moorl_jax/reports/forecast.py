@@ -1,7 +1,9 @@
 """Estimate what a sweep costs: time from the speed of finished cells, memory and disk from the size of its data."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -42,13 +44,26 @@ class Forecast:
     checkpoints: float  #: bytes of the online buffer in its checkpoints; networks take a few megabytes more
 
 
-def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: str, devices: int) -> list[Forecast]:
-    """Return each cell's cost on `devices` devices of a kind (such as `cpu cpu`), by results measured on that kind."""
-    before = find_results([directory]) if directory.is_dir() else []
+def forecast(
+    cells: list[Cell],
+    directory: Path,
+    policies: Path | None,
+    kind: str,
+    devices: int,
+    transitions: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    beside: Sequence[Path] = (),
+) -> list[Forecast]:
+    """Return each cell's cost on `devices` devices of a kind (such as `cpu cpu`), by results measured on that kind.
+
+    `transitions` are those of data that is here, by the names of its task and its source. `beside` are directories of
+    further results to measure by.
+    """
+    before = find_results([place for place in (directory, *beside) if place.is_dir()])
     # Settings changed by hand may make a run far slower or faster.
     plain = [result for result in before if not result.config["overrides"]]
     measured = [result for result in plain if kind in result.provenance["devices"]]
     known = {(r.config["task"], r.config["source"]): r.provenance.get("transitions") for r in before}
+    known |= transitions
     forecasts = []
     for cell in cells:
         updates, env_steps = cell.spend
@@ -72,12 +87,20 @@ def forecast(cells: list[Cell], directory: Path, policies: Path | None, kind: st
     return forecasts
 
 
-def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: int, console: Console) -> None:
-    """Print which cells would be trained, and what that costs on this machine."""
+def show(
+    cells: list[Cell],
+    directory: Path,
+    policies: Path | None,
+    parallel: int,
+    console: Console,
+    transitions: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    beside: Sequence[Path] = (),
+) -> None:
+    """Print which cells would be trained, and what that costs on this machine; the last two as in `forecast`."""
     device = jax.local_devices()[0]
     devices = usable_cores() if device.platform == "cpu" else jax.local_device_count()
     kind, each_has = f"{device.platform} {device.device_kind}", max(1, devices // parallel)
-    forecasts = forecast(cells, directory, policies, kind, each_has)
+    forecasts = forecast(cells, directory, policies, kind, each_has, transitions, beside)
     table = Table("task", "agent", "source", "seeds", "", "device hours", "data in memory", "disk")
     for each in forecasts:
         cell = each.cell
@@ -108,8 +131,9 @@ def show(cells: list[Cell], directory: Path, policies: Path | None, parallel: in
         highlight=False,
     )
     if unknown:
+        places = " or ".join(map(str, [directory, *beside]))
         console.print(
-            f"Without an estimate: {', '.join(unknown)}, no finished cell below {directory} has their speed.",
+            f"Without an estimate: {', '.join(unknown)}, no finished result below {places} has their speed.",
             highlight=False,
         )
     if unsized:
@@ -134,7 +158,8 @@ def _measured(result: Result) -> Speed:
     seeds, devices = len(result.config["seeds"]), len(result.provenance["devices"])
     offline = curves.loc[curves["env_steps"] == 0, "seconds"]
     before = float(offline.max()) if len(offline) else 0.0  # agents without an offline phase skip its updates
-    each = min(seeds, devices) / seeds
+    # Of trainings side by side each has an equal share of the seconds.
+    each = min(seeds * result.provenance.get("together", 1), devices) / seeds
     return Speed(
         before / plan.updates * each if plan.updates else np.nan,
         (curves["seconds"].max() - before) / plan.env_steps * each if plan.env_steps else np.nan,

@@ -8,7 +8,7 @@ budget changes. Every value appears once, with its source.
 import dataclasses
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -16,11 +16,14 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from moorl_jax.agents import AGENTS, Agent, Subroutine, find_agent
+from moorl_jax.agents.overrides import override
 from moorl_jax.data.preparation import Preparation
 from moorl_jax.errors import MoorlError
 from moorl_jax.settings import antmaze, everywhere, locomotion, manipulation, ogbench, pixels, proportions
 from moorl_jax.settings.changes import Change
 from moorl_jax.tasks import Task
+
+PREPARATION = "preparation."  #: begins the names of the preparation's fields
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,18 @@ class Settings:
 
         return replaced(self, _path(change.name))
 
+    def overridden(self, changes: Sequence[str]) -> "Settings":
+        """Return the settings with fields replaced by NAME=VALUE; `preparation.NAME` is one of the preparation's.
+
+        Raises MoorlError as `override`.
+        """
+        prepared = [change.removeprefix(PREPARATION) for change in changes if change.startswith(PREPARATION)]
+        trained = [change for change in changes if not change.startswith(PREPARATION)]
+        return Settings(override(self.agent, trained), override(self.preparation, prepared))
+
 
 def _path(name: str) -> str:
-    return name if name.startswith("preparation.") else f"agent.{name}"
+    return name if name.startswith(PREPARATION) else f"agent.{name}"
 
 
 class Origin(NamedTuple):
@@ -85,14 +97,17 @@ def suits(agent: str, task: Task) -> bool:
     return agent not in AGENTS or (agent in FROM_IMAGES) == task.pixels
 
 
-def settings(agent: str, task: Task, updates: int, env_steps: int) -> Settings:
+def settings(agent: str | Agent, task: Task, updates: int, env_steps: int) -> Settings:
     """Return the settings of the named agent for the task, within a budget of offline updates and env steps.
 
-    A user's own agent (`file.py:Class`) gets its defaults and the data as it is. Raises MoorlError for an agent that
-    learns from images where there are none, or the other way round.
+    An agent that is not named but made is taken as it is, with the preparation of its class's name. A user's own agent
+    (`file.py:Class`) gets its defaults and the data as it is. Raises MoorlError for an agent that learns from images
+    where there are none, or the other way round.
     """
-    chosen, _ = assemble(agent, task, updates, env_steps)
-    return chosen
+    if isinstance(agent, str):
+        return assemble(agent, task, updates, env_steps)[0]
+    name = next((name for name, kind in AGENTS.items() if kind is type(agent)), None)
+    return Settings(agent, assemble(name, task, updates, env_steps)[0].preparation if name else Preparation())
 
 
 def assemble(agent: str, task: Task, updates: int, env_steps: int) -> tuple[Settings, dict[str, Origin]]:
@@ -123,7 +138,7 @@ def changes(agent: str, task: Task) -> Iterator[tuple[ModuleType, Change]]:
         if isinstance(inner, Agent):
             name = next(name for name, known in AGENTS.items() if known is type(inner))
             for page, change in changes(name, task):
-                if not change.name.startswith("preparation."):
+                if not change.name.startswith(PREPARATION):
                     yield page, change._replace(name=f"{part}.{change.name}")
                 elif not subroutine:
                     yield page, change

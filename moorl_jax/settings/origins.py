@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from moorl_jax.agents import Agent
-from moorl_jax.agents.overrides import override
-from moorl_jax.settings import Origin, assemble
+from moorl_jax.settings import PREPARATION, Origin, assemble
 from moorl_jax.tasks import Task
 
 
@@ -22,16 +21,18 @@ class Setting(NamedTuple):
 def explain(agent: str, task: Task, updates: int, env_steps: int, overrides: Sequence[str] = ()) -> list[Setting]:
     """Return each value of the agent's config, those of agents within it too, and of its data's preparation.
 
-    They are those of `settings` with `overrides` (NAME=VALUE) applied. Raises MoorlError as `settings` and `override`.
+    They are those of `settings` with `overrides` (NAME=VALUE) applied. Raises MoorlError as `settings` and
+    `Settings.overridden`.
     """
     chosen, origins = assemble(agent, task, updates, env_steps)
     for name, _, _ in (change.partition("=") for change in overrides):
         origins = {other: origin for other, origin in origins.items() if not other.startswith(f"{name}.")}
         origins[name] = Origin("--set", "")
-    trained = override(chosen.agent, overrides)
+    chosen = chosen.overridden(overrides)
+    trained = chosen.agent
     return [
         *_values(trained, "", origins, Origin.of(type(trained), "")),
-        *_values(chosen.preparation, "preparation.", origins, Origin.of(type(chosen.preparation), "")),
+        *_values(chosen.preparation, PREPARATION, origins, Origin.of(type(chosen.preparation), "")),
     ]
 
 

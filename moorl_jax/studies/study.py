@@ -9,8 +9,8 @@ import pandas as pd
 
 from moorl_jax.data.sources import MADE_HERE
 from moorl_jax.divergence import OverSeeds
+from moorl_jax.engine.request import which_seeds
 from moorl_jax.engine.results import NO_SOURCE, Result
-from moorl_jax.engine.training import which_seeds
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.reports import plots
 from moorl_jax.reports.tables import figure, in_numbers, over_seeds

@@ -4,19 +4,19 @@ import dataclasses
 import hashlib
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moorl_jax.agents import AGENTS, Agent, Subroutine
-from moorl_jax.agents.overrides import override
 from moorl_jax.config import require_bounds
 from moorl_jax.data import choose
 from moorl_jax.data.preparation import Preparation
 from moorl_jax.engine import provenance, results
-from moorl_jax.engine.recipes import needs_data
+from moorl_jax.engine.recipes import alike, needs_data
 from moorl_jax.engine.rehearsal import recipe
-from moorl_jax.engine.training import which_seeds
+from moorl_jax.engine.request import which_seeds
 from moorl_jax.engine.training_loop import Plan
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Phase
@@ -24,6 +24,8 @@ from moorl_jax.replay import Sampling
 from moorl_jax.settings import Settings, settings, suits
 from moorl_jax.sweeps.budgets import Budget
 from moorl_jax.tasks import Task
+
+MOST_TOGETHER = 100  #: seeds of the cells trained together, each with its networks and its buffer
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Cell:
     seeds: tuple[int, ...]
     budget: Budget
     protocol: str
-    overrides: tuple[str, ...] = ()  #: changes of the agent's settings, each NAME=VALUE
+    overrides: tuple[str, ...] = ()  #: changes of the agent's settings and of the preparation, each NAME=VALUE
     variant: str = ""  #: the name of those changes in tables and pictures
 
     @property
@@ -68,8 +70,7 @@ class Cell:
     @property
     def settings(self) -> Settings:
         """The agent's config and how its data is prepared."""
-        chosen = settings(self.agent, self.task, *self.spend)
-        return dataclasses.replace(chosen, agent=override(chosen.agent, self.overrides))
+        return settings(self.agent, self.task, *self.spend).overridden(self.overrides)
 
     @property
     def written(self) -> dict[str, Any]:
@@ -193,6 +194,35 @@ def sourced(cell: Cell, source: str, policies: Path | None) -> Cell:
         cell = dataclasses.replace(cell, source=choose(cell.task, source, policies))
     _ = cell.name  # fail now for an unknown agent or one that cannot be saved, not after hours of training others
     return cell
+
+
+def together(cells: Sequence[Cell], numbers: Sequence[int], jobs: int) -> list[list[int]]:
+    """Return the numbers in batches of cells to train together, in `jobs` batches at least where there are as many.
+
+    Cells are trained together where they differ in numbers of their agents alone; those of images, of which each seed
+    is a program's only one, are not.
+    """
+    batches: list[list[int]] = []
+    for number in numbers:
+        same = (batch for batch in batches if _trained_as(cells[batch[0]], cells[number]))
+        if batch := next(same, None):
+            batch.append(number)
+        else:
+            batches.append([number])
+    divided = []
+    for batch in batches:
+        size = max(1, min(-(-len(batch) // jobs), MOST_TOGETHER // len(cells[batch[0]].seeds)))
+        divided += [batch[first : first + size] for first in range(0, len(batch), size)]
+    return divided
+
+
+def _trained_as(one: Cell, other: Cell) -> bool:
+    """Return whether one program can train both cells."""
+
+    def shared(cell: Cell) -> tuple[Any, ...]:
+        return cell.task, cell.source, cell.seeds, cell.spend, cell.intervals, cell.episodes, cell.settings.preparation
+
+    return not one.task.pixels and shared(one) == shared(other) and alike(one.phases, other.phases)
 
 
 def _chosen(part: Agent | Sampling | Preparation, written: dict[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class InProcesses:
     """
 
     def __init__(self, count: int, display: Display):
+        self.at_once = count
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
         self._display = display
         self._threads = ThreadPoolExecutor(count)
@@ -156,6 +157,8 @@ class OnRay:
             ray.init(address="auto", runtime_env=environment, log_to_driver=False, configure_logging=False)
         except ConnectionError as error:
             raise NotAvailableError("no Ray cluster is running here; `ray start --head` starts one") from error
+        room = ray.cluster_resources()
+        self.at_once = int(room.get("GPU", 0) / gpus if gpus else room.get("CPU", 1)) or 1
         self._work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_work_on_ray)
         # The queue lives on the driver's node: on another node, its loss would end every cell.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -225,7 +228,7 @@ def _work_on_ray(job: Job, here: Path, news: Any) -> str:
 
 def _run(job: Job, send: Any) -> str:
     """Read a job's data and run it; return what went wrong, or nothing."""
-    cell = job.cell
+    cell = job.cells[0]
 
     def data() -> Dataset | None:
         return None if cell.source == NO_SOURCE else load(cell.task, cell.source, job.policies)

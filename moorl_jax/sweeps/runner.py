@@ -1,11 +1,12 @@
 """Sweeps: find which cells are finished, and train the rest, here or through a launcher."""
 
 import functools
+import itertools
 import shutil
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,12 +14,15 @@ from typing import Protocol
 from moorl_jax.agents import own_fault
 from moorl_jax.data import Dataset, load, sources
 from moorl_jax.engine import provenance, results
+from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.results import Result
-from moorl_jax.engine.training import train
+from moorl_jax.engine.run import Run
+from moorl_jax.engine.together import Shared, Training, train_together
+from moorl_jax.engine.training_loop import Plan
 from moorl_jax.errors import BusyError, CheckpointsError, MoorlError, UnreadableError, of_the_machine
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, Report
-from moorl_jax.sweeps.cells import Cell
+from moorl_jax.sweeps.cells import Cell, together
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,23 @@ def finished(outcomes: list[Outcome]) -> list[tuple[str, Result]]:
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to train, in a form that can be sent to another process."""
+    """Cells to train together, in a form that can be sent to another process."""
 
-    cell: Cell
-    directory: Path  #: where to write the result
+    cells: tuple[Cell, ...]  #: which differ in numbers of their agents alone (`cells.together`)
+    directory: Path  #: below which to write the results
     policies: Path | None  #: directory of the policies for recipes
     label: str  #: its name in progress messages
     resume_anyway: bool  #: resume from checkpoints of other code
 
+    def place(self, cell: Cell) -> Path:
+        """Return where to write a cell's result."""
+        return self.directory / cell.name
+
 
 class Launcher(Protocol):
     """Something that runs jobs."""
+
+    at_once: int  #: how many of them it runs at a time
 
     def submit(self, job: Job, dataset: Dataset | None) -> "Future[str]":
         """Run a job, now or later, on `dataset`. The future holds what went wrong, or an empty text."""
@@ -57,6 +67,8 @@ class Launcher(Protocol):
 
 class InTurn:
     """Runs each job in this process, when it is submitted."""
+
+    at_once = 1
 
     def __init__(self, display: Display):
         self._display = display
@@ -80,8 +92,9 @@ def sweep(
     """Train every cell that is not finished and return all outcomes, in order.
 
     If a cell fails, the sweep names it and continues. A killed sweep resumes. A cell that another sweep is training is
-    waited for. Missing data is looked for once per task and reported once. Without a launcher cells are trained one
-    after another in this process.
+    waited for. Missing data is looked for once per task and reported once. Cells that differ in numbers of their agents
+    alone are trained together, in as many jobs at least as run at a time. Without a launcher jobs run one after another
+    in this process.
     """
 
     @functools.lru_cache(maxsize=1)  # the cells of a task are neighbours
@@ -92,9 +105,31 @@ def sweep(
             without[task_name, source] = _text(error)
             raise MoorlError(without[task_name, source]) from error
 
-    def said(label: str, ended: "Future[str]") -> None:
-        if not ended.cancelled():
-            progress(f"{label}: failed: {ended.result()}" if ended.result() else f"{label}: done")
+    def label(number: int) -> str:
+        return f"[{number + 1}/{len(cells)}] {cells[number].task.name} {cells[number].label}"
+
+    def said(numbers: list[int], ended: "Future[str]") -> None:
+        for number in numbers if not ended.cancelled() else ():
+            progress(f"{label(number)}: failed: {ended.result()}" if ended.result() else f"{label(number)}: done")
+
+    def unfinished(number: int) -> bool:
+        cell = cells[number]
+        place = directory / cell.name
+        try:
+            if not (result := _finished(cell, place, functools.partial(data, cell.task.name, cell.source))):
+                return True
+            if results.running(place).exists():  # left by a run that was killed as it ended
+                with suppress(BusyError, OSError), held(place):
+                    shutil.rmtree(results.running(place))
+            known[number] = Outcome(cell, result)
+            progress(f"{label(number)}: finished before, kept")
+        except UnreadableError as error:
+            known[number] = Outcome(cell, None, str(error))
+            progress(f"{label(number)}: failed: {error}")
+        except MoorlError as error:
+            display.say(f"{cell.task.name} {cell.label}: running again, {error}")
+            return True
+        return False
 
     tasks = {cell.task.name: cell.task for cell in cells}
     directory = directory.absolute()  # another process may have another working directory
@@ -103,34 +138,29 @@ def sweep(
     without: dict[tuple[str, str], str] = {}
     known: dict[int, Outcome] = {}
     running: dict[int, Future[str]] = {}
-    for number, cell in enumerate(cells):
-        label = f"[{number + 1}/{len(cells)}] {cell.task.name} {cell.label}"
-        needed = (cell.task.name, cell.source)
-        job = Job(cell, directory / cell.name, policies, label, resume_anyway)
-        try:
-            if result := _finished(cell, job.directory, functools.partial(data, *needed)):
-                if results.running(job.directory).exists():  # left by a run that was killed as it ended
-                    with suppress(BusyError, OSError), held(job.directory):
-                        shutil.rmtree(results.running(job.directory))
-                known[number] = Outcome(cell, result)
-                progress(f"{label}: finished before, kept")
-                continue
-        except UnreadableError as error:
-            known[number] = Outcome(cell, None, str(error))
-            progress(f"{label}: failed: {error}")
-            continue
-        except MoorlError as error:
-            display.say(f"{cell.task.name} {cell.label}: running again, {error}")
-        try:
-            if needed in without:
+
+    def needed(number: int) -> tuple[str, str]:
+        return cells[number].task.name, cells[number].source
+
+    for (task, source), of_task in itertools.groupby(range(len(cells)), needed):
+        waiting, dataset = list(filter(unfinished, of_task)), None
+        if waiting and source != results.NO_SOURCE and (task, source) not in without:
+            try:
+                dataset = data(task, source)
+            except MoorlError as error:
+                display.say(f"{label(waiting[0])}: failed: {error}")
+        if (task, source) in without:
+            for _ in waiting:
                 progress("")
-                continue
-            dataset = data(*needed) if cell.source != results.NO_SOURCE else None
-        except MoorlError as error:
-            progress(f"{label}: failed: {error}")
             continue
-        running[number] = launcher.submit(job, dataset)
-        running[number].add_done_callback(functools.partial(said, label))
+        for numbers in together(cells, waiting, launcher.at_once):
+            of_job = tuple(cells[number] for number in numbers)
+            others = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
+            future = launcher.submit(
+                Job(of_job, directory, policies, label(numbers[0]) + others, resume_anyway), dataset
+            )
+            running |= dict.fromkeys(numbers, future)
+            future.add_done_callback(functools.partial(said, numbers))
     outcomes = []
     for number, cell in enumerate(cells):
         if number in known:
@@ -186,47 +216,56 @@ def _text(error: BaseException) -> str:
 
 
 def _run(job: Job, dataset: Dataset | None, report: Callable[[Report], None], warn: Callable[[str], None]) -> None:
-    """Train a cell and write its result, unless it has finished in the meantime.
+    """Train a job's cells and write their results, but for those that have finished in the meantime.
 
-    If another process is training the cell, wait for it, then resume if it was killed. Checkpoints that cannot be
-    resumed from, say of other code, are moved aside.
+    If another process is training one of them, wait for it, then resume if it was killed.
     """
-    with held(job.directory, lambda: warn(f"{job.label}: another process is training it; waiting")):
-        with suppress(MoorlError):  # the sweep has already said why it is trained again
-            if _finished(job.cell, job.directory, lambda: dataset):
-                return
-        _train(job, dataset, report, warn)
+    with ExitStack() as locks:
+        for cell in sorted(job.cells, key=lambda cell: cell.name):  # as any job takes them, so that none wait in a ring
+            waiting = functools.partial(warn, f"{job.label}: another process is training it; waiting")
+            locks.enter_context(held(job.place(cell), waiting))
+        left = []
+        for cell in job.cells:
+            with suppress(MoorlError):  # the sweep has already said why it is trained again
+                if _finished(cell, job.place(cell), lambda: dataset):
+                    continue
+            left.append(cell)
+        for cell, run in zip(left, _train(job, left, dataset, report, warn), strict=True):
+            results.save(run, job.place(cell), cell.command)
 
 
-def _train(job: Job, dataset: Dataset | None, report: Callable[[Report], None], warn: Callable[[str], None]) -> None:
-    cell = job.cell
-    (updates, env_steps), (every, every_steps) = cell.spend, cell.intervals
-    start = functools.partial(
-        train,
-        cell.settings.agent,
-        cell.task,
-        seeds=cell.seeds,
-        updates=updates,
-        env_steps=env_steps,
-        evaluate_every=every,
-        evaluate_every_steps=every_steps,
-        episodes=cell.episodes,
-        dataset=dataset,
-        preparation=cell.settings.preparation,
-        checkpoints=results.running(job.directory),
-        resume_anyway=job.resume_anyway,
-        progress=False,
-        callback=report,
-        warn=warn,
-    )
+def _train(
+    job: Job,
+    cells: list[Cell],
+    dataset: Dataset | None,
+    report: Callable[[Report], None],
+    warn: Callable[[str], None],
+) -> list[Run]:
+    """Train cells of a job. Checkpoints that cannot be resumed from, say of other code, are moved aside."""
+    if not cells:
+        return []
+    prepare_jax()
+    settings, running = [cell.settings for cell in cells], [results.running(job.place(cell)) for cell in cells]
+    cell = cells[0]
+    trainings = [
+        Training(chosen.agent, each.overrides, place)
+        for chosen, each, place in zip(settings, cells, running, strict=True)
+    ]
+    plan = Plan(*cell.spend, *cell.intervals, cell.episodes)
     try:
-        training = start()
+        return train_together(
+            trainings,
+            Shared(cell.task, dataset, settings[0].preparation, cell.seeds, plan),
+            resume_anyway=job.resume_anyway,
+            callback=report,
+            warn=warn,
+        )
     except CheckpointsError as error:
-        aside = results.set_aside(job.directory, error.kind)
+        (place,) = [job.place(cell) for cell in cells if results.running(job.place(cell)) == error.directory]
+        aside = results.set_aside(place, error.kind)
         back = "; to resume from it, stop this, move it back and add --resume-anyway" if error.newer else ""
         warn(f"{job.label}: starting again: what was there {error.fault}; kept as {aside}{back}")
-        training = start()
-    results.save(training, job.directory, cell.command, cell.overrides)
+        return _train(job, cells, dataset, report, warn)
 
 
 def _finished(cell: Cell, directory: Path, data: Callable[[], Dataset | None]) -> Result | None:

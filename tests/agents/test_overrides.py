@@ -2,6 +2,7 @@ import pytest
 
 from moorl_jax.agents import BC, CQL, IQL, OPT, TD3BC, RecommendIQL, TuneIQL
 from moorl_jax.agents.overrides import override
+from moorl_jax.data import Preparation
 from moorl_jax.errors import MoorlError
 from moorl_jax.replay import Balanced, FromBuffer, Mixed
 
@@ -12,6 +13,14 @@ def test_fields_are_replaced():
     assert override(IQL(actor_decay_updates=9.0), ["actor_decay_updates=None"]).actor_decay_updates is None
     assert override(CQL(), ["critic_hidden=(8, 8)"]).critic_hidden == (8, 8)
     assert override(TuneIQL(), ["pauses=(0.5, 1)"]).pauses == (0.5, 1)
+    assert override(Preparation(), ["reward_scale=2.0"]) == Preparation(reward_scale=2.0)
+
+
+def test_a_whole_number_is_a_float_where_the_field_is_one():
+    """So that a sweep over 0.5 and 1 is of one program."""
+    changed = override(IQL(), ["temperature=1", "actor_decay_updates=9", "batch_size=8"])
+    kinds = [type(getattr(changed, name)) for name in ("temperature", "actor_decay_updates", "batch_size")]
+    assert kinds == [float, float, int]
 
 
 def test_rules_and_agents_within():

@@ -78,7 +78,7 @@ def trained(agent, data, updates=1500):
     if agent.chunks():  # of one step
         data = data.replace(ends=np.ones(len(data), np.float32))
     trainer = Trainer(
-        (Offline(agent, updates),), find("hopper-medium-v2"), Prepared(data, Normalizer.identity((1,))), (0,)
+        [(Offline(agent, updates),)], find("hopper-medium-v2"), Prepared(data, Normalizer.identity((1,))), (0,)
     )
     trainer.start(updates)()
     trainer.close()

@@ -309,7 +309,7 @@ def test_spots_dropout_drops_hidden_units_of_actor_and_target_actor(batch, rng):
         return params | {layer: {**params[layer], "kernel": 2.0 * params[layer]["kernel"]} for layer in HIDDEN_AND_LAST}
 
     def actor_loss(agent, actor, draws):
-        value = partial(first_critic, state.critic.params)
+        value = partial(first_critic, state.critic.params, activation="relu")
         return agent.actor_loss(actor, value, state, batch, draws)[0]
 
     def critic_loss(agent, target_actor, draws):

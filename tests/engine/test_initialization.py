@@ -19,7 +19,7 @@ def example():
 
 @pytest.mark.parametrize("agent", [TD3BC(hidden=(8, 8)), IQL(hidden=(8, 8))], ids=["as PyTorch", "orthogonal"])
 def test_they_are_those_of_init_bit_for_bit(agent, example):
-    states = initial_states(agent, (3, 7), example)
+    states = initial_states([agent], (3, 7), example)
     for seed, state in zip((3, 7), states, strict=True):
         expected = agent.init(stream(seed, INITIAL), example)
         jax.tree.map(np.testing.assert_array_equal, state, expected)

@@ -203,7 +203,7 @@ def test_drqs_noise_has_fallen_by_all_env_steps():
 def online(seeds=(0,), env_steps=2 * HORIZON):
     """A trainer that will learn from its own experience."""
     phases = DrQ(**SMALL, random_steps=HORIZON + 3).phases(0, env_steps)
-    return Trainer(phases, TASK, Prepared(None, Normalizer.identity(TASK.observation_shape)), seeds)
+    return Trainer([phases], TASK, Prepared(None, Normalizer.identity(TASK.observation_shape)), seeds)
 
 
 def walk(trainer, calls=(100,)):
@@ -275,7 +275,7 @@ def test_what_images_do_not_go_with_is_said(dataset):
         span_rule((Offline(DrQBC(n_step=3), 1), Offline(DrQBC(n_step=1), 1)))
     phases = (Online(DrQBC(**SMALL), 3, Balanced()),)
     with pytest.raises(MoorlError, match="cannot draw from images"):
-        Trainer(phases, TASK, Preparation().apply(dataset, span=DrQBC().n_step_returns()), (0,))
+        Trainer([phases], TASK, Preparation().apply(dataset, span=DrQBC().n_step_returns()), (0,))
     phases = PixelMOORL(**SEEING, acting="adapted", random_steps=2).phases(0, 6)
     with pytest.raises(MoorlError, match="the meta policy acts, not 'adapted'"):
-        Trainer(phases, TASK, Preparation().apply(dataset), (0,))
+        Trainer([phases], TASK, Preparation().apply(dataset), (0,))

@@ -142,7 +142,7 @@ def prepare(hopper, hopper_data):
 
 def engines(phases, task, prepared, seed):
     """Return the engine's final state, in calls that cut phases, and its return of an evaluation."""
-    trainer = Trainer(phases, task, prepared, (seed,))
+    trainer = Trainer([phases], task, prepared, (seed,))
     while not trainer.finished:
         if trainer.left <= 0:
             trainer.next_phase()

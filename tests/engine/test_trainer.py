@@ -179,7 +179,7 @@ def make(hopper, hopper_data):
         )
         if not needs_data(phases):
             prepared = Prepared(None, Normalizer.identity((11,)))
-        made.append(Trainer(phases, hopper, prepared, seeds))
+        made.append(Trainer([phases], hopper, prepared, seeds))
         return made[-1]
 
     yield one
@@ -269,7 +269,7 @@ def test_resumed_amid_a_pause_it_ends_the_same(make):
     validated = [saved for saved in saves if saved["progress.env_steps"] < 40 and saved["progress.phase"] > 5]
     resumed = make(phases)
     resumed.restore(validated[-1])
-    assert isinstance(resumed.agent, Candidate)
+    assert isinstance(resumed.agents[0], Candidate)
     assert_same(walk(resumed, CALL)[0], trainer.states())
     assert resumed.progress.env_steps == 80
 
@@ -498,7 +498,7 @@ class TestOnline:
         states, _ = walk(trainer)
         assert isinstance(trainer.current, Offline)
         last, shapes = final_state(phases, hopper, 1)
-        assert type(last) is type(trainer.agent)
+        assert type(last) is type(trainer.agents[0])
         assert jax.tree.map(np.shape, states) == jax.tree.map(np.shape, shapes)
 
     def test_what_cannot_be_combined_is_named(self, make):
@@ -557,7 +557,7 @@ from moorl_jax.types import Transitions
 assert len(jax.local_devices()) == 1
 prepared = Prepared(Transitions(**np.load({str(tmp_path / "data.npz")!r})), Normalizer.identity((11,)))
 phases = (Offline(IQL(hidden=(16, 16), batch_size=32), 10),)
-trainer = Trainer(phases, find("hopper-medium-v2"), prepared, (0, 1))
+trainer = Trainer([phases], find("hopper-medium-v2"), prepared, (0, 1))
 trainer.start(10)()
 np.savez({str(tmp_path / "states.npz")!r}, *jax.tree.leaves(trainer.states()))
 """

@@ -71,8 +71,9 @@ def test_layers_are_normalized_and_activated_as_set(activation, written, layer_n
     np.testing.assert_allclose(mlp(params, x, activation=activation), expected, rtol=1e-3, atol=1e-6)
 
 
-def test_values_of_several_actions_know_the_activation(rng):
-    params = init_mlp(jax.random.key(0), MLP((8, 8, 1), activation="gelu"), jnp.ones((1, 5)))
+@pytest.mark.parametrize("layer_norm", [None, "after_flax"])
+def test_values_of_several_actions_know_the_activation(rng, layer_norm):
+    params = init_mlp(jax.random.key(0), MLP((8, 8, 1), activation="gelu", layer_norm=layer_norm), jnp.ones((1, 5)))
     states, actions = rng.standard_normal((4, 3)), rng.standard_normal((4, 6, 2))
     several = q_value(params, states, actions, "gelu")
     each = [q_value(params, states, actions[:, number], "gelu") for number in range(6)]

@@ -1,6 +1,8 @@
+import dataclasses
+
 import pytest
 
-from moorl_jax.agents import AGENTS, BC, SACN
+from moorl_jax.agents import AGENTS, BC, IQL, SACN
 from moorl_jax.config import require_bounds
 from moorl_jax.data import Preparation
 from moorl_jax.errors import MoorlError
@@ -43,6 +45,39 @@ def test_no_page_repeats_a_value():
 def test_an_agent_that_cannot_see_is_told_so(agent, name):
     with pytest.raises(MoorlError, match=f"{agent} cannot train on {name}.*agents that can"):
         settings(agent, find(name), 1000, 1200)
+
+
+def test_what_is_changed_by_hand_keeps_the_rest():
+    chosen = settings("iql", HOPPER, 1000, 0)
+    changed = chosen.overridden(["expectile=0.9", "preparation.normalize_returns=False", "preparation.reward_scale=2"])
+    assert changed.agent == chosen.agent.replace(expectile=0.9)
+    assert chosen.preparation.normalize_returns
+    assert changed.preparation == dataclasses.replace(chosen.preparation, normalize_returns=False, reward_scale=2.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("preparation.normalise=True", "unknown field of Preparation 'normalise': did you mean normalize"),
+        ("preparation.reward_scale=-1.0", "Preparation.reward_scale must be a finite number above 0.0"),
+        ("preparation.normalize_returns=1", "Preparation.normalize_returns must be True or False"),
+        ("preparation.reward_scale.more=1", "which has no fields"),
+    ],
+)
+def test_a_wrong_change_of_the_preparation_is_named(change, message):
+    with pytest.raises(MoorlError, match=message):
+        settings("iql", HOPPER, 1000, 0).overridden([change])
+
+
+def test_an_agent_that_is_made_keeps_its_classs_preparation():
+    """Else `train(IQL())` would train on other rewards than `train("iql")`."""
+    made = IQL(expectile=0.9)
+    assert settings(made, HOPPER, 1000, 0) == Settings(made, settings("iql", HOPPER, 1000, 0).preparation)
+
+    class Own(IQL):
+        pass
+
+    assert settings(Own(), HOPPER, 1000, 0).preparation == Preparation()
 
 
 def test_drqs_noise_falls_as_in_the_paper():

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -31,7 +32,7 @@ from moorl_jax.settings import Settings
 from moorl_jax.sweeps import cells as of_sweeps
 from moorl_jax.sweeps import launchers, runner
 from moorl_jax.sweeps.budgets import BUDGETS, Budget
-from moorl_jax.sweeps.cells import Cell, able, by_default, plan
+from moorl_jax.sweeps.cells import Cell, able, by_default, plan, together
 from moorl_jax.sweeps.runner import Job, attempt, collect, sweep
 from moorl_jax.tasks import expand, find
 from tests.stored import store
@@ -83,7 +84,7 @@ def test_finished_cells_are_kept(cells, run_sweep, monkeypatch, capsys, killed):
         directory = first[0].result.directory
         directory.rename(directory.with_name(directory.name + results.REPLACED))
         assert len(collect(cells, directory.parents[1])) == 2
-    monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a finished cell was trained again"))
+    monkeypatch.setattr(runner, "train_together", lambda *_, **__: pytest.fail("a finished cell was trained again"))
     again = run_sweep(cells)
     assert "finished before, kept" in capsys.readouterr().out
     for before, after in zip(first, again, strict=True):
@@ -95,7 +96,7 @@ def test_what_has_finished_elsewhere_can_be_looked_at(cells, run_sweep, tmp_path
     trained = run_sweep(cells)
     for cell in cells:
         shutil.rmtree(tmp_path / cell.name / results.CHECKPOINT)
-    monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a cell was trained"))
+    monkeypatch.setattr(runner, "train_together", lambda *_, **__: pytest.fail("a cell was trained"))
     longer = dataclasses.replace(cells[0], budget=dataclasses.replace(TINY, updates=8))
     found = collect([*cells, longer], tmp_path)
     assert [outcome.cell for outcome in found] == cells
@@ -150,7 +151,7 @@ def test_newer_code_finishes_a_cell_where_asked_to(cells, tmp_path, monkeypatch,
         raise KilledError
 
     save, display = Checkpoints.save, Display(terminal())
-    monkeypatch.setattr(runner, "train", functools.partial(runner.train, checkpoint_seconds=0.0))
+    monkeypatch.setattr(runner, "train_together", functools.partial(runner.train_together, checkpoint_seconds=0.0))
     monkeypatch.setattr(provenance, "code", lambda _: "older")
     monkeypatch.setattr(Checkpoints, "save", save_and_die)
     with pytest.raises(KilledError):
@@ -164,6 +165,47 @@ def test_newer_code_finishes_a_cell_where_asked_to(cells, tmp_path, monkeypatch,
     straight = sweep(cells[:1], tmp_path / "straight", None, display)[0].result
     assert straight.provenance["resumed_anyway"] == []
     np.testing.assert_array_equal(outcome.result.curves["score"], straight.curves["score"])
+
+
+def swept(cell, *settings):
+    return [dataclasses.replace(cell, overrides=each, variant=", ".join(each)) for each in settings]
+
+
+def test_cells_that_differ_in_numbers_alone_are_trained_together(cells, hopper):
+    """What shapes a program or the data makes batches of its own; so do jobs that run side by side."""
+    numbers = swept(cells[1], ("expectile=0.5",), ("expectile=0.9",), ("discount=0.9", "temperature=1"))
+    static = swept(cells[1], ("batch_size=8",), ("preparation.reward_scale=2.0",))
+    mixed = [numbers[0], static[0], numbers[1], static[1], numbers[2], cells[0]]
+    assert together(mixed, range(6), 1) == [[0, 2, 4], [1], [3], [5]]
+    assert together(mixed, [2, 0], 1) == [[2, 0]]
+    assert together(numbers, range(3), 2) == [[0, 1], [2]]
+    many = [dataclasses.replace(each, seeds=tuple(range(50))) for each in numbers]
+    assert together(many, range(3), 1) == [[0, 1], [2]]
+    discounts = plan((hopper,), ["cal_ql"], "embedded", None, 1, TINY, "offline")[0]
+    assert together(swept(discounts, ("discount=0.9",), ("discount=0.99",)), range(2), 1) == [[0], [1]]
+
+
+@pytest.mark.slow
+def test_cells_trained_together_are_what_they_are_alone(cells, run_sweep, tmp_path, monkeypatch):
+    """Bit for bit on a CPU; each has its own result, which its own command makes again."""
+    batches = []
+    train = runner.train_together
+    monkeypatch.setattr(
+        runner, "train_together", lambda given, *a, **k: batches.append(len(given)) or train(given, *a, **k)
+    )
+    three = swept(cells[1], ("expectile=0.5",), ("expectile=0.9",), ("discount=0.9", "temperature=1"))
+    outcomes = run_sweep(three)
+    alone = [sweep([cell], tmp_path / "alone", None, Display(terminal()))[0] for cell in three]
+    assert batches == [3, 1, 1, 1]
+    for one, other in zip(outcomes, alone, strict=True):
+        assert one.fault == other.fault == ""
+        left, right = one.result, other.result
+        assert left.config == right.config
+        assert left.config["overrides"] == list(one.cell.overrides)
+        columns = [column for column in left.curves if column != "seconds"]
+        pd.testing.assert_frame_equal(left.curves[columns], right.curves[columns])
+        assert (left.provenance["together"], right.provenance["together"]) == (3, 1)
+    assert run_sweep(three)[0].result.provenance == outcomes[0].result.provenance
 
 
 def test_offline_to_online(hopper, run_sweep, cells, tmp_path):
@@ -198,14 +240,14 @@ def test_all_agents_are_those_that_can_follow(hopper):
 
 
 def test_a_failing_cell_is_named_and_the_sweep_goes_on(cells, run_sweep, monkeypatch, capsys):
-    train = runner.train
+    train = runner.train_together
 
-    def broken(agent, *args, **kwargs):
-        if type(agent).__name__ == "BC":
+    def broken(trainings, *args, **kwargs):
+        if type(trainings[0].agent).__name__ == "BC":
             raise ZeroDivisionError("a planted fault")
-        return train(agent, *args, **kwargs)
+        return train(trainings, *args, **kwargs)
 
-    monkeypatch.setattr(runner, "train", broken)
+    monkeypatch.setattr(runner, "train_together", broken)
     bad, good = run_sweep(cells)
     assert "a planted fault" in bad.fault
     assert "hopper-medium-v2 bc: failed" in capsys.readouterr().out
@@ -217,7 +259,7 @@ def test_a_result_that_is_gone_at_the_end_loses_no_other(cells, run_sweep, monke
     assert ["not a finished result" in outcome.fault for outcome in run_sweep(cells)] == [True, True]
 
 
-def test_data_that_the_machine_refuses_ends_no_sweep(cells, run_sweep, monkeypatch):
+def test_data_that_the_machine_refuses_ends_no_sweep(cells, run_sweep, tmp_path, monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied", "hopper.hdf5")
 
@@ -225,7 +267,7 @@ def test_data_that_the_machine_refuses_ends_no_sweep(cells, run_sweep, monkeypat
     monkeypatch.setattr(launchers, "load", refused)
     outcomes = run_sweep(cells)
     assert all(outcome.no_data and "hopper.hdf5: Permission denied" in outcome.fault for outcome in outcomes)
-    job = Job(cells[0], outcomes[0].cell.name, None, "bc", resume_anyway=False)
+    job = Job((cells[0],), tmp_path, None, "bc", resume_anyway=False)
     assert "hopper.hdf5: Permission denied" in launchers._run(job, print)
 
 
@@ -253,14 +295,14 @@ def test_what_is_finished_is_kept_though_its_data_is_gone(cells, run_sweep, monk
 
 
 def test_two_sweeps_at_once_train_each_cell_once(cells, run_sweep, monkeypatch, capsys):
-    trained, train = [], runner.train
+    trained, train = [], runner.train_together
 
-    def counted(agent, *args, **kwargs):
-        trained.append(type(agent).__name__)
+    def counted(trainings, *args, **kwargs):
+        trained.extend(type(each.agent).__name__ for each in trainings)
         time.sleep(0.5)  # the other one comes by
-        return train(agent, *args, **kwargs)
+        return train(trainings, *args, **kwargs)
 
-    monkeypatch.setattr(runner, "train", counted)
+    monkeypatch.setattr(runner, "train_together", counted)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(run_sweep, [cells, cells])
     assert sorted(trained) == ["BC", "IQL"]
@@ -275,8 +317,8 @@ def test_two_sweeps_at_once_train_each_cell_once(cells, run_sweep, monkeypatch, 
 def test_a_job_that_finished_since_it_was_handed_out_is_not_trained_again(cells, run_sweep, tmp_path, monkeypatch):
     """Where cells run side by side hours may lie between."""
     run_sweep(cells[:1])
-    monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a finished cell was trained again"))
-    job = Job(cells[0], tmp_path / cells[0].name, None, "bc", resume_anyway=False)
+    monkeypatch.setattr(runner, "train_together", lambda *_, **__: pytest.fail("a finished cell was trained again"))
+    job = Job((cells[0],), tmp_path, None, "bc", resume_anyway=False)
     assert attempt(job, lambda: load(cells[0].task, "embedded"), print, print) == ""
 
 
@@ -302,7 +344,7 @@ def test_what_earlier_versions_finished_is_neither_trained_again_nor_trusted(cel
     directory = run_sweep(cells[:1])[0].result.directory
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     (directory / "config.json").write_text(json.dumps({**config, "protocol": None}), encoding="utf-8")
-    monkeypatch.setattr(runner, "train", lambda *_, **__: pytest.fail("a finished cell was trained again"))
+    monkeypatch.setattr(runner, "train_together", lambda *_, **__: pytest.fail("a finished cell was trained again"))
     for change in (lambda: seals.seal(directory), (directory / seals.SEAL).unlink):
         change()
         assert "so it may be of an earlier version: move it away and run it again" in run_sweep(cells[:1])[0].fault
@@ -498,7 +540,7 @@ class TestCommand:
         assert "left out: hopper-medium-replay-v2 bc: " in result.stderr
 
     def test_a_failed_cell_fails_the_command(self, bench, monkeypatch):
-        monkeypatch.setattr(runner, "train", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(runner, "train_together", lambda *_, **__: 1 / 0)
         result = bench()
         assert result.exit_code == 1
         assert "failed: hopper-medium-replay-v2 bc, hopper-medium-replay-v2 td3_bc" in result.output
