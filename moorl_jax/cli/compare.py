@@ -12,7 +12,7 @@ from moorl_jax.cli.options import guarded
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
-from moorl_jax.reports import comparison, plots
+from moorl_jax.reports import comparison, fine_tuning, plots
 from moorl_jax.reports.collection import find_results, one_each, runs, scores
 from moorl_jax.reports.writing import ENDINGS, Sections, write_tables
 
@@ -54,8 +54,10 @@ def table_command(
     _, table = _chosen(places, agents, tasks)
     groups = comparison.groups(table)
     sections = [(group.title, comparison.score_table(group, by)) for group in groups]
+    tuned = [(f"Fine-tuning, {group.title}", comparison.tuning_table(group)) for group in groups if group.tuned]
     numbers = pd.concat([comparison.score_numbers(group, by) for group in groups], ignore_index=True)
-    _show(sections, f"{_score(by)}, mean ± population standard deviation over seeds.", numbers, out)
+    legend = f"{_score(by)}, mean ± population standard deviation over seeds."
+    _show([*sections, *tuned], f"{legend} {fine_tuning.LEGEND}" if tuned else legend, numbers, out)
 
 
 @guarded

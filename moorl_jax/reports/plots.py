@@ -44,8 +44,9 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
     """Draw one panel per task and budget: mean score over seeds against updates or env steps, a line per label.
 
     A band is one standard deviation. A curve ends where a seed diverged, with a note. Offline-to-online runs share one
-    axis: updates up to the switch, env steps after it. The dashed line is the dataset's mean score. A single evaluation
-    is no curve, and without curves no picture is written.
+    axis: updates up to the switch, env steps after it, where a dotted line goes on at the score before fine-tuning: a
+    curve below it has fallen. The dashed line is the dataset's mean score. A single evaluation is no curve, and without
+    curves no picture is written.
     """
     several = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
     finished = [(label, result) for label, result in several if _measure(result)]
@@ -85,6 +86,8 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
             colour = colours[labels.index(label)]
             axis.plot(x, mean, color=colour, label=label)
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+            if env_steps and not (offline := mean[steps == 0]).empty:
+                axis.plot([0, env_steps], [offline.iloc[-1]] * 2, color=colour, linestyle=":", linewidth=0.8)
         with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
         title = task
         if with_data and with_data[0].task.evaluated:
