@@ -57,7 +57,7 @@ def table_command(
     tuned = [(f"Fine-tuning, {group.title}", comparison.tuning_table(group)) for group in groups if group.tuned]
     numbers = pd.concat([comparison.score_numbers(group, by) for group in groups], ignore_index=True)
     legend = f"{_score(by)}, mean ± population standard deviation over seeds."
-    _show([*sections, *tuned], f"{legend} {fine_tuning.LEGEND}" if tuned else legend, numbers, out)
+    print_tables([*sections, *tuned], f"{legend} {fine_tuning.LEGEND}" if tuned else legend, numbers, out)
 
 
 @guarded
@@ -84,7 +84,7 @@ def compare_command(
     if not sections:
         raise MoorlError("nothing to compare: no two agents have a task, a budget and a source of data in common")
     legend = f"{_score(by)}. Bootstrap over seeds, stratified by task (Agarwal et al. 2021). {' '.join(told)}"
-    _show(sections, legend, pd.DataFrame(numbers), out)
+    print_tables(sections, legend, pd.DataFrame(numbers), out)
 
 
 @guarded
@@ -130,14 +130,19 @@ def _chosen(places: list[Path], agents: str, tasks: str) -> tuple[list[Result], 
         raise MoorlError(f"no finished result in {', '.join(map(str, places))}")
     table = one_each(runs(found))
     for column, names in (("task", tasks), ("agent", agents)):
-        wanted = [name.strip() for name in names.split(",") if name.strip()]
-        for name in wanted:
-            if name not in set(table[column]):
-                raise UnknownNameError(f"{column} of these results", name, sorted(set(table[column])))
-        if wanted:
+        if wanted := named(names, column, set(table[column])):
             place = table[column].map({name: number for number, name in enumerate(wanted)})
             table = table[place.notna()].assign(place=place).sort_values("place", kind="stable").drop(columns="place")
     return found, table
+
+
+def named(names: str, kind: str, known: set[str]) -> list[str]:
+    """Return the names that commas separate; raise UnknownNameError for one that no result has."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise UnknownNameError(f"{kind} of these results", name, sorted(known))
+    return wanted
 
 
 def _score(by: Moment) -> str:
@@ -148,7 +153,7 @@ def _score(by: Moment) -> str:
     }[by]
 
 
-def _show(sections: Sections, legend: str, numbers: pd.DataFrame, out: Path | None) -> None:
+def print_tables(sections: Sections, legend: str, numbers: pd.DataFrame, out: Path | None) -> None:
     """Print the tables, and write them where a file is named."""
     if out:
         write_tables(out, sections, numbers, legend)

@@ -176,9 +176,11 @@ def train(
                 written = time.perf_counter()
         if keeper and extendable:
             last = keeper.save(loop.trainer.progress.number, *loop.save())
-        curves, states, seconds = loop.finish()
+        curves, returns, states, seconds = loop.finish()
     normalizer, resumed = prepared.normalizer, loop.resumed_anyway
-    return Run(agent, task, dataset, preparation, normalizer, seeds, plan, curves, states, seconds, resumed, last)
+    return Run(
+        agent, task, dataset, preparation, normalizer, seeds, plan, curves, returns, states, seconds, resumed, last
+    )
 
 
 def _prepared(dataset: Dataset | None, preparation: Preparation, phases: tuple[Phase, ...], task: Task) -> Prepared:

@@ -53,6 +53,7 @@ class TrainingLoop:
         self.trainer = Trainer(phases, task, prepared, seeds)
         self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes) if task.evaluated else None
         self._records: list[pd.DataFrame] = []  # one an evaluation
+        self._returns: list[list[float]] = [[]] * len(seeds)  # of the last evaluation's episodes
         self.resumed_anyway: list[dict[str, Any]] = []
         self._spent = dict.fromkeys(("compile", "update", "simulate", "evaluate", "total"), 0.0)  # before a restart
         self._evaluating = 0.0
@@ -112,13 +113,15 @@ class TrainingLoop:
         """Return arrays and record of a checkpoint."""
         self._evaluate_pending()
         curves = [record.to_dict("list") for record in self._records]
-        record = {"curves": curves, "seconds": self._seconds(), "resumed_anyway": self.resumed_anyway}
+        record = {"curves": curves, "returns": self._returns}
+        record |= {"seconds": self._seconds(), "resumed_anyway": self.resumed_anyway}
         return self.trainer.save(), record
 
     def restore(self, saved: Checkpoint) -> bool:
         """Resume from a checkpoint; returns and raises what `Trainer.restore` does."""
         began = self.trainer.restore(saved.arrays)
         self._records = [pd.DataFrame(columns) for columns in saved.record["curves"]]
+        self._returns = saved.record.get("returns", self._returns)  # earlier checkpoints have none
         self._spent, self.resumed_anyway = saved.record["seconds"], saved.record["resumed_anyway"]
         at = {"updates": self.trainer.progress.updates, "env_steps": self.trainer.progress.env_steps}
         if saved.then:
@@ -127,10 +130,10 @@ class TrainingLoop:
             self.resumed_anyway.append(at | {"episodes": "began anew"})
         return began
 
-    def finish(self) -> tuple[pd.DataFrame, State, dict[str, float]]:
-        """Return curves, final states and wall-clock by use."""
+    def finish(self) -> tuple[pd.DataFrame, np.ndarray, State, dict[str, float]]:
+        """Return curves, the returns of the last evaluation's episodes, final states and wall-clock by use."""
         self._evaluate_pending()
-        return self.curves, self.trainer.states(), self._seconds()
+        return self.curves, np.array(self._returns), self.trainer.states(), self._seconds()
 
     def close(self) -> None:
         """Close all simulators."""
@@ -165,6 +168,7 @@ class TrainingLoop:
         def evaluate() -> None:
             started = time.perf_counter()
             played = evaluator.evaluate(agent, policies, round_)
+            self._returns = played.returns.tolist()
             record["return"] = played.returns.mean(axis=1)
             record["score"] = [self._task.score(value) for value in record["return"]]
             if (rates := played.success_rates()) is not None:

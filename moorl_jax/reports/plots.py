@@ -10,6 +10,7 @@ import numpy as np
 
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.reports.selection import Sweep, bandit, expected_online
 from moorl_jax.reports.statistics import Scores, profile
 from moorl_jax.tasks import Task
 from moorl_jax.whole import whole
@@ -165,6 +166,29 @@ def profiles(of_agents: dict[str, Scores], path: Path, width: float | None = Non
     axis.set(xlabel="score", ylabel="share of runs above it", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=5, fontsize="small")
+    with whole(path) as partial:
+        figure.savefig(partial)
+    plt.close(figure)
+
+
+def selections(sweeps: list[Sweep], arms: int, pulls: int, path: Path) -> None:
+    """Draw a panel per task: the score of the policy that a bandit recommends against the episodes that it played.
+
+    A band is the 95 % interval; dots are expected online performance; the dashed line is the best policy of all.
+    """
+    tasks = list(dict.fromkeys(sweep.task for sweep in sweeps))
+    figure, axes = plt.subplots(1, len(tasks), figsize=(5.0 * len(tasks), 3.6), squeeze=False, layout="constrained")
+    for axis, task in zip(axes.flat, tasks, strict=True):
+        for sweep in (sweep for sweep in sweeps if sweep.task == task):
+            chosen, expected = bandit(sweep, arms, pulls), expected_online(sweep)
+            (line,) = axis.plot(chosen.episodes, chosen.mean, label=f"{sweep.agent}, {sweep.settings} settings")
+            axis.fill_between(chosen.episodes, chosen.low, chosen.high, color=line.get_color(), alpha=0.2, linewidth=0)
+            axis.plot(expected.episodes, expected.mean, "o", color=line.get_color(), markersize=3)
+            axis.axhline(sweep.scores.mean(axis=1).max(), color=line.get_color(), linestyle="--", linewidth=0.8)
+        axis.set(xscale="log", xlabel="online episodes", ylabel="score of the chosen policy")
+        axis.set_title(task, fontsize="medium")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
     with whole(path) as partial:
         figure.savefig(partial)
     plt.close(figure)
