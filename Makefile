@@ -23,6 +23,8 @@ GPUS ?=
 DRY_RUN ?=
 FINISHED ?=
 RESUME_ANYWAY ?=
+HOURS ?=
+LINES ?=
 WHERE = $(if $(FINISHED),--finished) $(if $(RESUME_ANYWAY),--resume-anyway) $(if $(PARALLEL),--parallel $(PARALLEL)) $(if $(LAUNCHER),--launcher '$(LAUNCHER)') $(if $(GPUS),--gpus $(GPUS)) $(if $(DRY_RUN),--dry-run)
 # Behaviour policies that recipes roll out; a folder shared/data beside the clone is found by itself.
 POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
@@ -33,7 +35,7 @@ XLA_IN_HASTE := --xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench study tables report regress speed fidelity test test-slow format clean
+.PHONY: help setup bench study tables report evidence regress speed fidelity test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +59,9 @@ tables: $(READY)  ## print a paper's tables, its figures beside ours, and write 
 
 report: $(READY)  ## write all finished results as one HTML page, results/report.html
 	@$(BIN)/moorl-jax report
+
+evidence: $(READY)  ## train the next cells that speak to the papers' claims, write docs/verdicts.md: HOURS= PARALLEL= LINES= POLICIES= FINISHED=1 DRY_RUN=1
+	@$(BIN)/python -m benchmarks.evidence $(if $(HOURS),--hours $(HOURS)) $(if $(LINES),--lines '$(LINES)') $(if $(PARALLEL),--parallel $(PARALLEL)) $(if $(FINISHED),--finished) $(if $(DRY_RUN),--dry-run)
 
 regress: $(READY)  ## has learning become worse? train a small pinned set, compare it with the committed runs
 	@$(BIN)/python -m benchmarks.regress

@@ -20,6 +20,10 @@ COMMANDS = {
     "study": ("study:study_command", "Run a study and print its table."),
     "table": ("compare:table_command", "Print scores, a row per task and a column per agent."),
     "compare": ("compare:compare_command", "Print aggregates over tasks and probabilities of improvement."),
+    "select": (
+        "select:select_command",
+        "Print what choosing among a sweep's policies ends up with.",
+    ),
     "plot": ("compare:plot_command", "Draw results of any directories."),
     "tables": ("reports:tables_command", "Print a paper's tables, our scores beside the published ones."),
     "report": ("reports:report_command", "Write all finished results as one self-contained HTML page."),

@@ -12,7 +12,7 @@ from moorl_jax.cli.options import guarded
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
-from moorl_jax.reports import comparison, plots
+from moorl_jax.reports import comparison, fine_tuning, plots
 from moorl_jax.reports.collection import find_results, one_each, runs, scores
 from moorl_jax.reports.writing import ENDINGS, Sections, write_tables
 
@@ -54,8 +54,10 @@ def table_command(
     _, table = _chosen(places, agents, tasks)
     groups = comparison.groups(table)
     sections = [(group.title, comparison.score_table(group, by)) for group in groups]
+    tuned = [(f"Fine-tuning, {group.title}", comparison.tuning_table(group)) for group in groups if group.tuned]
     numbers = pd.concat([comparison.score_numbers(group, by) for group in groups], ignore_index=True)
-    _show(sections, f"{_score(by)}, mean ± population standard deviation over seeds.", numbers, out)
+    legend = f"{_score(by)}, mean ± population standard deviation over seeds."
+    print_tables([*sections, *tuned], f"{legend} {fine_tuning.LEGEND}" if tuned else legend, numbers, out)
 
 
 @guarded
@@ -82,7 +84,7 @@ def compare_command(
     if not sections:
         raise MoorlError("nothing to compare: no two agents have a task, a budget and a source of data in common")
     legend = f"{_score(by)}. Bootstrap over seeds, stratified by task (Agarwal et al. 2021). {' '.join(told)}"
-    _show(sections, legend, pd.DataFrame(numbers), out)
+    print_tables(sections, legend, pd.DataFrame(numbers), out)
 
 
 @guarded
@@ -128,14 +130,19 @@ def _chosen(places: list[Path], agents: str, tasks: str) -> tuple[list[Result], 
         raise MoorlError(f"no finished result in {', '.join(map(str, places))}")
     table = one_each(runs(found))
     for column, names in (("task", tasks), ("agent", agents)):
-        wanted = [name.strip() for name in names.split(",") if name.strip()]
-        for name in wanted:
-            if name not in set(table[column]):
-                raise UnknownNameError(f"{column} of these results", name, sorted(set(table[column])))
-        if wanted:
+        if wanted := named(names, column, set(table[column])):
             place = table[column].map({name: number for number, name in enumerate(wanted)})
             table = table[place.notna()].assign(place=place).sort_values("place", kind="stable").drop(columns="place")
     return found, table
+
+
+def named(names: str, kind: str, known: set[str]) -> list[str]:
+    """Return the names that commas separate; raise UnknownNameError for one that no result has."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise UnknownNameError(f"{kind} of these results", name, sorted(known))
+    return wanted
 
 
 def _score(by: Moment) -> str:
@@ -146,7 +153,7 @@ def _score(by: Moment) -> str:
     }[by]
 
 
-def _show(sections: Sections, legend: str, numbers: pd.DataFrame, out: Path | None) -> None:
+def print_tables(sections: Sections, legend: str, numbers: pd.DataFrame, out: Path | None) -> None:
     """Print the tables, and write them where a file is named."""
     if out:
         write_tables(out, sections, numbers, legend)

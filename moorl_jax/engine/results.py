@@ -3,6 +3,7 @@
 config.json      what was run, all that tables tell of it, and the exact command that runs it again
 curves.csv       one row per seed and evaluation: raw return, normalized score, updates, env steps, seconds, losses;
                  return and score are empty where the seed had diverged
+episodes.csv     the return of each episode of the last evaluation, a row a seed and episode; earlier results lack it
 provenance.json  source and fingerprint of the data, versions, device, commit, wall-clock by use
 agent/           the files of a user's own agent and of those within it, where it is one: `eval` runs them
 checkpoint/      final states of all seeds and the observation normalizer (Orbax); a clone does without
@@ -41,6 +42,7 @@ from moorl_jax.errors import MoorlError, UnreadableError, one_line
 from moorl_jax.tasks import Task
 
 FILES = ("config.json", CURVES, "provenance.json")
+EPISODES = "episodes.csv"
 MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats though all of them may be whole
 COUNTED = ("seed", "updates", "env_steps")
 CHECKPOINT = "checkpoint"
@@ -166,6 +168,8 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train") -> N
             (partial / place).write_bytes(files[name])
         (partial / "provenance.json").write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
         write_curves(run.curves, partial / CURVES)
+        if run.returns.size:
+            write_curves(run.episodes, partial / EPISODES)
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:  # why this one: see Checkpoints.save
             checkpointer.save(partial / CHECKPOINT, args=ocp.args.StandardSave(tree))
         if run.last_checkpoint:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pandas as pd
 
 from moorl_jax.agents import Agent
@@ -32,6 +33,7 @@ class Run:
     plan: Plan
     #: one row per seed and evaluation; a `success` rate where the environment tells; NaN for a seed that diverged
     curves: pd.DataFrame
+    returns: np.ndarray  #: of the last evaluation's episodes, raw, (seeds, episodes); none where nothing was evaluated
     states: State  #: final states on the host, with a leading seed axis
     #: wall-clock by use: compile, update, simulate, evaluate, total; of trainings side by side each one's equal share
     seconds: dict[str, float]
@@ -46,6 +48,13 @@ class Run:
         """The policies that it ended with."""
         last = recipes.agents(recipe(self.agent, self.plan.updates, self.plan.env_steps))[-1]
         return Policy(last, self.task, self.normalizer, jax.vmap(last.policy)(self.states), self.seeds)
+
+    @property
+    def episodes(self) -> pd.DataFrame:
+        """The returns of the last evaluation, a row per seed and episode."""
+        seeds, episodes = self.returns.shape
+        named = {"seed": np.repeat(self.seeds, episodes), "episode": np.tile(np.arange(episodes), seeds)}
+        return pd.DataFrame(named | {"return": self.returns.ravel()})
 
     def __repr__(self) -> str:
         source = self.dataset.source if self.dataset else None

@@ -59,6 +59,8 @@ class TrainingLoop:
         self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes) if task.evaluated else None
         # Of each training: a record an evaluation, where it was resumed by others, its seconds before a restart.
         self._records: list[list[pd.DataFrame]] = [[] for _ in recipes]
+        # Of the last evaluation's episodes, seed by seed.
+        self._returns: list[list[list[float]]] = [[[]] * len(seeds) for _ in recipes]
         self.resumed_anyway: list[list[dict[str, Any]]] = [[] for _ in recipes]
         self._spent = [dict.fromkeys(("compile", "update", "simulate", "evaluate", "total"), 0.0) for _ in recipes]
         self._evaluating = 0.0
@@ -125,6 +127,7 @@ class TrainingLoop:
         records = [
             {
                 "curves": [record.to_dict("list") for record in self._records[place]],
+                "returns": self._returns[place],
                 "seconds": self._seconds(place),
                 "resumed_anyway": self.resumed_anyway[place],
             }
@@ -139,6 +142,7 @@ class TrainingLoop:
         at = {"updates": self.trainer.progress.updates, "env_steps": self.trainer.progress.env_steps}
         for place, each in enumerate(saved):
             self._records[place] = [pd.DataFrame(columns) for columns in each.record["curves"]]
+            self._returns[place] = each.record.get("returns", self._returns[place])  # earlier checkpoints have none
             self._spent[place] = each.record["seconds"]
             resumed = [*each.record["resumed_anyway"]]
             if each.then:
@@ -148,11 +152,14 @@ class TrainingLoop:
             self.resumed_anyway[place] = resumed
         return began
 
-    def finish(self) -> list[tuple[pd.DataFrame, State, dict[str, float]]]:
-        """Return each training's curves, final states and wall-clock by use."""
+    def finish(self) -> list[tuple[pd.DataFrame, np.ndarray, State, dict[str, float]]]:
+        """Return each training's curves, the returns of its last evaluation's episodes, final states and wall-clock by use."""
         self._evaluate_pending()
         states = self.trainer.states()
-        return [(self.curves(place), self._of(place, states), self._seconds(place)) for place in self._places]
+        return [
+            (self.curves(place), np.array(self._returns[place]), self._of(place, states), self._seconds(place))
+            for place in self._places
+        ]
 
     def close(self) -> None:
         """Close all simulators."""
@@ -188,8 +195,9 @@ class TrainingLoop:
 
         def evaluate() -> None:
             started = time.perf_counter()
-            for agent, policy, record in zip(agents, policies, records, strict=True):
+            for place, (agent, policy, record) in enumerate(zip(agents, policies, records, strict=True)):
                 played = evaluator.evaluate(agent, policy, round_)
+                self._returns[place] = played.returns.tolist()
                 record["return"] = played.returns.mean(axis=1)
                 record["score"] = [self._task.score(value) for value in record["return"]]
                 if (rates := played.success_rates()) is not None:

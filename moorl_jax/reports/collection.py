@@ -9,6 +9,7 @@ import pandas as pd
 from moorl_jax.engine import results
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError, one_line
+from moorl_jax.reports.fine_tuning import per_seed
 
 BUDGET = ["protocol", "updates", "env_steps"]  #: columns that must be equal for runs to be compared
 
@@ -35,41 +36,27 @@ def runs(found: list[Result]) -> pd.DataFrame:
     """Return one row per run: one seed of one result.
 
     `agent` has the settings `changed` by hand in brackets. `learned_offline` is whether the agent made its `updates`,
-    which agents without an offline phase skip. `before`, `last` and `best` are normalized scores: at the end of the
-    offline phase, at the last evaluation, and the best one. `last` and `best` of a diverged run are NaN, as are all of
-    one that was not `evaluated`. Of `comparable` ones a mean over tasks means something.
+    which agents without an offline phase skip. `before`, `last`, `best` and the numbers between them are normalized
+    scores and what `fine_tuning` says; all are NaN of one that was not `evaluated`. Of `comparable` ones a mean over
+    tasks means something.
     """
-    rows = []
-    for number, result in enumerate(found):
-        scores = result.curves.groupby("seed", sort=False)["score"]
-        seeds, offline, lasts = result.config["seeds"], result.offline_scores(), result.last_scores()
-        before = offline if len(offline) else [np.nan] * len(seeds)
-        lasts = lasts if len(lasts) else np.full(len(seeds), np.nan)
-        bests = np.where(np.isnan(lasts), np.nan, scores.max())
-        for seed, start, last, best in zip(seeds, before, lasts, bests, strict=True):
-            rows.append(
-                {
-                    "result": number,
-                    "task": result.config["task"],
-                    "agent": label(result),
-                    "changed": len(result.config["overrides"]) > 0,
-                    "protocol": result.config["protocol"],
-                    "source": result.config["source"],
-                    "images": result.task.pixels,
-                    "evaluated": result.task.evaluated,
-                    "comparable": result.task.comparable,
-                    "updates": result.plan.updates,
-                    "env_steps": result.plan.env_steps,
-                    "learned_offline": len(offline) > 0,
-                    "episodes": result.plan.episodes,
-                    "finished": result.provenance["finished"],
-                    "seed": seed,
-                    "before": start,
-                    "last": last,
-                    "best": best,
-                }
-            )
-    return pd.DataFrame(rows)
+    parts = [
+        per_seed(result).assign(
+            result=number,
+            agent=label(result),
+            changed=len(result.config["overrides"]) > 0,
+            protocol=result.config["protocol"],
+            source=result.config["source"],
+            images=result.task.pixels,
+            evaluated=result.task.evaluated,
+            updates=result.plan.updates,
+            env_steps=result.plan.env_steps,
+            episodes=result.plan.episodes,
+            finished=result.provenance["finished"],
+        )
+        for number, result in enumerate(found)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def one_each(table: pd.DataFrame) -> pd.DataFrame:

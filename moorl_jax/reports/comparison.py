@@ -8,8 +8,10 @@ import pandas as pd
 
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
+from moorl_jax.reports import fine_tuning
 from moorl_jax.reports.collection import BUDGET, scores
 from moorl_jax.reports.statistics import AGGREGATES, Estimate, aggregate, improvement
+from moorl_jax.reports.writing import in_numbers
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Group:
     def agents(self) -> list[str]:
         """The agents, in the order of their runs."""
         return list(dict.fromkeys(self.runs["agent"]))
+
+    @property
+    def tuned(self) -> bool:
+        """Whether they went from offline to online."""
+        return bool((self.runs["protocol"] == "offline-to-online").any())
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,14 @@ def score_numbers(group: Group, column: str = "last") -> pd.DataFrame:
         over, first = OverSeeds.of(here[column]), here.iloc[0]
         row = {"task": task, "agent": agent, "source": source, **{name: first[name] for name in BUDGET}}
         rows.append(row | {"mean": over.mean, "std": over.std, "seeds": over.seeds, "diverged": over.diverged})
+        if group.tuned:
+            rows[-1] |= in_numbers(fine_tuning.summary(here))
     return pd.DataFrame(rows)
+
+
+def tuning_table(group: Group) -> pd.DataFrame:
+    """Return what fine-tuning did, a row per task and agent, as text."""
+    return fine_tuning.text(fine_tuning.frame(group.runs.sort_values("task", kind="stable")))
 
 
 def aggregated(name: str, table: pd.DataFrame, column: str) -> tuple[OverSeeds, Estimate, str]:

@@ -11,9 +11,9 @@ from moorl_jax.data.sources import MADE_HERE
 from moorl_jax.engine.results import Result
 from moorl_jax.reports.collection import label
 from moorl_jax.reports.papers import Made
+from moorl_jax.reports.statistics import interval
 
 FILE = Path(__file__).with_name("published_curves.csv")
-LEVEL = 0.95  #: of the intervals of the means
 TITLES = {"qc": "Beside Q-chunking's curves", "qam": "Beside QAM's curves"}
 NOTE = (
     "Success in per cent at equal numbers of offline updates: mean and 95% interval over seeds, ours, then the "
@@ -64,15 +64,6 @@ def compare(results: list[Result]) -> pd.DataFrame:
                 | {"p": _welch(ours, theirs), "where": where(float(np.mean(ours)), low, high)}
             )
     return pd.DataFrame(rows, columns=columns).sort_values(["paper", "task", "agent", "updates"], ignore_index=True)
-
-
-def interval(scores: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of (seeds,) and the ends of Student's interval; one seed has no ends, a diverged one no mean."""
-    mean = float(np.mean(scores))
-    if len(scores) < 2:
-        return mean, np.nan, np.nan
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(scores) - 1) * np.std(scores, ddof=1) / np.sqrt(len(scores)))
-    return mean, mean - reach, mean + reach
 
 
 def where(mean: float, low: float, high: float) -> str:

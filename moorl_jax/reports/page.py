@@ -20,9 +20,9 @@ from PIL import Image
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
-from moorl_jax.reports import papers, plots
+from moorl_jax.reports import fine_tuning, papers, plots
 from moorl_jax.reports.collection import find_results, one_each, runs, scores
-from moorl_jax.reports.comparison import Group, Shared, aggregated, groups, improvements, shared
+from moorl_jax.reports.comparison import Group, Shared, aggregated, groups, improvements, shared, tuning_table
 from moorl_jax.reports.statistics import AGGREGATES
 from moorl_jax.reports.tables import OTHER_SCALES, own_scales
 
@@ -52,6 +52,7 @@ class Board:
 
     title: str
     scores: Grid
+    tuning: Grid | None  #: what fine-tuning did
     statistics: Grid | None
     improvements: Grid | None
     common: str  #: which tasks the statistics cover
@@ -82,6 +83,7 @@ def render(results: Path) -> str:
         provenance=[(number, _facts(found[number])) for number in sorted(set(table["result"]))],
         runs=len(table),
         results=table["result"].nunique(),
+        tuning_legend=fine_tuning.LEGEND,
         other_scales=" ".join([OTHER_SCALES, *own_scales(found[number].task for number in table["result"])]),
         made=datetime.now(UTC).strftime("%d %B %Y"),
     )
@@ -94,6 +96,7 @@ def _board(group: Group, found: list[Result]) -> Board:
     return Board(
         title=group.title,
         scores=_score_grid(table, group.agents),
+        tuning=_plain(tuning_table(group)) if group.tuned else None,
         statistics=_statistics(compared) if several else None,
         improvements=_improvements(compared) if several else None,
         common=compared.told,
@@ -115,6 +118,12 @@ def _score_grid(table: pd.DataFrame, agents: list[str]) -> Grid:
         for task, here in table.groupby("task")
     ]
     return Grid(["task", *agents], rows)
+
+
+def _plain(table: pd.DataFrame) -> Grid:
+    """Return a table of text, to be sorted as text."""
+    rows = [[Entry(words, words) for words in row] for row in table.itertuples(index=False)]
+    return Grid(list(table.columns), rows)
 
 
 def _score(seeds: pd.DataFrame) -> Entry:

@@ -11,6 +11,7 @@ from scipy import stats
 from moorl_jax.data.sources import MADE_HERE, File
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
+from moorl_jax.reports import fine_tuning
 from moorl_jax.reports.published import Published, published_table
 from moorl_jax.reports.writing import ENDINGS, Sections, write_tables
 from moorl_jax.tasks import SUITES
@@ -179,7 +180,11 @@ def make(paper: Paper, ours: pd.DataFrame) -> Made:
     kinds = dict.fromkeys(_kind(number) for number in numbers.to_dict("records") if number["seeds"])
     marks = {kind: _letter(place) for place, kind in enumerate(kinds)}
     tables = [(s.title, text(f, marks)) for s, f in zip(paper.sections, frames, strict=True)]
-    return tables, numbers, legend(paper, numbers, marks)
+    tuned = _tuned(paper, ours)
+    if tuned.empty:
+        return tables, numbers, legend(paper, numbers, marks)
+    tuning = ("Ours: what fine-tuning did", fine_tuning.text(fine_tuning.frame(tuned)))
+    return [*tables, tuning], numbers, f"{legend(paper, numbers, marks)}\n\n{fine_tuning.LEGEND}"
 
 
 def write(name: str, made: Made, folder: Path) -> list[Path]:
@@ -189,6 +194,19 @@ def write(name: str, made: Made, folder: Path) -> list[Path]:
     for file in files:
         write_tables(file, tables, numbers, legend_text)
     return files
+
+
+def _tuned(paper: Paper, ours: pd.DataFrame) -> pd.DataFrame:
+    """Return those of our runs that stand in the paper's tables and went from offline to online."""
+    wanted = [
+        (task, agent, section.protocol)
+        for section in paper.sections
+        if section.phase == "online"
+        for task in section.tasks
+        for agent in section.agents
+    ]
+    found = [here for each in dict.fromkeys(wanted) if len(here := _largest(ours, *each)) and here["env_steps"].any()]
+    return pd.concat(found) if found else pd.DataFrame()
 
 
 def _largest(ours: pd.DataFrame, task: str, agent: str, protocol: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.reports.selection import Sweep, bandit, expected_online
 from moorl_jax.reports.statistics import Scores, profile
 from moorl_jax.tasks import Task
 from moorl_jax.whole import whole
@@ -44,8 +45,9 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
     """Draw one panel per task and budget: mean score over seeds against updates or env steps, a line per label.
 
     A band is one standard deviation. A curve ends where a seed diverged, with a note. Offline-to-online runs share one
-    axis: updates up to the switch, env steps after it. The dashed line is the dataset's mean score. A single evaluation
-    is no curve, and without curves no picture is written.
+    axis: updates up to the switch, env steps after it, where a dotted line goes on at the score before fine-tuning: a
+    curve below it has fallen. The dashed line is the dataset's mean score. A single evaluation is no curve, and without
+    curves no picture is written.
     """
     several = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
     finished = [(label, result) for label, result in several if _measure(result)]
@@ -85,6 +87,8 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
             colour = colours[labels.index(label)]
             axis.plot(x, mean, color=colour, label=label)
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+            if env_steps and not (offline := mean[steps == 0]).empty:
+                axis.plot([0, env_steps], [offline.iloc[-1]] * 2, color=colour, linestyle=":", linewidth=0.8)
         with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
         title = task
         if with_data and with_data[0].task.evaluated:
@@ -162,6 +166,29 @@ def profiles(of_agents: dict[str, Scores], path: Path, width: float | None = Non
     axis.set(xlabel="score", ylabel="share of runs above it", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=5, fontsize="small")
+    with whole(path) as partial:
+        figure.savefig(partial)
+    plt.close(figure)
+
+
+def selections(sweeps: list[Sweep], arms: int, pulls: int, path: Path) -> None:
+    """Draw a panel per task: the score of the policy that a bandit recommends against the episodes that it played.
+
+    A band is the 95 % interval; dots are expected online performance; the dashed line is the best policy of all.
+    """
+    tasks = list(dict.fromkeys(sweep.task for sweep in sweeps))
+    figure, axes = plt.subplots(1, len(tasks), figsize=(5.0 * len(tasks), 3.6), squeeze=False, layout="constrained")
+    for axis, task in zip(axes.flat, tasks, strict=True):
+        for sweep in (sweep for sweep in sweeps if sweep.task == task):
+            chosen, expected = bandit(sweep, arms, pulls), expected_online(sweep)
+            (line,) = axis.plot(chosen.episodes, chosen.mean, label=f"{sweep.agent}, {sweep.settings} settings")
+            axis.fill_between(chosen.episodes, chosen.low, chosen.high, color=line.get_color(), alpha=0.2, linewidth=0)
+            axis.plot(expected.episodes, expected.mean, "o", color=line.get_color(), markersize=3)
+            axis.axhline(sweep.scores.mean(axis=1).max(), color=line.get_color(), linestyle="--", linewidth=0.8)
+        axis.set(xscale="log", xlabel="online episodes", ylabel="score of the chosen policy")
+        axis.set_title(task, fontsize="medium")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
     with whole(path) as partial:
         figure.savefig(partial)
     plt.close(figure)

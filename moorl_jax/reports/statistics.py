@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 2_000
+LEVEL = 0.95  #: of intervals
 GOAL = 100.0  #: the score from which on a run has no optimality gap
 
 Scores = list[np.ndarray]
@@ -29,7 +30,7 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}" + ("" if np.isnan(self.low) else f" [{self.low:.2f}, {self.high:.2f}]")
 
 
 UNKNOWN = Estimate(np.nan, np.nan, np.nan)
@@ -125,6 +126,15 @@ def _of_pairs(statistic: Callable[[list[Pair]], Any], pairs: list[Pair], togethe
         )
 
     return _bootstrapped(of_seeds, list(seeds.values()))
+
+
+def interval(scores: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean of (seeds,) and the ends of Student's interval; one seed has no ends, a diverged one no mean."""
+    mean = float(np.mean(scores))
+    if len(scores) < 2:
+        return mean, np.nan, np.nan
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(scores) - 1) * np.std(scores, ddof=1) / np.sqrt(len(scores)))
+    return mean, mean - reach, mean + reach
 
 
 def _bootstrapped(statistic: Callable[[Scores], Any], samples: Scores) -> Estimate:

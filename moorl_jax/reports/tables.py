@@ -1,6 +1,6 @@
 """Score tables: a row per task, a column per agent, the published score beside ours."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from rich.table import Table
 from moorl_jax.data.sources import MADE_HERE, File, find
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
+from moorl_jax.reports import fine_tuning
 from moorl_jax.reports.published import published_scores
+from moorl_jax.reports.writing import in_numbers
 from moorl_jax.sweeps.cells import Cell
 from moorl_jax.sweeps.runner import Outcome
 from moorl_jax.tasks import Task
@@ -30,17 +32,6 @@ def score_frame(outcomes: list[Outcome]) -> pd.DataFrame:
     with a diverged seed.
     """
     return pd.DataFrame([in_numbers(row) for row in _rows(outcomes)])
-
-
-def in_numbers(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a row with each score over seeds as three numbers: mean, deviation, and number of diverged seeds."""
-    numbers: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, OverSeeds):
-            numbers |= {name: value.mean, f"{name} std": value.std, f"{name} diverged": value.diverged}
-        else:
-            numbers[name] = value
-    return numbers
 
 
 def text_frame(outcomes: list[Outcome]) -> pd.DataFrame:
@@ -141,25 +132,47 @@ def own_scales(tasks: Iterable[Task]) -> list[str]:
     return said
 
 
+def tuning_frame(outcomes: list[Outcome]) -> pd.DataFrame:
+    """Return what fine-tuning did, a row per task and agent that went from offline to online; empty without any."""
+    rows = [
+        fine_tuning.per_seed(outcome.result).assign(agent=outcome.cell.agent)
+        for outcome in outcomes
+        if outcome.result and outcome.cell.protocol == "offline-to-online"
+    ]
+    return fine_tuning.frame(pd.concat(rows)) if rows else pd.DataFrame()
+
+
 def write(outcomes: list[Outcome], directory: Path) -> None:
-    """Write table.csv (numbers) and table.md (for people)."""
+    """Write table.csv (numbers) and table.md (for people), and fine-tuning.csv where something was fine-tuned."""
+    tuning = tuning_frame(outcomes)
     with whole(directory / "table.csv") as partial:
         score_frame(outcomes).to_csv(partial, index=False, float_format="%.4f")
-    markdown = text_frame(outcomes).to_markdown(index=False, disable_numparse=True)
+    if len(tuning):
+        numbers = pd.DataFrame([in_numbers(row) for row in tuning.to_dict("records")])
+        with whole(directory / "fine-tuning.csv") as partial:
+            numbers.to_csv(partial, index=False, float_format="%.4f")
+    parts = [f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{said}\n" for shown, said in _both(outcomes)]
     with whole(directory / "table.md") as partial:
-        partial.write_text(f"{markdown}\n\n{caption(outcomes)}\n", encoding="utf-8")
+        partial.write_text("\n".join(parts), encoding="utf-8")
 
 
 def show(outcomes: list[Outcome], console: Console) -> None:
-    """Print the table."""
-    frame = text_frame(outcomes)
-    table = Table(caption=caption(outcomes), caption_justify="left", header_style="bold")
-    for column in frame:
-        named = column in ("task", "source")
-        table.add_column(str(column), justify="left" if named else "right", no_wrap=column == "task")
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console.print(table)
+    """Print the table, and that of fine-tuning."""
+    for frame, said in _both(outcomes):
+        table = Table(caption=said, caption_justify="left", header_style="bold")
+        for column in frame:
+            named = column in ("task", "source", "agent")
+            table.add_column(str(column), justify="left" if named else "right", no_wrap=column == "task")
+        for row in frame.itertuples(index=False):
+            table.add_row(*map(str, row))
+        console.print(table)
+
+
+def _both(outcomes: list[Outcome]) -> list[tuple[pd.DataFrame, str]]:
+    """Return the table of scores and that of fine-tuning, each with its caption."""
+    tuning = tuning_frame(outcomes)
+    second = [(fine_tuning.text(tuning), fine_tuning.LEGEND)] if len(tuning) else []
+    return [(text_frame(outcomes), caption(outcomes)), *second]
 
 
 def figure(value: float) -> str:

@@ -1,9 +1,12 @@
 """Tables as files: Markdown, CSV and LaTeX."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.errors import MoorlError
 from moorl_jax.whole import whole
 
@@ -28,6 +31,17 @@ def write_tables(path: Path, sections: Sections, numbers: pd.DataFrame, legend: 
         else:
             text = _markdown(sections, legend) if path.suffix == ".md" else _latex(sections, legend)
             partial.write_text(text, encoding="utf-8")
+
+
+def in_numbers(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a row with each score over seeds as three numbers: mean, deviation, and number of diverged seeds."""
+    numbers: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, OverSeeds):
+            numbers |= {name: value.mean, f"{name} std": value.std, f"{name} diverged": value.diverged}
+        else:
+            numbers[name] = value
+    return numbers
 
 
 def _markdown(sections: Sections, legend: str) -> str:

@@ -23,6 +23,14 @@ SUBROUTINES = {
     "tuned by Cal-QL": "tune_cal_ql",
 }
 ONLINE_ONLY = Variant("online only", "sac")
+# What the first author's public development forks of jaxrl2 and Cal-QL set, which look like the study's code and hold
+# no results: a million env steps with the pause at 800,000, 500,000 offline updates at a fixed rate; all that was seen,
+# or 200,000 fresh steps; checkpoints compared by three episodes each, 1 % of the budget. They also pick the learner's
+# best checkpoint, which ours cannot.
+PAUSED = "pauses=(0.8,)"
+FIXED_RATE = "offline.actor_decay_updates=None"
+FRESH = ("datasets=('fresh',)", "fresh_share=0.2")
+POOLED = ("validated=('policy',)", "validation_share=0.01")
 MOORL = ("utd=4", "meta_rate=0.5", "offline_probability=0.5")  #: what the variants of its study start from
 
 STUDIES = {
@@ -57,6 +65,15 @@ STUDIES = {
         variants=tuple(
             Variant(f"alpha {alpha}", "opt", (f"inner_learning_rate={alpha}",))
             for alpha in ("1e-5", "1e-4", "3e-4", "1e-3", "1e-2")
+        ),
+    ),
+    "opt-collect": Study(
+        question="How many env steps should OPT collect before its new critics are trained (N_tau)?",
+        tasks="hopper-medium-v2,walker2d-medium-v2",  # states of 11 and 17 numbers; those with more need D4RL's data
+        least=100_000,
+        variants=tuple(
+            Variant(f"N_tau {steps:,}", "opt", (f"collect_steps={steps}",))
+            for steps in (2_500, 10_000, 25_000, 100_000)
         ),
     ),
     "opt-replay": Study(
@@ -113,6 +130,21 @@ STUDIES = {
                 for label, agent in SUBROUTINES.items()
                 for validation, changes in VALIDATIONS.items()
             ),
+        ),
+    ),
+    "subroutine-forks": Study(
+        question="What do subroutines add by the recipe of their first author's public forks?",
+        tasks="hopper,walker2d,halfcheetah,ant,sawyer-push,sawyer-push-sparse",
+        protocol="subroutine",
+        variants=(
+            ONLINE_ONLY,
+            Variant("IQL recommended", "recommend_iql", (FIXED_RATE,)),
+            Variant("IQL recommended, fresh data", "recommend_iql", (FIXED_RATE, *FRESH)),
+            Variant("IQL recommended, best checkpoint", "recommend_iql", (FIXED_RATE, *POOLED)),
+            Variant("tuned by IQL", "tune_iql", (FIXED_RATE, PAUSED)),
+            Variant("tuned by IQL, best checkpoint", "tune_iql", (FIXED_RATE, PAUSED, *POOLED)),
+            Variant("tuned by PEX", "tune_pex", (FIXED_RATE, PAUSED)),
+            Variant("tuned by Cal-QL", "tune_cal_ql", (PAUSED,)),
         ),
     ),
     "subroutine-reward": Study(

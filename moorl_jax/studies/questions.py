@@ -9,6 +9,7 @@ from scipy import stats
 from moorl_jax.agents import Subroutine
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import Result
+from moorl_jax.reports.fine_tuning import per_seed
 from moorl_jax.reports.statistics import UNKNOWN, Estimate, difference, improvement
 from moorl_jax.studies.study import Section
 from moorl_jax.sweeps.runner import Outcome
@@ -30,16 +31,6 @@ def sections(outcomes: list[Outcome]) -> list[Section]:
         name for name, here in _by_task(runs) if here[0].sparse and not any((run.finals > 0).any() for run in here)
     ]
     return [_winners(runs), _learners(runs), _answers([run for run in runs if run.task.name not in never], never)]
-
-
-def areas(curves: pd.DataFrame) -> np.ndarray:
-    """Return each seed's area under its score's curve over env steps, divided by their span."""
-
-    def area(curve: pd.DataFrame) -> float:
-        steps, scores = curve["env_steps"].to_numpy(float), curve["score"].to_numpy()
-        return float(np.trapezoid(scores, steps) / np.ptp(steps)) if np.ptp(steps) else float(scores[-1])
-
-    return np.array([area(curve) for _, curve in curves.groupby("seed", sort=False)])
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ def _winners(runs: list[_Run]) -> Section:
         if alone is None or not subroutines:
             continue
         best = _highest(subroutines, [run.finals for run in subroutines])
-        largest = _highest(here, [areas(run.result.curves) for run in here])
+        largest = _highest(here, [per_seed(run.result)["area"].to_numpy() for run in here])
         rows.append(
             {
                 "task": name,

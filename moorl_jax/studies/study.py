@@ -10,10 +10,11 @@ import pandas as pd
 from moorl_jax.data.sources import MADE_HERE
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.request import which_seeds
-from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import MoorlError, UnknownNameError
-from moorl_jax.reports import plots
-from moorl_jax.reports.tables import figure, in_numbers, over_seeds
+from moorl_jax.reports import fine_tuning, plots
+from moorl_jax.reports.tables import figure, over_seeds
+from moorl_jax.reports.writing import in_numbers
 from moorl_jax.sweeps.budgets import Budget
 from moorl_jax.sweeps.cells import Cell, sourced
 from moorl_jax.sweeps.runner import Outcome, finished
@@ -39,6 +40,7 @@ class Study:
     variants: tuple[Variant, ...]
     protocol: str = "offline-to-online"
     every: int | None = None  #: env steps between evaluations, where the budget's are not to count
+    least: int = 0  #: a budget must have more env steps than this
 
     def only(self, agents: str) -> "Study":
         """Return the study of the variants of these agents, separated by commas.
@@ -54,9 +56,10 @@ class Study:
 
     def cells(self, tasks: str, budget: Budget, seeds: int, source: str, policies: Path | None) -> list[Cell]:
         """Return the study's cells, task by task; raise MoorlError if one cannot be run."""
-        numbers = which_seeds(seeds)
+        numbers, (_, env_steps) = which_seeds(seeds), budget.spend(self.protocol)
+        if env_steps <= self.least:
+            raise MoorlError(f"this study needs more than {self.least:,} env steps: {env_steps:,} are too few")
         if self.every:
-            _, env_steps = budget.spend(self.protocol)
             if env_steps % self.every:
                 raise MoorlError(f"this study evaluates every {self.every:,} env steps: {env_steps:,} are no multiple")
             budget = dataclasses.replace(budget, evaluations=env_steps // self.every)
@@ -83,40 +86,19 @@ class Section:
 
 
 def frame(outcomes: list[Outcome]) -> pd.DataFrame:
-    """Return a row per task and variant, scores normalized, over seeds.
-
-    `before` is the score at the end of the offline phase, `final` at the last evaluation, `online mean` the mean over
-    the online phase's evaluations, which is the area under its curve per env step. `minutes` is the wall-clock of all
-    seeds together.
-    """
+    """Return a row per task and variant: what `fine_tuning` says of it, and the `minutes` of all seeds together."""
     rows = []
     for outcome in outcomes:
         result = outcome.result
-        rows.append(
-            {
-                "task": outcome.cell.task.name,
-                "variant": outcome.cell.label,
-                "before": OverSeeds.of(result.offline_scores() if result else []),
-                "final": OverSeeds.of(result.last_scores() if result else []),
-                "online mean": OverSeeds.of(_online_means(result) if result else []),
-                "minutes": result.provenance["seconds"]["total"] / 60 if result else np.nan,
-            }
-        )
+        numbers = fine_tuning.summary(fine_tuning.per_seed(result)) if result else fine_tuning.UNFINISHED
+        minutes = result.provenance["seconds"]["total"] / 60 if result else np.nan
+        rows.append({"task": outcome.cell.task.name, "variant": outcome.cell.label, **numbers, "minutes": minutes})
     return pd.DataFrame(rows)
 
 
 def text(found: pd.DataFrame) -> pd.DataFrame:
     """Return the table as a person reads it."""
-    return pd.DataFrame(
-        {
-            "task": found["task"],
-            "variant": found["variant"],
-            "before": found["before"].map(mean_alone),
-            "final": found["final"].map(str),
-            "online mean": found["online mean"].map(str),
-            "minutes": found["minutes"].map(figure),
-        }
-    )
+    return fine_tuning.text(found).assign(minutes=found["minutes"].map(figure))
 
 
 def caption(study: Study, outcomes: list[Outcome]) -> str:
@@ -125,12 +107,12 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
     updates, env_steps = cell.spend
     sources = sorted({outcome.cell.source for outcome in outcomes} - {NO_SOURCE})
     data = f"{', '.join(sources)} data" if sources else "no data"
+    legend = fine_tuning.LEGEND if env_steps else "Final: at the last evaluation."
     regenerated = " (regenerated, not D4RL's)" if set(MADE_HERE) & set(sources) else ""
     return (
         f"{study.question} Normalized scores, {over_seeds(cell)}, "
         f"{cell.episodes} episodes each; {data}{regenerated}; {updates:,} offline updates where the "
-        f"agent has an offline phase, {env_steps:,} env steps. Before: at the end of the offline phase. Final: at the "
-        "last evaluation. Online mean: over all evaluations of the online phase. Minutes: wall-clock of all seeds."
+        f"agent has an offline phase, {env_steps:,} env steps. Minutes: wall-clock of all seeds. {legend}"
     )
 
 
@@ -155,8 +137,3 @@ def write(found: pd.DataFrame, sections: list[Section], directory: Path) -> None
 def mean_alone(over: OverSeeds) -> str:
     """Return a mean over seeds without its deviation."""
     return over.or_diverged(figure(over.mean))
-
-
-def _online_means(result: Result) -> np.ndarray:
-    online = result.curves[result.curves["env_steps"] > 0]
-    return online.groupby("seed", sort=False)["score"].mean(skipna=False).to_numpy()

@@ -7,7 +7,7 @@ import pandas as pd
 
 from moorl_jax.agents import Subroutine
 from moorl_jax.divergence import DASH, OverSeeds
-from moorl_jax.reports import plots
+from moorl_jax.reports import fine_tuning, plots
 from moorl_jax.reports.tables import figure, over_seeds
 from moorl_jax.studies import questions
 from moorl_jax.studies.study import Section, Study, mean_alone, write
@@ -46,7 +46,7 @@ def frame(outcomes: list[Outcome]) -> pd.DataFrame:
                 "variant": cell.label,
                 "final": OverSeeds.of(result.last_scores() if result else []),
                 "success": OverSeeds.of(100 * result.last_successes() if result else []),
-                "area": OverSeeds.of(questions.areas(result.curves) if result else []),
+                "area": OverSeeds.of(fine_tuning.per_seed(result)["area"] if result else []),
                 "validation": agent.validation_cost(env_steps) if isinstance(agent, Subroutine) else 0,
                 "minutes": result.provenance["seconds"]["total"] / 60 if result else np.nan,
             }
@@ -86,8 +86,8 @@ def caption(study: Study, outcomes: list[Outcome]) -> str:
 def drop_frame(outcomes: list[Outcome]) -> pd.DataFrame | None:
     """Return a row per task and variant that tunes: scores over seeds at its switch and some env steps after.
 
-    `learner` is the online learner's last score before the pause; `back after`, when it was again what it was at the
-    switch. None where no variant tunes.
+    `learner` is the online learner's last score before the pause; `drop` and `back after` as `fine_tuning` defines
+    them. None where no variant tunes.
     """
     rows = []
     for outcome in outcomes:
@@ -100,39 +100,37 @@ def drop_frame(outcomes: list[Outcome]) -> pd.DataFrame | None:
         before = scores["online"].loc[:begin]
         after = curves[curves["env_steps"] > begin].groupby("env_steps")["score"].agg(OverSeeds.of)
         after.index -= begin
-        means, none, made = after.map(_ranked), OverSeeds.of([]), scores["judge"][begin]
+        none = OverSeeds.of([])
         row: dict[str, object] = {"task": outcome.cell.task.name, "variant": outcome.cell.label}
         row["learner"] = before.iloc[-1] if len(before) else none
-        row["0"] = made
+        row["0"] = scores["judge"][begin]
         row |= {f"{steps:,}": after.get(steps, none) for steps in AFTER[1:]}
         row["end"] = after.iloc[-1]
-        row["lowest"] = after[means.idxmin()]
-        row["back after"] = np.nan if made.diverged else _back_after(means, made.mean)
+        row["drop"], row["back after"] = _falls(curves, begin)
         rows.append(row)
     return pd.DataFrame(rows) if rows else None
 
 
-def _ranked(over: OverSeeds) -> float:
-    """Return a mean over seeds, below all else where one diverged."""
-    return -np.inf if over.diverged else over.mean
-
-
-def _back_after(after: pd.Series, made: float) -> float:
-    """Return the env steps after which scores that fell below `made` are there again: 0 if they never fell, or NaN."""
-    fallen = after[np.maximum.accumulate(after.to_numpy() < made)]
-    back = fallen.index[fallen >= made]
-    return 0.0 if fallen.empty else float(back[0]) if len(back) else np.nan
+def _falls(curves: pd.DataFrame, begin: int) -> tuple[OverSeeds, float]:
+    """Return `drop` and the median of `back after` of the seeds that were fine-tuned from env step `begin` on."""
+    found = []
+    for _, curve in curves.groupby("seed", sort=False):
+        made = curve.loc[(curve["phase"] == "judge") & (curve["env_steps"] == begin), "score"].iloc[-1]
+        after = curve[curve["env_steps"] > begin]
+        found.append(fine_tuning.fall(made, after["env_steps"].to_numpy() - begin, after["score"].to_numpy()))
+    drops, backs = zip(*found, strict=True)
+    return OverSeeds.of(drops), float(np.median(backs))
 
 
 def _drop_section(drops: pd.DataFrame) -> Section:
     shown = drops.copy()
     for name in drops.columns[2:-1]:
         shown[name] = drops[name].map(mean_alone)
-    shown["back after"] = drops["back after"].map(lambda steps: DASH if np.isnan(steps) else f"{steps:,.0f}")
+    shown["back after"] = drops["back after"].map(fine_tuning.back)
     return Section(
         "After the switch to fine-tuning",
         shown,
         "Mean score by env steps after the switch: at 0 what the offline algorithm made, before it the learner's last; "
-        "then the end, the lowest, and the env steps after which it was again what it was at 0, which is 0 where it "
-        f"never fell. {DASH}: no evaluation there, or never.",
+        "then the end. Drop: how far a seed fell below its score at 0 until it was back, mean over seeds. Back after: "
+        f"the env steps until it was, the median over seeds, 0 where it never fell. {DASH}: no evaluation there.",
     )

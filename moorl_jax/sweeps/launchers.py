@@ -94,6 +94,7 @@ class InProcesses:
         for place in range(count):
             self._shares.put(set(cores[place::count]) or {cores[place % len(cores)]})
         self._running: set[Any] = set()
+        self._stopped = ""  # why, once it is
 
     def __enter__(self) -> "InProcesses":
         return self
@@ -107,8 +108,17 @@ class InProcesses:
         """Run the job as soon as a process is free. It reads its data itself."""
         return self._threads.submit(self._watch, job)
 
+    def stop(self, why: str) -> None:
+        """Stop the jobs that run and start no other: all that are left end with `why` as what went wrong."""
+        self._stopped = why
+        for process in tuple(self._running):
+            process.terminate()
+
     def _watch(self, job: Job) -> str:
         share = self._shares.get()
+        if self._stopped:
+            self._shares.put(share)
+            return self._stopped
         ours, theirs = WORKERS.Pipe(duplex=False)
         process = WORKERS.Process(target=_work, args=(job, share, theirs), daemon=True)
         report = self._display.training(job.label)
@@ -116,6 +126,8 @@ class InProcesses:
         try:
             process.start()
             self._running.add(process)
+            if self._stopped:  # meanwhile
+                process.terminate()
             theirs.close()  # the pipe must close when the process ends
             while fault is None:
                 kind, news = ours.recv()
@@ -129,7 +141,7 @@ class InProcesses:
             if process.pid is None:
                 return f"could not start a process: {error}"
             process.join()
-            fault = f"its process died, exit status {process.exitcode}"
+            fault = self._stopped or f"its process died, exit status {process.exitcode}"
         finally:
             self._running.discard(process)
             self._shares.put(share)

@@ -15,6 +15,7 @@ import pytest
 from moorl_jax.agents import IQL, PEX, SAC, TuneIQL, find_agent
 from moorl_jax.data import Preparation
 from moorl_jax.engine import results, seals
+from moorl_jax.engine.episodes import final_returns
 from moorl_jax.engine.training import evaluate, train
 from moorl_jax.errors import MoorlError, UnreadableError
 from moorl_jax.tasks import find
@@ -53,6 +54,19 @@ def test_a_result_is_read_back(saved, run, hopper_data):
     assert result.provenance["backend"]["jax_default_prng_impl"] == "threefry2x32"
     assert result.provenance["resumed_anyway"] == []
     np.testing.assert_allclose(result.last_scores(), run.curves["score"].to_numpy()[-2:], rtol=1e-5)
+
+
+def test_the_last_evaluations_episodes_are_kept_one_by_one(saved, run):
+    returns = final_returns(results.read(saved))
+    assert returns.shape == (2, 2)
+    np.testing.assert_allclose(returns, run.returns, rtol=1e-6)
+    np.testing.assert_allclose(returns.mean(axis=1), run.curves["return"].to_numpy()[-2:], rtol=1e-6)
+    (saved / "episodes.csv").write_text("seed,episode,return\n", encoding="utf-8")
+    with pytest.raises(MoorlError, match=r"episodes\.csv is not as it was written"):
+        final_returns(results.read(saved))
+    (saved / "episodes.csv").unlink()
+    with pytest.raises(MoorlError, match=r"has no episodes\.csv"):
+        final_returns(results.read(saved))
 
 
 def test_scores_are_floats_though_all_are_whole(saved, run):

@@ -27,6 +27,12 @@ def runs_of(agent, scores, **changes):
         "episodes": 10,
         "finished": "2026-11-21T12:00:00+00:00",
         "learned_offline": True,
+        "acted": False,
+        "comparable": True,
+        "dataset": 30.0,
+        "drop": 0.0,
+        "back_after": 0.0,
+        "area": 20.0,
     }
     rows = [row | {"seed": seed, "before": score, "last": score, "best": score} for seed, score in enumerate(scores)]
     return pd.DataFrame(rows).assign(**changes)

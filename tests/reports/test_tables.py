@@ -153,6 +153,16 @@ class TestOfflineToOnline:
         assert "2,000 updates, → at the end, 1,000 env steps later" in caption
         assert "published" not in caption
 
+    def test_what_fine_tuning_did_stands_below_the_scores(self, outcomes, tmp_path):
+        tables.write(outcomes, tmp_path)
+        scores, tuning = (tmp_path / "table.md").read_text(encoding="utf-8").split("2 seeds", 1)
+        assert "regime" not in scores
+        row = pd.read_csv(tmp_path / "fine-tuning.csv").set_index("agent").loc["iql"]
+        assert (row["before"], row["drop"], row["back after"], row["final"]) == (15.0, 0.0, 0.0, 30.0)
+        assert "only an oracle" in tuning
+        tables.write(outcomes[1:], tmp_path / "alone")
+        assert "| rlpd" in (tmp_path / "alone/table.md").read_text(encoding="utf-8")
+
     def test_the_picture_is_drawn(self, outcomes, tmp_path):
         plots.curves(finished(outcomes), tmp_path / "curves.png")
         assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -6,7 +6,7 @@ import pytest
 
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError
-from moorl_jax.reports.tables import in_numbers
+from moorl_jax.reports.writing import in_numbers
 from moorl_jax.studies import questions, subroutines
 from moorl_jax.studies.catalogue import BY_BOTH, STUDIES, VALIDATIONS
 from moorl_jax.sweeps.budgets import BUDGETS
@@ -134,17 +134,18 @@ def test_scores_after_the_switch():
     drops = subroutines.drop_frame([outcome("hopper", "sac", (4.0,)), outcome("hopper", "tune_iql", (4.0, 8.0))])
     assert drops["variant"].tolist() == ["tune_iql"]
     row = drops.iloc[0]
-    shown = [row[name].mean for name in ("learner", "0", "20,000", "end", "lowest")]
-    assert shown == pytest.approx([3.0, 0.6, 6.0, 6.0, 4.5])
+    shown = [row[name].mean for name in ("learner", "0", "20,000", "end", "drop")]
+    assert shown == pytest.approx([3.0, 0.6, 6.0, 6.0, 0.0])
     assert row["1,000"].seeds == row["back after"] == 0
 
 
-@pytest.mark.parametrize(
-    ("scores", "steps"), [((3.0, 1.0, 1.5, 4.0), 40), ((1.0, 1.5, 0.0, 1.9), np.nan), ((2.0, 2.0, 3.0, 2.0), 0)]
-)
-def test_when_a_score_that_fell_is_back(scores, steps):
-    after = pd.Series(scores, index=[10, 20, 30, 40])
-    np.testing.assert_equal(subroutines._back_after(after, 2.0), steps)
+def test_a_drop_is_counted_from_the_switch():
+    tuned = outcome("hopper", "tune_iql", (10.0, 10.0))
+    curves = tuned.result.curves
+    curves.loc[(curves["env_steps"] == 30_000) & (curves["seed"] == 0), "score"] = -4.0
+    row = subroutines.drop_frame([tuned]).iloc[0]
+    assert row["drop"].mean == pytest.approx((1.0 + 4.0) / 2)  # the other seed never falls
+    assert row["back after"] == (20_000 + 0) / 2
 
 
 def test_a_study_is_written_with_a_picture_for_each_agent(tmp_path):
@@ -201,7 +202,7 @@ def test_scores_after_the_switch_are_of_all_seeds_or_of_none():
     curves.loc[(curves["seed"] == 1) & (curves["env_steps"] == 40_000), "score"] = np.nan
     section = subroutines._drop_section(subroutines.drop_frame([tuned]))
     shown = section.table.iloc[0]
-    assert (shown["0"], shown["20,000"], shown["end"], shown["lowest"]) == ("0.6", *["diverged 1/2"] * 3)
+    assert (shown["0"], shown["20,000"], shown["end"], shown["drop"]) == ("0.6", *["diverged 1/2"] * 3)
     assert shown["back after"] == "–"
 
 
