@@ -228,7 +228,14 @@ def test_train_then_eval(call, embedded, tmp_path, monkeypatch):
     assert trained.exit_code == 0, trained.output
     assert "seed 5" in trained.output
     assert call(*words).exit_code == 2  # it exists
-    assert call(*words, "--overwrite").exit_code == 0
+    for name in ("run", "other"):
+        (tmp_path / f"{name}.running/00000001").mkdir(parents=True)  # a checkpoint that nothing can be resumed from
+    refused = call(*words, "--out", tmp_path / "other").stderr
+    assert refused.endswith("); move it away to begin anew, as --overwrite does\n")
+    again = call(*words, "--overwrite")
+    assert "run.running holds no whole checkpoint" in again.output
+    assert "discarded, beginning anew" in again.output
+    assert again.exit_code == 0
     extended = call(*words, "--updates", 15, "--extend")
     assert extended.exit_code == 0, extended.output
     assert "after 15 updates" in extended.output

@@ -1,5 +1,6 @@
 """`moorl-jax train`."""
 
+import functools
 import shlex
 import sys
 from collections.abc import Iterable
@@ -28,11 +29,12 @@ from moorl_jax.cli.options import (
 )
 from moorl_jax.data import sources
 from moorl_jax.engine import provenance, results
+from moorl_jax.engine.checkpoints import delete
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.recipes import needs_data
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.training import make_plan, train, which_seeds
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import CheckpointsError, MoorlError
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
 from moorl_jax.settings.origins import Setting, explain
@@ -83,7 +85,13 @@ def train_command(
         float, typer.Option(min=0, help="Seconds between checkpoints, which are written after evaluations.")
     ] = 60.0,
     out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace a result that is there; discard checkpoints that this training cannot resume from.",
+        ),
+    ] = False,
     extend: Annotated[
         bool, typer.Option("--extend", help="Give the result that is there more updates or env steps, these in all.")
     ] = False,
@@ -148,7 +156,8 @@ def train_command(
             if named == "auto" and (said := sources.notice([(chosen, source)])):
                 display.say(said)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
-        run = train(
+        start = functools.partial(
+            train,
             trained,
             chosen,
             seeds=chosen_seeds,
@@ -169,6 +178,16 @@ def train_command(
             callback=display.training(f"{chosen.name} {agent}"),
             warn=display.warn,
         )
+        try:
+            run = start()
+        except CheckpointsError as error:
+            if before:
+                raise
+            if not overwrite:
+                raise MoorlError(f"{error}, as --overwrite does") from error
+            display.warn(f"{results.running(directory)} {error.fault}: discarded, beginning anew")
+            delete(results.running(directory))
+            run = start()
         words = ["moorl-jax", *sys.argv[1:]]
         if before:  # whose intervals the larger budget alone does not say
             words += [f"--{name.replace('_', '-')}={getattr(run.plan, name)}" for name in INTERVALS]
