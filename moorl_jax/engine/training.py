@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,11 @@ def train(
         agent, preparation = chosen.agent, preparation or chosen.preparation
     preparation = preparation or Preparation()
     require_bounds(agent)
-    with suppress(OSError, TypeError):  # an agent of a notebook has no file
-        provenance.agent_files(agent)  # whoever edits it while it trains changes nothing of what is kept
+    for name, text in provenance.agent_files(agent).items():  # which keeps it as it is now
+        if not text:
+            warn(
+                f"{name}: the agent's text is not known here, so a result is without it: evaluate it beside such a file"
+            )
     phases = recipe(agent, updates, env_steps)
     require_environment(task, phases)
     if extend:
