@@ -235,6 +235,12 @@ OWN = {
         HEAD + "    def phases(self, updates, env_steps):\n        return ()\n",
         ":6: A.phases must return",
     ),
+    "has phases of which none is evaluated": (
+        "from moorl_jax.phases import Offline\n"
+        + HEAD
+        + "    def phases(self, updates, env_steps):\n        return (Offline(self, updates, evaluated=False),)\n",
+        ":7: A.phases must return a phase that is evaluated",
+    ),
     "has a list of phases": (
         HEAD + "    def phases(self, updates, env_steps):\n        return [1]\n",
         "a tuple of phases",

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import importlib
 import os
 import re
 import subprocess
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from moorl_jax import cli
+from moorl_jax import cli, tasks
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.data.sources import d4rl
 from moorl_jax.engine import results
+from moorl_jax.tasks import find
 from tests.stored import store
 
 runner = CliRunner()
@@ -60,6 +62,31 @@ def test_a_file_of_the_users_own_in_d4rls_place_is_called_that(call, hopper, hop
     described = call("tasks", "hopper-medium-v2").output
     assert f"your own file: {place}" in described
     assert "D4RL's own" not in described
+
+
+def test_data_list_shows_what_is_damaged_or_of_an_earlier_recipe_beside_the_rest(
+    call, hopper_rows, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOORL_DATA_DIR", ".")  # of paths that fit into the table
+    for level, version in {"medium": recipe.VERSIONS["locomotion"], "random": 0}.items():
+        place = sources.find(find(f"hopper-{level}-v2"), "embedded").place
+        hdf5.write(place, hopper_rows, {"metadata/version": str(version)})
+    place.with_name("hopper-expert-v2.hdf5").write_text("no dataset", encoding="utf-8")
+    lines = call("data", "list").output.splitlines()
+    (whole, older, damaged) = (next(line for line in lines if f"hopper-{each}" in line) for each in ("m", "r", "e"))
+    assert re.search(r"embedded/hopper-medium-v2.hdf5 +│$", whole)
+    assert "embedded/hopper-random-v2.hdf5 (of an earlier" in older
+    assert "damaged: embedded/hopper-expert-v2.hdf5: not" in damaged
+
+
+def test_what_keeps_a_command_from_being_imported_is_one_line(call, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setitem(sys.modules, "mujoco", None)  # whose import raises
+    monkeypatch.setattr(cli, "import_module", lambda _: importlib.reload(tasks))
+    failed = call("tasks")
+    assert (failed.exit_code, failed.stderr.count("\n")) == (2, 1)
+    assert failed.stderr.startswith("error: MUJOCO_GL=osmesa: MuJoCo cannot render so here (")
 
 
 def test_data_list_without_any_says_how_to_get_some(call):
@@ -201,7 +228,14 @@ def test_train_then_eval(call, embedded, tmp_path, monkeypatch):
     assert trained.exit_code == 0, trained.output
     assert "seed 5" in trained.output
     assert call(*words).exit_code == 2  # it exists
-    assert call(*words, "--overwrite").exit_code == 0
+    for name in ("run", "other"):
+        (tmp_path / f"{name}.running/00000001").mkdir(parents=True)  # a checkpoint that nothing can be resumed from
+    refused = call(*words, "--out", tmp_path / "other").stderr
+    assert refused.endswith("); move it away to begin anew, as --overwrite does\n")
+    again = call(*words, "--overwrite")
+    assert "run.running holds no whole checkpoint" in again.output
+    assert "discarded, beginning anew" in again.output
+    assert again.exit_code == 0
     extended = call(*words, "--updates", 15, "--extend")
     assert extended.exit_code == 0, extended.output
     assert "after 15 updates" in extended.output

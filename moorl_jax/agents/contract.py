@@ -4,6 +4,8 @@ The engine knows nothing else of an algorithm. To write one, subclass `Agent` in
 fields become a frozen dataclass by themselves) and give it `init`, `update` and `greedy`.
 """
 
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -37,8 +39,16 @@ class Agent(Bounded, struct.PyTreeNode, Generic[S]):
     """
 
     source = ""  #: where the defaults come from, a paper or files of a repository; no field
+    written = ("", 0)  #: the file and line of the class; of a notebook's the name that Python gives its cell; no field
 
     batch_size: Count = static(256)  #: transitions an update is given
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        above = traceback.walk_stack(sys._getframe(1))  # not always the first: a metaclass may be in between
+        of_module = (frame for frame, _ in above if frame.f_globals.get("__name__") == cls.__module__)
+        if frame := next(of_module, None):
+            cls.written = (frame.f_code.co_filename, frame.f_lineno)
 
     def init(self, key: Array, example: Transitions) -> State:
         """Return the state before the first update: networks, targets, optimisers, scalars.

@@ -1,11 +1,14 @@
 """The command line, `moorl-jax`. A command's module is imported when the command runs: JAX takes seconds."""
 
+import sys
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
+
+from moorl_jax.errors import MoorlError
 
 #: Each command: where it is, and what the list of commands says of it.
 COMMANDS = {
@@ -38,8 +41,13 @@ class Command(TyperCommand):
         self.module, self.attribute = place.split(":")
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Import the command and let it read its words."""
-        return self.load().make_context(*args, **kwargs)
+        """Import the command and let it read its words; print what keeps it from being imported as one line."""
+        try:
+            command = self.load()
+        except MoorlError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        return command.make_context(*args, **kwargs)
 
     def load(self) -> Any:
         """Import the command."""

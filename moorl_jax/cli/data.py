@@ -67,12 +67,12 @@ def tasks(
 @data_app.command("list")
 @guarded
 def list_data() -> None:
-    """Print the datasets on this machine, and where they lie."""
+    """Print the datasets on this machine, where they lie, and which of them must be made anew."""
     table = Table("task", "source", "made from", "where")
     for task in TASKS.values():
         for source in sources.of(task).values():
             if source.is_here():
-                table.add_row(task.name, source.name, source.made_of, source.location)
+                table.add_row(task.name, source.name, source.made_of, _where(source))
     if table.row_count:
         console.print(table)
     else:
@@ -154,6 +154,14 @@ def check_data(
         _report(dataset, target)
     else:
         raise UnknownNameError("task or file", target, TASKS)
+
+
+def _where(source: Source) -> str:
+    """Say where a source's local data lies, and what is wrong with it as far as a look at its notes tells."""
+    try:
+        return source.location + ("" if source.is_current() else " (of an earlier recipe)")
+    except MoorlError as error:
+        return f"damaged: {error}"
 
 
 def _describe(task: Task) -> None:

@@ -31,7 +31,7 @@ console = terminal()
 
 @guarded
 def eval_command(
-    directory: Annotated[Path, typer.Argument(metavar="RESULT_DIR", help="What `train` or `make bench` wrote.")],
+    directory: Annotated[Path, typer.Argument(metavar="RESULT_DIR", help="What `train` or `bench` wrote.")],
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes per seed; 100 by default, of images 10.")
     ] = None,

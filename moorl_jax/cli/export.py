@@ -16,7 +16,7 @@ console = terminal()
 
 @guarded
 def export_command(
-    directory: Annotated[Path, typer.Argument(metavar="RESULT_DIR", help="What `train` or `make bench` wrote.")],
+    directory: Annotated[Path, typer.Argument(metavar="RESULT_DIR", help="What `train` or `bench` wrote.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help=f"Its suffix says how: {', '.join(export.FORMATS)}.")],
     seed: Annotated[int | None, typer.Option(help="Whose policy; the first seed's by default.")] = None,
     trust: TrustOption = False,

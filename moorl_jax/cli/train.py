@@ -1,6 +1,7 @@
 """`moorl-jax train`."""
 
 import dataclasses
+import functools
 import shlex
 import sys
 from collections.abc import Iterable
@@ -29,12 +30,13 @@ from moorl_jax.cli.options import (
 )
 from moorl_jax.data import sources
 from moorl_jax.engine import provenance, results
+from moorl_jax.engine.checkpoints import delete
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.engine.recipes import needs_data
 from moorl_jax.engine.rehearsal import recipe
 from moorl_jax.engine.request import make_plan, which_seeds
 from moorl_jax.engine.training import train
-from moorl_jax.errors import MoorlError
+from moorl_jax.errors import CheckpointsError, MoorlError
 from moorl_jax.locks import held
 from moorl_jax.progress import Display, terminal
 from moorl_jax.reports import forecast
@@ -82,7 +84,13 @@ def train_command(
         float, typer.Option(min=0, help="Seconds between checkpoints, which are written after evaluations.")
     ] = 60.0,
     out: Annotated[Path | None, typer.Option(help="Result directory; runs/TASK/AGENT by default.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a result that is already there.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace a result that is there; discard checkpoints that this training cannot resume from.",
+        ),
+    ] = False,
     extend: Annotated[
         bool, typer.Option("--extend", help="Give the result that is there more updates or env steps, these in all.")
     ] = False,
@@ -160,7 +168,8 @@ def train_command(
             if named == "auto" and (said := sources.notice([(chosen, source)])):
                 display.say(said)
             dataset = sources.load(chosen, source, policies, display.data(chosen.name), display.say)
-        run = train(
+        start = functools.partial(
+            train,
             agent,
             chosen,
             seeds=chosen_seeds,
@@ -181,6 +190,16 @@ def train_command(
             callback=display.training(f"{chosen.name} {agent}"),
             warn=display.warn,
         )
+        try:
+            run = start()
+        except CheckpointsError as error:
+            if before:
+                raise
+            if not overwrite:
+                raise MoorlError(f"{error}, as --overwrite does") from error
+            display.warn(f"{results.running(directory)} {error.fault}: discarded, beginning anew")
+            delete(results.running(directory))
+            run = start()
         words = ["moorl-jax", *sys.argv[1:]]
         if before:  # whose intervals the larger budget alone does not say
             words += [f"--{name.replace('_', '-')}={getattr(run.plan, name)}" for name in INTERVALS]

@@ -63,7 +63,7 @@ class Checkpoints:
         """Write checkpoint `number`, delete all but the last two, and return where it is."""
         final = self.directory / f"{number:08d}"
         partial = final.with_suffix(".partial")
-        _delete(partial)
+        delete(partial)
         with written_to(partial, arrays):
             partial.mkdir(parents=True)
             # StandardCheckpointer saves in a thread and gives up on it after minutes, by a clock that may be set
@@ -75,7 +75,7 @@ class Checkpoints:
             seals.seal(partial)
         os.replace(partial, final)
         for old in self._numbered()[:-KEPT]:
-            _delete(old)
+            delete(old)
         return final
 
     def write_curves(self, curves: pd.DataFrame) -> None:
@@ -104,7 +104,7 @@ class Checkpoints:
                     continue
                 for one, fault in damaged.items():
                     self._warn(f"{one} is damaged ({fault}): deleted, going on from the one before it")
-                    _delete(one)
+                    delete(one)
                 then, now = checkpoint.then, checkpoint.now
                 if moved := [f"{name} was {then[name]} and is {now[name]}" for name in MACHINE if name in then]:
                     self._warn(f"{directory}: going on from it, but not bit for bit: {', '.join(moved)}")
@@ -164,8 +164,8 @@ class Checkpoints:
         return sorted(found, key=lambda path: int(path.name))
 
 
-def _delete(path: Path) -> None:
-    """Delete a directory, or what is in its place."""
+def delete(path: Path) -> None:
+    """Delete a directory of checkpoints, or what is in its place."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

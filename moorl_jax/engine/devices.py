@@ -1,6 +1,7 @@
 """Where seeds run: which of them on which device."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,20 @@ from moorl_jax.errors import MoorlError, one_line
 
 
 def use_all_cores() -> None:
-    """Give JAX one CPU device a core; call it before JAX is first used.
+    """Give JAX one CPU device a core; call it before JAX is first used. Called later, it warns and changes nothing.
 
     Two seeds on two devices are faster than one program on two threads. More devices than cores are slower: their
     threads get in each other's way. Raises MoorlError where JAX is set to use devices that are not here.
     """
-    jax.config.update("jax_num_cpu_devices", usable_cores())
+    cores = usable_cores()
+    try:
+        jax.config.update("jax_num_cpu_devices", cores)
+    except RuntimeError:
+        warnings.warn(
+            f"JAX has started with {len(jax.local_devices())} device(s), which seeds share: to train on all {cores} "
+            "cores, restart Python and call moorl_jax.use_all_cores() before anything uses JAX",
+            stacklevel=2,
+        )
     prepare_jax()
 
 

@@ -3,7 +3,6 @@
 import importlib
 import itertools
 import warnings
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from moorl_jax.engine.evaluation import STREAM
 from moorl_jax.engine.keys import episode_start
 from moorl_jax.engine.policy import Policy
 from moorl_jax.errors import MoorlError, NotAvailableError
-from moorl_jax.tasks import make_environment
-from moorl_jax.tasks.camera import Camera
+from moorl_jax.tasks.camera import filmed
 from moorl_jax.whole import whole
 
 SUFFIXES = (".mp4", ".gif")
@@ -29,11 +27,7 @@ def film(policy: Policy, seed: int, round_: int, path: Path) -> None:
     machine cannot render, or a package is missing.
     """
     imageio = _imageio(path)
-    with (
-        closing(make_environment(policy.task)) as environment,
-        Camera(policy.task, environment) as camera,
-        whole(path) as partial,
-    ):
+    with filmed(policy.task) as (environment, frame), whole(path) as partial:
         seconds = _seconds_a_step(environment)
         every = max(1, round(1 / (RATE * seconds)))
         milliseconds = 1000 * every * seconds
@@ -47,7 +41,7 @@ def film(policy: Policy, seed: int, round_: int, path: Path) -> None:
             queue: list[np.ndarray] = []
             for step in itertools.count():
                 if step % every == 0:
-                    writer.append_data(camera.frame())
+                    writer.append_data(frame())
                 queue = queue or list(policy.ahead(observation, seed))
                 action = queue.pop(0)
                 if not finite(action):
@@ -58,7 +52,9 @@ def film(policy: Policy, seed: int, round_: int, path: Path) -> None:
 
 
 def _seconds_a_step(environment: Any) -> float:
-    """Return how long an env step takes in the simulator."""
+    """Return how long an env step takes in the simulator, or should take to whoever looks at it."""
+    if not hasattr(environment.unwrapped, "data"):
+        return float(1 / environment.metadata.get("render_fps", RATE))
     environment.reset(seed=0)
     began = environment.unwrapped.data.time
     environment.step(np.zeros(environment.action_space.shape, np.float32))

@@ -1,9 +1,7 @@
 """What a result was made by: the agent's name and config, the code, the versions of what it stands on."""
 
 import dataclasses
-import functools
 import hashlib
-import inspect
 import json
 import os
 import platform
@@ -20,6 +18,7 @@ from moorl_jax.agents import AGENTS, Agent, find_agent
 from moorl_jax.agents.overrides import RULES
 from moorl_jax.config import require_bounds
 from moorl_jax.cores import usable_cores
+from moorl_jax.engine import written
 from moorl_jax.errors import MoorlError
 from moorl_jax.nets import matmul_precision
 from moorl_jax.replay import Sampling
@@ -46,11 +45,13 @@ PACKAGES = ("moorl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 
 
 def agent_name(agent: Agent) -> str:
-    """Return the name `find_agent` knows the agent's class by."""
+    """Return the name `find_agent` knows the agent's class by; of one without a file where it would look for it."""
     for name, known in AGENTS.items():
         if type(agent) is known:
             return name
-    return f"{os.path.relpath(inspect.getfile(type(agent)))}:{type(agent).__name__}"
+    kind: Any = type(agent)
+    file = written.file_of(kind)
+    return f"{os.path.relpath(file) if file else f'{kind.__name__}.py'}:{kind.__name__}"
 
 
 def own_task(task: Task) -> dict[str, Any]:
@@ -87,10 +88,11 @@ def agent_fields(agent: Agent) -> dict[str, Any]:
 
 
 def agent_files(agent: Agent) -> dict[str, bytes]:
-    """Return the text of each file of a user's own agents, this one and those within it, by the name it has in theirs.
+    """Return the text of a user's own agents, this one and those within it, each by the file that its name has.
 
     It is the text of when this was first called of them, as a training does when it begins: one that is edited
-    meanwhile is not the one that ran.
+    meanwhile is not the one that ran. It is empty where nobody knows it: of what was typed into Python, or made by
+    `exec`.
     """
     inner = [value for value in vars(agent).values() if isinstance(value, Agent)]
     files = {name: text for each in inner for name, text in agent_files(each).items()}
@@ -99,14 +101,8 @@ def agent_files(agent: Agent) -> dict[str, bytes]:
 
 
 def _text(agent: Agent) -> bytes:
-    """Return what the file of an agent's class held when it was first asked for."""
     kind: Any = type(agent)
-    return _text_of(kind)
-
-
-@functools.cache
-def _text_of(kind: type) -> bytes:
-    return Path(inspect.getfile(kind)).read_bytes()
+    return written.text_of(kind)
 
 
 def rebuild_agent(
@@ -172,7 +168,7 @@ def backend() -> dict[str, Any]:
 
 
 def code(agent: Agent) -> str:
-    """Return the sha256 of the library's source, and of the agent's file where it is a user's own."""
+    """Return the sha256 of the library's source, and of the agent's text where it is a user's own."""
     return hashlib.sha256(LIBRARY + _text(agent)).hexdigest()
 
 

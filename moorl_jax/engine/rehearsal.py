@@ -22,6 +22,8 @@ def recipe(agent: Agent, updates: int, env_steps: int) -> tuple[Phase, ...]:
         raise _wrong(agent.phases, f"must return a tuple of phases, not {phases!r:.80}")
     if all(isinstance(phase, Instant) for phase in phases):
         raise _wrong(agent.phases, "must return a phase in which an agent acts or learns")
+    if not any(phase.evaluated and phase.length for phase in phases):
+        raise _wrong(agent.phases, "must return a phase that is evaluated: without one there is no learning curve")
     return phases
 
 
@@ -78,8 +80,8 @@ def _wrong(method: Any, fault: str) -> OwnAgentError:
         written = type(written).__call__
     file, line = written.__code__.co_filename, written.__code__.co_firstlineno
     agent = getattr(written, "__self__", None)
-    if isinstance(agent, Agent) and file != inspect.getfile(type(agent)):
-        file, line = inspect.getfile(type(agent)), inspect.findsource(type(agent))[1] + 1
+    if isinstance(agent, Agent) and file != agent.written[0]:
+        file, line = agent.written
     return OwnAgentError(file, line, f"{written.__qualname__} {fault}")
 
 

@@ -124,7 +124,7 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train") -> N
     """
     directory = Path(directory).absolute()
     partial = directory.with_name(directory.name + PARTIAL)
-    files = provenance.agent_files(run.agent)
+    files = {name: text for name, text in provenance.agent_files(run.agent).items() if text}
     shutil.rmtree(partial, ignore_errors=True)
     config = {
         "task": run.task.name,

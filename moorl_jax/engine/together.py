@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,11 @@ def train_together(
 
 def _begin(training: Training, shared: Shared, resume_anyway: bool, warn: Callable[[str], None]) -> _Begun:
     agent, plan = training.agent, shared.plan
-    with suppress(OSError, TypeError):  # an agent of a notebook has no file
-        provenance.agent_files(agent)  # whoever edits it while it trains changes nothing of what is kept
+    for name, text in provenance.agent_files(agent).items():  # which keeps it as it is now
+        if not text:
+            warn(
+                f"{name}: the agent's text is not known here, so a result is without it: evaluate it beside such a file"
+            )
     identity = _identity(agent, shared) if training.checkpoints or training.trackers else {}
     keeper = None
     if training.checkpoints:

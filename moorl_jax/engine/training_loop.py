@@ -153,7 +153,7 @@ class TrainingLoop:
         return began
 
     def finish(self) -> list[tuple[pd.DataFrame, np.ndarray, State, dict[str, float]]]:
-        """Return each training's curves, the returns of its last evaluation's episodes, final states and wall-clock by use."""
+        """Return each training's curves, its last evaluation's returns, final states and wall-clock by use."""
         self._evaluate_pending()
         states = self.trainer.states()
         return [

@@ -66,7 +66,7 @@ def render(results: Path) -> str:
     every_run = runs(found)
     table = every_run[~every_run["changed"]] if len(every_run) else every_run
     if table.empty:
-        raise MoorlError(f"{results}: no finished cell there yet; `make bench` trains some")
+        raise MoorlError(f"{results}: no finished cell there yet; `moorl-jax bench` trains some")
     table = one_each(table)
     paper_tables = {
         name: (sections, legend.split("\n\n"))

@@ -161,7 +161,7 @@ class OnRay:
             from ray.util.queue import Queue
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         except ModuleNotFoundError as error:
-            raise NotAvailableError(f"this needs Ray, the extra 'ray': pip install -e '.[ray]' ({error})") from error
+            raise NotAvailableError(f"this needs Ray: pip install 'moorl_jax[ray]' ({error})") from error
         self._ray, self._display = ray, display
         try:
             forwarded = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}

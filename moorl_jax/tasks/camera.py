@@ -1,7 +1,9 @@
-"""A camera on a MuJoCo simulator, on machines without a display too."""
+"""A camera on a MuJoCo simulator, on machines without a display too; of any other, what it draws itself."""
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Any
 from unittest.mock import patch
@@ -11,7 +13,9 @@ import numpy as np
 from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
 
 from moorl_jax.errors import NotAvailableError, one_line
+from moorl_jax.tasks import own
 from moorl_jax.tasks.catalogue import Task
+from moorl_jax.tasks.environments import make_environment
 
 WIDTH = HEIGHT = 480
 FREE = -1  #: the number of the camera that stands nowhere in the model
@@ -27,10 +31,8 @@ class Camera:
     """Draws what a simulator shows: through its model's first camera, or one that suits the task's family better."""
 
     def __init__(self, task: Task, environment: gymnasium.Env):
-        """Raise NotAvailableError where this machine cannot render, or the environment has no MuJoCo model."""
+        """Raise NotAvailableError where this machine cannot render."""
         simulator: Any = environment.unwrapped
-        if not (hasattr(simulator, "model") and hasattr(simulator, "data")):
-            raise NotAvailableError(f"{type(simulator).__name__} has no MuJoCo model to film")
         visual, view = simulator.model.vis, VIEWS.get(task.family)
         # The buffer of a task that is seen as images is as small as these.
         visual.global_.offwidth = visual.global_.offheight = WIDTH
@@ -59,6 +61,30 @@ class Camera:
         self._viewer.make_context_current()
         self._viewer.con.free()
         self._viewer.free()
+
+
+@contextmanager
+def filmed(task: Task) -> Iterator[tuple[gymnasium.Env, Callable[[], np.ndarray]]]:
+    """Make a simulator; yield it with what draws it: a camera, or its own `render` where it has no MuJoCo model.
+
+    Raises NotAvailableError where neither can.
+    """
+    with closing(make_environment(task)) as environment:
+        simulator: Any = environment.unwrapped
+        if hasattr(simulator, "model") and hasattr(simulator, "data"):
+            with Camera(task, environment) as camera:
+                yield environment, camera.frame
+            return
+    with closing(own.make(task, render_mode="rgb_array")) as environment:
+        render: Any = environment.render
+        try:
+            environment.reset(seed=0)
+            fault = "" if np.shape(render())[2:] == (3,) else "without a MuJoCo model it needs render_mode='rgb_array'"
+        except Exception as error:  # a package that draws may be missing
+            fault = one_line(error)
+        if fault:
+            raise NotAvailableError(f"{task.name} cannot be filmed: {fault}")
+        yield environment, render
 
 
 def _viewer(simulator: Any) -> OffScreenViewer:

@@ -141,7 +141,7 @@ def optional(module: str) -> Any:
         if package not in EXTRAS:
             raise
         extra = EXTRAS[package]
-        message = f"this task needs {package}, the extra '{extra}': pip install -e '.[{extra}]' ({error})"
+        message = f"this task needs {package}: pip install 'moorl_jax[{extra}]' ({error})"
         raise NotAvailableError(message) from error
 
 

@@ -91,14 +91,14 @@ def action_limits(action_range: ActionRange, size: int) -> Range:
     return tuple(low), tuple(high)
 
 
-def make(task: Task) -> gymnasium.Env:
+def make(task: Task, render_mode: str | None = None) -> gymnasium.Env:
     """Make one simulator of a task of one's own; its horizon truncates episodes, and actions lie in [-1, 1].
 
-    Dictionaries of observations are flattened in the order of their keys.
+    Dictionaries of observations are flattened in the order of their keys. A function chooses its `render_mode` itself.
     """
     if not task.evaluated:
         raise NotAvailableError(f"{task.name} has no environment: name one, Task.of(...) or --env")
-    environment = _made(task.environment, task.package, task.make, task.horizon)
+    environment = _made(task.environment, task.package, task.make, task.horizon, render_mode)
     if isinstance(environment.observation_space, spaces.Dict):
         environment = FlattenObservation(environment)
     if task.action_range:
@@ -113,7 +113,9 @@ def _within(environment: gymnasium.Env, task: Task) -> gymnasium.Env:
     return TransformAction(environment, task.in_range, unit)
 
 
-def _made(called: str, package: str, make: Callable[[], Any] | None, horizon: int | None) -> gymnasium.Env:
+def _made(
+    called: str, package: str, make: Callable[[], Any] | None, horizon: int | None, render_mode: str | None = None
+) -> gymnasium.Env:
     """Make an environment as its user does, under a time limit where the horizon is known."""
     with _named(called, package), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is out of date.*")
@@ -126,7 +128,8 @@ def _made(called: str, package: str, make: Callable[[], Any] | None, horizon: in
             return TimeLimit(made, horizon) if horizon else made
         if called.startswith(FUNCTION):
             raise NotAvailableError(f"{called} made the environment, and is not kept: name an environment, --env ID")
-        return gymnasium.make(called, max_episode_steps=horizon, disable_env_checker=True)
+        how = {"render_mode": render_mode} if render_mode else {}  # not all environments take one
+        return gymnasium.make(called, max_episode_steps=horizon, disable_env_checker=True, **how)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@ import numpy as np
 import psutil
 import pytest
 
-from moorl_jax.engine.devices import require_memory
+from moorl_jax.engine import devices
+from moorl_jax.engine.devices import require_memory, use_all_cores
 from moorl_jax.errors import MoorlError
 
 
@@ -25,3 +26,14 @@ def test_what_is_yet_to_be_made_must_fit_what_the_machine_has_free(monkeypatch):
     require_memory(shapes, jax.devices("cpu")[0], "the data", held=True)
     with pytest.raises(MoorlError, match="experience to come takes"):
         require_memory(shapes, jax.devices("cpu")[0], "experience to come")
+
+
+def test_once_jax_has_started_its_devices_stay_as_they_are(monkeypatch, recwarn):
+    before = jax.local_devices()
+    monkeypatch.setattr(devices, "usable_cores", lambda: len(before))
+    use_all_cores()  # as a notebook's cell that is run twice
+    assert not recwarn
+    monkeypatch.setattr(devices, "usable_cores", lambda: 64)
+    with pytest.warns(UserWarning, match=r"started with 2 .*train on all 64 cores, restart Python and call"):
+        use_all_cores()
+    assert jax.local_devices() == before

@@ -376,11 +376,18 @@ def test_names_differ_with_all_that_decides_a_result(hopper):
     assert base.name.startswith("hopper-medium-v2/iql-recipe-short-2seeds-")
 
 
-def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows, capsys):
-    before = run_sweep(cells)[0].result
+@pytest.mark.parametrize("version", ["of today", "of an earlier recipe"])
+def test_a_cell_of_other_data_is_run_again(cells, run_sweep, hopper, hopper_rows, monkeypatch, capsys, version):
+    """Be it in the file that lies here, or in the one that is made anew in its place."""
+    before = run_sweep(cells[:1])[0].result
+    place = sources.find(hopper, "embedded").place
     changed = dataclasses.replace(hopper_rows, rewards=hopper_rows.rewards + 1)
-    hdf5.write(sources.find(hopper, "embedded").place, changed, NOTES)
-    after = run_sweep(cells)[0].result
+    if version == "of today":
+        hdf5.write(place, changed, NOTES)
+    else:
+        hdf5.write(place, hopper_rows, {"metadata/version": "0"})
+        monkeypatch.setattr(sources.Embedded, "getter", lambda self: lambda _: hdf5.write(place, changed, NOTES))
+    after = run_sweep(cells[:1])[0].result
     assert "running again, its data had" in capsys.readouterr().out
     assert after.provenance["dataset_sha256"] == changed.fingerprint() != before.provenance["dataset_sha256"]
 

@@ -96,7 +96,7 @@ def test_without_an_optional_package_the_remedy_is_named(package, module, task, 
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Absent(package), *sys.meta_path])
-    with pytest.raises(NotAvailableError, match=rf"pip install -e '\.\[{extra}\]'"):
+    with pytest.raises(NotAvailableError, match=rf"pip install 'moorl_jax\[{extra}\]'"):
         make_environment(find(task))
 
 

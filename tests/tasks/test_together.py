@@ -147,7 +147,7 @@ class TestWorkers:
         absent = "raise ModuleNotFoundError('No module named gymnasium_robotics', name='gymnasium_robotics')"
         (tmp_path / "gymnasium_robotics.py").write_text(absent, encoding="utf-8")
         monkeypatch.syspath_prepend(tmp_path)
-        with pytest.raises(NotAvailableError, match=r"pip install -e '\.\[robotics\]'"):
+        with pytest.raises(NotAvailableError, match=r"pip install 'moorl_jax\[robotics\]'"):
             make_environments(find("pen-human-v1"), 2)
 
     def test_mujocos_warnings_and_errors_come_from_them_too(self):
