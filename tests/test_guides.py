@@ -12,6 +12,8 @@ from moorl_jax.cli import app
 
 ROOT = Path(__file__).parents[1]
 RUN = sorted(ROOT.glob("docs/guides/your-*.md"))  #: those whose code is quick to run
+ALGORITHMS = sorted(set(ROOT.glob("docs/algorithms/*.md")) - {ROOT / "docs/algorithms/index.md"})
+FORM = ["Idea", "Equations", "Checked against", "Where we differ", "Settings", "Cost", "Results", "References"]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 
@@ -57,3 +59,15 @@ def test_the_readme_is_short_and_true():
     assert [row for row in rows if row not in written] == []
     linked = re.findall(r"\]\(([^)#:]+)\)", text)
     assert [link for link in linked if not (ROOT / link).exists()] == []
+
+
+def test_the_pages_of_algorithms_have_one_form_and_name_every_recording():
+    named = []
+    for page in ALGORITHMS:
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == FORM, page
+        patterns = re.findall(r"[\w*]+", text.partition("recordings: ")[2].partition("\n")[0])
+        found = [[file.stem for file in ROOT.glob(f"tests/parity/{pattern}.npz")] for pattern in patterns]
+        assert all(found), page
+        named += [name for each in found for name in each]
+    assert sorted([*named, "d4rl_conventions"]) == sorted(file.stem for file in ROOT.glob("tests/parity/*.npz"))
