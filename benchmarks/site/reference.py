@@ -43,7 +43,7 @@ def _front() -> str:
 
 def _commands() -> str:
     """Return the page of the command line: what `--help` says of each command."""
-    group = get_command(app)
+    group: Any = get_command(app)
     sections = [_command(f"moorl-jax {name}", command) for name, command in group.commands.items()]
     return "\n\n".join(["# Commands", group.help or "", *sections])
 

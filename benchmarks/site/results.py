@@ -99,7 +99,7 @@ def of_agents(of: Subject) -> str:
     rows = []
     for (agent, task, source, protocol, updates, steps), group in table.groupby([*where, "updates", "env_steps"]):
         tuned = protocol == "offline-to-online" and group["learned_offline"].all()
-        known = published_scores().get((task, agent)) if protocol == "offline" else None
+        known = published_scores().get((str(task), str(agent))) if protocol == "offline" else None
         told = [f"`{agent}`", task, DASH if source == NO_SOURCE else source, protocol, updates, steps, len(group)]
         scores = [OverSeeds.of(group["before"]) if tuned else DASH, OverSeeds.of(group["last"])]
         rows.append([*told, *scores, f"{known.mean:.1f}" if known else DASH])
