@@ -35,7 +35,7 @@ XLA_IN_HASTE := --xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
-.PHONY: help setup bench study tables report evidence regress speed fidelity test test-slow format clean
+.PHONY: help setup bench study tables report evidence regress speed fidelity docs test test-slow format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +72,10 @@ speed: $(READY)  ## measure how fast the agents train here, write results/speed:
 fidelity: $(READY)  ## hold every environment against D4RL's, every robot's data too, write docs/fidelity.md and docs/levels.md: POLICIES=
 	@$(BIN)/python -m benchmarks.fidelity
 	@$(BIN)/python -m benchmarks.levels
+
+docs: $(READY)  ## build the documentation site in build/site, and check every link within it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 test: $(READY)  ## lint, check types, run the fast tests
 	$(BIN)/ruff check .

@@ -23,7 +23,8 @@ jax.config.update("jax_num_cpu_devices", 2)
 
 from moorl_jax.data import Dataset, Rows, plans, recipe
 from moorl_jax.data.sources import d4rl
-from moorl_jax.tasks import find
+from moorl_jax.errors import NotAvailableError
+from moorl_jax.tasks import camera, find, make_environment
 
 POLICIES = os.environ.get("MOORL_POLICIES")
 
@@ -67,6 +68,15 @@ def policies():
     if not POLICIES or not Path(POLICIES).is_dir():
         pytest.skip("no directory of trained policies: set MOORL_POLICIES to run this")
     return Path(POLICIES)
+
+
+@pytest.fixture
+def _can_render():
+    try:
+        with camera.Camera(find("hopper"), make_environment(find("hopper"))):
+            pass
+    except NotAvailableError as error:
+        pytest.skip(f"this machine cannot render: {error}")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from moorl_jax.data import Normalizer, Prepared
 from moorl_jax.engine import films, recipes
 from moorl_jax.engine.policy import Policy
 from moorl_jax.errors import MoorlError, NotAvailableError
-from moorl_jax.tasks import Task, camera, find, make_environment
+from moorl_jax.tasks import Task, camera, find
 
 
 @pytest.fixture
@@ -26,15 +26,6 @@ def policy():
         return Policy(agent, task, normalizer, jax.tree.map(lambda leaf: leaf[None], agent.policy(state)), (0,))
 
     return untrained
-
-
-@pytest.fixture
-def _can_render():
-    try:
-        with camera.Camera(find("hopper"), make_environment(find("hopper"))):
-            pass
-    except NotAvailableError as error:
-        pytest.skip(f"this machine cannot render: {error}")
 
 
 @pytest.mark.usefixtures("_can_render")

@@ -458,10 +458,10 @@ def test_names_are_checked_before_anything_runs(hopper_data):
         train("iql", "ant")
 
 
-def test_the_readmes_own_agent_trains(tmp_path, hopper, hopper_data):
-    """A user's agent in her own file, exactly as the README shows it."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = readme.split("<!-- the example agent; a test runs it -->\n```python\n")[1].split("```")[0]
+def test_the_guides_own_agent_trains(tmp_path, hopper, hopper_data):
+    """A user's agent in her own file, exactly as the guide shows it."""
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "your-algorithm.md").read_text(encoding="utf-8")
+    code = guide.split('```python title="awr.py"\n')[1].split("```")[0]
     file = tmp_path / "awr.py"
     file.write_text(code, encoding="utf-8")
     run = train(f"{file}:AWR", hopper, seeds=2, updates=10, evaluate_every=5, episodes=1, dataset=hopper_data)
