@@ -34,6 +34,10 @@ class SquashedGaussian(Agent[S]):
         """Return all critics' Q(s, a), (members, ...), of one action for each state, or of several on an axis more."""
         return critics(critic, observations, actions)
 
+    def subset(self, critic: Params, members: Array) -> Params:
+        """Return these members of the ensemble."""
+        return jax.tree.map(lambda leaf: leaf[members], critic)
+
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the squashed mean, tanh(mean(s))."""
         return jnp.tanh(self.gaussian(params, observations)[0])

@@ -139,10 +139,6 @@ class SAC(SquashedGaussian[S]):
         loss = jnp.mean(jnp.exp(state.log_temperature.params) * log_pi - q)
         return loss, {"actor_loss": loss, "entropy": -log_pi.mean()}
 
-    def subset(self, critic: Params, members: Array) -> Params:
-        """Return these members of the ensemble."""
-        return jax.tree.map(lambda leaf: leaf[members], critic)
-
     def actor_value(self, q: Array) -> Array:
         """Return the value the actor climbs, (batch,), of all critics', (members, batch): their smallest."""
         return q.min(axis=0)
@@ -153,6 +149,10 @@ class SAC(SquashedGaussian[S]):
         target_entropy = self.target_entropy_per_dimension * action_size
         loss = temperature * jax.lax.stop_gradient(entropy - target_entropy)
         return loss, {"temperature": temperature, "temperature_loss": loss}
+
+    def temperature(self, state: S) -> Array:
+        """Return the temperature, ()."""
+        return jnp.exp(state.log_temperature.params)
 
     def see(self, critic: Params, observations: Array) -> Array:
         """Return what actor and critics are functions of: the observations; of images, the critics' features."""

@@ -26,6 +26,7 @@ from moorl_jax.agents import (
     SACN,
     SPOT,
     TD3BC,
+    WSRL,
     CalQL,
     ReBRAC,
     Subroutine,
@@ -69,6 +70,9 @@ RECIPES = {
     "joint_iql": IQL(**SMALL, joint=True, learn_std=False, actor_objective="ddpgbc").phases(20, 40),
     "joint_rebrac": ReBRAC(**SMALL, joint=True, glorot=True).phases(20, 40),
     "cql": OFFLINE["cql"].phases(20, 40),
+    "wsrl": WSRL(
+        backbone=CalQL(**SMALL, **FEW, members=3, layer_norm=True), batch_size=32, utd=2, warmup_steps=10
+    ).phases(20, 40),
     "pex": PEX(**SMALL, collect_steps=10).phases(20, 40),
     "cal_ql": CalQL(**SMALL, **FEW).phases(20, 40),
     "sac": SAC(**SMALL, random_steps=10).phases(20, 40),
