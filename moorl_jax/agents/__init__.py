@@ -36,6 +36,7 @@ from moorl_jax.agents.subroutine import (
     TunePEX,
 )
 from moorl_jax.agents.td3_bc import TD3BC
+from moorl_jax.agents.wsrl import WSRL
 from moorl_jax.config import static
 from moorl_jax.errors import MoorlError, OwnAgentError, UnknownNameError, one_line
 
@@ -58,6 +59,7 @@ AGENTS: dict[str, type[Agent]] = {
     "edac": EDAC,
     "sac": SAC,
     "rlpd": RLPD,
+    "wsrl": WSRL,
     "moorl": MOORL,
     "opt": OPT,
     "opt_spot": OPTSPOT,
@@ -149,6 +151,7 @@ __all__ = [
     "SACN",
     "SPOT",
     "TD3BC",
+    "WSRL",
     "Agent",
     "BestBC",
     "CalQL",

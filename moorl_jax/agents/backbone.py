@@ -1,9 +1,9 @@
-"""What OPT asks of the agent that it is built on."""
+"""What OPT and WSRL ask of the agent that they are built on."""
 
 from typing import Any, Protocol, runtime_checkable
 
 from moorl_jax.agents.contract import State, Update
-from moorl_jax.nets import Network, QFunction
+from moorl_jax.nets import Activation, Network, QFunction
 from moorl_jax.phases import Online, Phase
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
@@ -55,6 +55,45 @@ class Backbone(Protocol):
         """As an agent's."""
 
     def online(self, env_steps: int) -> Online:
+        """As an agent's."""
+
+    def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
+        """As an agent's."""
+
+
+@runtime_checkable
+class WarmStart(Protocol):
+    """An agent that WSRL can go on from: CQL's, SAC's and SAC-N's families, or one of your own.
+
+    Its policy is a squashed Gaussian; its state holds Learners `actor` and `critic`, an ensemble, and `target_critic`.
+    """
+
+    @property
+    def activation(self) -> Activation:
+        """Of policy and critics."""
+
+    @property
+    def members(self) -> int:
+        """Critics in the ensemble."""
+
+    @property
+    def discount(self) -> float:
+        """Of the rewards."""
+
+    @property
+    def tau(self) -> float:
+        """Of the targets."""
+
+    def init(self, key: Array, example: Transitions) -> State:
+        """As an agent's."""
+
+    def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
+        """Return the policy's mean and log std before squashing, (..., action size) each."""
+
+    def temperature(self, state: Any) -> Array:
+        """Return the weight of the policy's entropy, (), more than 0."""
+
+    def network(self, params: Params) -> Network:
         """As an agent's."""
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:

@@ -18,9 +18,9 @@ GLOROT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 SMALL_GLOROT = nn.initializers.variance_scaling(0.01, "fan_avg", "uniform")
 
 
-def normalized(layer_norm: bool) -> str | None:
-    """Return where an MLP is normalized: after its activations with Flax's epsilon, or nowhere."""
-    return "after_flax" if layer_norm else None
+def normalized(layer_norm: bool, where: str = "after_flax") -> str | None:
+    """Return where an MLP is normalized: after its activations with Flax's epsilon, or `where`, or nowhere."""
+    return where if layer_norm else None
 
 
 class SquashedGaussian(Agent[S]):
@@ -36,6 +36,10 @@ class SquashedGaussian(Agent[S]):
     def values(self, critic: Params, observations: Array, actions: Array) -> Array:
         """Return all critics' Q(s, a), (members, ...), of one action for each state, or of several on an axis more."""
         return critics(critic, observations, actions, self.activation)
+
+    def subset(self, critic: Params, members: Array) -> Params:
+        """Return these members of the ensemble."""
+        return jax.tree.map(lambda leaf: leaf[members], critic)
 
     def greedy(self, params: Params, observations: Array) -> Array:
         """Return the squashed mean, tanh(mean(s))."""

@@ -20,7 +20,7 @@ Gaussian = tuple[Array, Array]
 
 
 class CQLState(struct.PyTreeNode):
-    """Policy, twin critics with their targets, and the two multipliers, as logarithms."""
+    """Policy, an ensemble of critics with their targets, and the two multipliers, as logarithms."""
 
     actor: Learner  #: {net: MLP to mean and raw log std, log_std_multiplier: (), log_std_offset: ()}
     critic: Learner
@@ -52,7 +52,9 @@ class CQL(SquashedGaussian[CQLState]):
 
     hidden: Widths = static((256, 256))
     critic_hidden: Widths | None = static(None)  #: the critics' own, where they differ
-    actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation
+    members: Count = static(2)  #: critics in the ensemble
+    target_members: Count = static(2)  #: drawn of them for each target, with replacement where they are fewer
+    actor_layer_norm: bool = static(False)  #: normalize hidden units before their activation
     critic_layer_norm: bool = static(False)
     actions_per_state: Count = static(10)  #: random, current and next actions in the penalty, of each
     orthogonal: bool = static(False)  #: initialize orthogonally instead of as LeCun normal
@@ -85,14 +87,16 @@ class CQL(SquashedGaussian[CQLState]):
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         dtype = inputs.dtype
         net = partial(MLP, kernel_init=hidden_init, final_init=final_init, activation=self.activation)
-        policy = net((*self.hidden, 2 * example.actions.shape[-1]), layer_norm=normalized(self.actor_layer_norm))
-        value = net((*(self.critic_hidden or self.hidden), 1), layer_norm=normalized(self.critic_layer_norm))
+        policy = net(
+            (*self.hidden, 2 * example.actions.shape[-1]), layer_norm=normalized(self.actor_layer_norm, "before")
+        )
+        value = net((*(self.critic_hidden or self.hidden), 1), layer_norm=normalized(self.critic_layer_norm, "before"))
         actor = {
             "net": init_mlp(actor_key, policy, example.observations),
             "log_std_multiplier": jnp.ones((), dtype),
             "log_std_offset": -jnp.ones((), dtype),
         }
-        critic = init_critics(critic_key, value, inputs)
+        critic = init_critics(critic_key, value, inputs, self.members)
         return CQLState(
             actor=Learner.create(actor),
             critic=Learner.create(critic),
@@ -102,13 +106,20 @@ class CQL(SquashedGaussian[CQLState]):
         )
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw every action's noise: standard normal, but for the uniform random actions in [-1, 1]."""
+        """Draw every action's noise: standard normal, but for the uniform random actions in [-1, 1].
+
+        Where not all target critics count, draw which do.
+        """
         size, action_size = batch.actions.shape
         several = (size, self.actions_per_state, action_size)
         keys = jax.random.split(key, 5)
         dtype = batch.actions.dtype
         target_shape = several if self.max_target_backup else (size, action_size)
-        return {
+        subset = {}
+        if self.target_members < self.members:
+            subset_key = jax.random.fold_in(key, 5)
+            subset = {"subset": jax.random.randint(subset_key, (self.target_members,), 0, self.members)}
+        return subset | {
             "policy": jax.random.normal(keys[0], (size, action_size), dtype),
             "target": jax.random.normal(keys[1], target_shape, dtype),
             "random_actions": jax.random.uniform(keys[2], several, dtype, -1.0, 1.0),
@@ -129,17 +140,17 @@ class CQL(SquashedGaussian[CQLState]):
         if self.lagrange:
             alpha_prime = _bounded_exp(state.log_alpha_prime.params)
             weight = weight * alpha_prime
-        critic_gradients, twins = self.critic_gradients(state.critic.params, inputs, weight)
+        critic_gradients, each = self.critic_gradients(state.critic.params, inputs, weight)
         critic = state.critic.descend(critic_gradients, self.critic_learning_rate)
 
         log_alpha_prime, alpha_prime_loss = state.log_alpha_prime, jnp.zeros(())
         if self.lagrange:
-            multiplier_loss = partial(self.multiplier_loss, gap=twins["gap"])
+            multiplier_loss = partial(self.multiplier_loss, gap=each["gap"])
             alpha_prime_loss, multiplier_gradient = jax.value_and_grad(multiplier_loss)(log_alpha_prime.params)
             log_alpha_prime = log_alpha_prime.descend(multiplier_gradient, self.critic_learning_rate)
 
         metrics |= {"target_q": next_q.mean(), "alpha_prime": alpha_prime, "alpha_prime_loss": alpha_prime_loss}
-        metrics |= {f"{name}{i + 1}": values[i] for name, values in twins.items() for i in range(2)}
+        metrics |= {f"{name}{i + 1}": values[i] for name, values in each.items() for i in range(self.members)}
         state = CQLState(
             actor=state.actor.descend(gradients["actor"], self.actor_learning_rate),
             critic=critic,
@@ -179,15 +190,18 @@ class CQL(SquashedGaussian[CQLState]):
 
         y = r + (1 - d) discount (min_i Qbar_i(s', a') [- alpha log pi(a'|s')]), a' ~ pi, or the best of several.
         """
+        target_critic = state.target_critic
+        if self.target_members < self.members:
+            target_critic = self.subset(target_critic, draws["subset"])
         if self.max_target_backup:
             actions, log_pi = squashed_sample(*_of_several(ahead), draws["target"])
-            candidates = self.values(state.target_critic, batch.next_observations, actions).min(axis=0)
+            candidates = self.values(target_critic, batch.next_observations, actions).min(axis=0)
             best = candidates.argmax(axis=-1)[:, None]
             next_q = jnp.take_along_axis(candidates, best, axis=-1)[:, 0]
             log_pi = jnp.take_along_axis(log_pi, best, axis=-1)[:, 0]
         else:
             actions, log_pi = squashed_sample(*ahead, draws["target"])
-            next_q = self.values(state.target_critic, batch.next_observations, actions).min(axis=0)
+            next_q = self.values(target_critic, batch.next_observations, actions).min(axis=0)
         if self.backup_entropy:
             next_q = next_q - alpha * log_pi
         return batch.rewards + (1.0 - batch.terminals) * self.discount * next_q, next_q
@@ -207,7 +221,7 @@ class CQL(SquashedGaussian[CQLState]):
         )
 
     def critic_gradients(self, critic: Params, inputs: CriticInputs, weight: Array) -> tuple[Params, Metrics]:
-        """Return the gradients of the twins' losses, and the metrics, (2,) each."""
+        """Return the gradients of the members' losses, and the metrics, (members,) each."""
 
         def loss(member: Params, inputs: CriticInputs) -> tuple[Array, Metrics]:
             q = q_value(member, inputs.batch.observations, inputs.actions, self.activation)
@@ -253,8 +267,12 @@ class CQL(SquashedGaussian[CQLState]):
         }
 
     def multiplier_loss(self, log_alpha_prime: Array, gap: Array) -> Array:
-        """Return -mean alpha' weight (gap - target gap), which raises alpha' while the twins' gaps are above it."""
+        """Return -mean alpha' weight (gap - target gap), which raises alpha' while the critics' gaps are above it."""
         return -jnp.mean(_bounded_exp(log_alpha_prime) * self.penalty_weight * (gap - self.target_gap))
+
+    def temperature(self, state: CQLState) -> Array:
+        """Return the weight of the policy's entropy, ()."""
+        return self.alpha_multiplier * jnp.exp(state.log_alpha.params)
 
     def online(self, env_steps: int) -> Online:
         """Return the same losses online, with a fixed share of each batch from the dataset."""

@@ -77,6 +77,10 @@ class FromImages(SquashedGaussian):
         """Return all critics' values, (members, ...), of features, behind their trunk."""
         return super().values(critic["members"], trunk(critic["trunk"], observations), actions)
 
+    def subset(self, critic: Params, members: Array) -> Params:
+        """Return these members of the ensemble, with the encoder and the trunk that all share."""
+        return critic | {"members": super().subset(critic["members"], members)}
+
     def gaussian(self, actor: Params, observations: Array) -> tuple[Array, Array]:
         """Return mean and log std before squashing, of features, behind the actor's trunk."""
         return super().gaussian(actor["net"], trunk(actor["trunk"], observations))
@@ -118,10 +122,6 @@ class PixelSAC(FromImages, SAC[S]):
             return self.critic_loss(self.values(critic, seen, batch.actions), target)
 
         return batch_gradients(loss, critic, batch)
-
-    def subset(self, critic: Params, members: Array) -> Params:
-        """Return these members of the ensemble, with the encoder and the trunk that all share."""
-        return critic | {"members": super().subset(critic["members"], members)}
 
 
 class PixelRLPD(PixelSAC, RLPD):

@@ -39,7 +39,7 @@ class SAC(SquashedGaussian[S]):
     hidden: Widths = static((256, 256))
     members: Count = static(2)  #: critics in the ensemble
     target_members: Count = static(2)  #: of which the target takes the smallest
-    actor_layer_norm: bool = static(False)  #: normalize the actor's hidden units after their activation
+    actor_layer_norm: bool = static(False)  #: normalize the actor's hidden units before their activation
     layer_norm: bool = static(False)  #: in the critics' hidden layers
     backup_entropy: bool = static(True)  #: whether the target holds the next action's entropy
     utd: Turns = static(1)  #: critic updates per env step; the actor and the temperature move on the last one only
@@ -58,8 +58,10 @@ class SAC(SquashedGaussian[S]):
         kernel_init = nn.initializers.xavier_uniform()
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
         net = partial(MLP, kernel_init=kernel_init, activation=self.activation)
-        policy = net((*self.hidden, 2 * example.actions.shape[-1]), layer_norm=normalized(self.actor_layer_norm))
-        value = net((*self.hidden, 1), layer_norm="before" if self.layer_norm else None)
+        policy = net(
+            (*self.hidden, 2 * example.actions.shape[-1]), layer_norm=normalized(self.actor_layer_norm, "before")
+        )
+        value = net((*self.hidden, 1), layer_norm=normalized(self.layer_norm, "before"))
         actor = init_mlp(actor_key, policy, example.observations)
         critic = init_critics(critic_key, value, inputs, self.members)
         log_temperature = jnp.log(jnp.asarray(self.initial_temperature, inputs.dtype))
@@ -138,10 +140,6 @@ class SAC(SquashedGaussian[S]):
         loss = jnp.mean(jnp.exp(state.log_temperature.params) * log_pi - q)
         return loss, {"actor_loss": loss, "entropy": -log_pi.mean()}
 
-    def subset(self, critic: Params, members: Array) -> Params:
-        """Return these members of the ensemble."""
-        return jax.tree.map(lambda leaf: leaf[members], critic)
-
     def actor_value(self, q: Array) -> Array:
         """Return the value the actor climbs, (batch,), of all critics', (members, batch): their smallest."""
         return q.min(axis=0)
@@ -152,6 +150,10 @@ class SAC(SquashedGaussian[S]):
         target_entropy = self.target_entropy_per_dimension * action_size
         loss = temperature * jax.lax.stop_gradient(entropy - target_entropy)
         return loss, {"temperature": temperature, "temperature_loss": loss}
+
+    def temperature(self, state: S) -> Array:
+        """Return the temperature, ()."""
+        return jnp.exp(state.log_temperature.params)
 
     def see(self, critic: Params, observations: Array) -> Array:
         """Return what actor and critics are functions of: the observations; of images, the critics' features."""

@@ -6,8 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from moorl_jax.agents.common import normalized
-from moorl_jax.agents.contract import Agent
+from moorl_jax.agents.common import SquashedGaussian, normalized
 from moorl_jax.agents.sac import SACState
 from moorl_jax.config import Count, NotNegative, Positive, Share, Widths, static
 from moorl_jax.errors import MoorlError
@@ -31,7 +30,7 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 LOG_STD_BOUNDS = (-5.0, 2.0)  #: not SAC's
 
 
-class SACN(Agent[SACState]):
+class SACN(SquashedGaussian[SACState]):
     """SAC-N with the defaults of CORL, which trains it offline alone.
 
     An update goes from temperature to actor to critics, each using what the one before it has become, and each with a
@@ -167,6 +166,10 @@ class SACN(Agent[SACState]):
         """Sample pi(.|s)."""
         mean, _ = self.gaussian(params, observations)
         return self.sample(params, observations, jax.random.normal(key, mean.shape, mean.dtype))[0]
+
+    def temperature(self, state: SACState) -> Array:
+        """Return the temperature, ()."""
+        return jnp.exp(state.log_temperature.params)
 
     def online(self, env_steps: int) -> Online:
         """Raise MoorlError: its authors train it offline alone."""

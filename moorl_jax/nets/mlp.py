@@ -113,8 +113,12 @@ def init_mlp(key: Array, module: MLP, inputs: Array) -> Params:
 def mlp(params: Params, x: Array, dropout: Sequence[Array] = (), activation: Activation = "relu") -> Array:
     """Evaluate the MLP whose layers `params` holds, (..., inputs) to (..., outputs)."""
     widths = [params[f"layer{layer}"]["bias"].shape[-1] for layer in range(sum("layer" in name for name in params))]
-    layer_norm = next((place for place, (name, _) in LAYER_NORMS.items() if f"{name}0" in params), None)
-    return apply(MLP(widths, layer_norm=layer_norm, activation=activation), params, x, dropout)
+    return apply(MLP(widths, layer_norm=_layer_norm(params), activation=activation), params, x, dropout)
+
+
+def _layer_norm(params: Params) -> str | None:
+    """Return where the hidden layers are normalized, one of LAYER_NORMS, or None."""
+    return next((place for place, (name, _) in LAYER_NORMS.items() if f"{name}0" in params), None)
 
 
 def init_critics(key: Array, module: MLP, inputs: Array, members: int = 2) -> Params:
@@ -138,10 +142,13 @@ def critics(params: Params, observations: Array, actions: Array, activation: Act
 
 
 def _q_of_several(params: Params, observations: Array, actions: Array, activation: Activation) -> Array:
-    """Evaluate one Q, not normalized, at (..., several, size) actions of (..., size) states.
+    """Evaluate one Q at (..., several, size) actions of (..., size) states.
 
-    The state's part of the first layer is computed once for all of its actions.
+    The state's part of the first layer is computed once for all of its actions, where the layer is not normalized.
     """
+    if _layer_norm(params):
+        states = jnp.broadcast_to(observations[..., None, :], (*actions.shape[:-1], observations.shape[-1]))
+        return mlp(params, jnp.concatenate([states, actions], axis=-1), activation=activation)[..., 0]
     split = observations.shape[-1]
     kernel, bias = params["layer0"]["kernel"], params["layer0"]["bias"]
     of_states = jnp.dot(observations, kernel[:split], precision=matmul_precision()) + bias

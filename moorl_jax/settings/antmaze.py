@@ -128,6 +128,11 @@ def cal_ql(_: Task) -> Changes:
     )
 
 
+def wsrl(_: Task) -> Changes:
+    """Return WSRL's; its policy's std depends on the state, as Cal-QL's, and not as its authors have it here."""
+    return sets("zhouzypaul/wsrl experiments/", target_actions=10)
+
+
 def sac(_: Task) -> Changes:
     """Return SAC's, which no author here ran."""
     return prepares("ours: as RLPD", reward_shift=-1.0)

@@ -4,6 +4,7 @@ Agents' defaults are their authors' for this family: here stand what they do to 
 dataset, and what their code does not say of it.
 """
 
+from moorl_jax.agents import CQL
 from moorl_jax.settings.changes import Changes, prepares, sets, within
 from moorl_jax.tasks import Task
 
@@ -100,6 +101,14 @@ def pex(_: Task) -> Changes:
     """
     source = "ours: as ikostrikov/implicit_q_learning"
     return sets(source, temperature=3.0) + prepares(source, normalize_returns=True)
+
+
+def wsrl(_: Task) -> Changes:
+    """Return WSRL's backbone, CQL: its authors found returns hard to estimate here, which Cal-QL needs."""
+    return sets(
+        "zhouzypaul/wsrl experiments/",
+        backbone=CQL(members=10, target_members=2, actor_layer_norm=True, critic_layer_norm=True),
+    )
 
 
 KAPPA = {  # by level, where it is not as for medium, the default

@@ -5,7 +5,7 @@ Shorter budgets than the authors' keep their proportions; those rules are ours.
 
 from typing import Any
 
-from moorl_jax.agents import IQL, OPT, OPTSPOT, PEX, QC, QCFQL, SAC, SPOT, Agent, DrQ, DrQBC, ReBRAC, Subroutine
+from moorl_jax.agents import IQL, OPT, OPTSPOT, PEX, QC, QCFQL, SAC, SPOT, WSRL, Agent, DrQ, DrQBC, ReBRAC, Subroutine
 from moorl_jax.settings.changes import Changes, sets, within
 
 OPT_ENV_STEPS = 300_000  #: of OPT's paper
@@ -30,6 +30,9 @@ def within_budget(agent: Agent, updates: int, env_steps: int) -> Changes:
             return _annealed(updates) + _first("collect_steps", agent, env_steps)
         case QC() | QCFQL():
             return _first("collect_steps", agent, env_steps)
+        case WSRL():
+            backbone = within_budget(agent.backbone, updates, 0)
+            return within("backbone", backbone) + _first("warmup_steps", agent, env_steps)
         case IQL():
             # `train_finetune.py` sets opt_decay_schedule None; the code with one optimizer has no schedule.
             return () if env_steps or agent.joint else _annealed(updates)

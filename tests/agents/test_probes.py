@@ -21,6 +21,7 @@ from moorl_jax.agents import (
     SACN,
     SPOT,
     TD3BC,
+    WSRL,
     ReBRAC,
 )
 from moorl_jax.data import Normalizer, Prepared
@@ -70,6 +71,12 @@ AGENTS = {
 }
 AGENTS |= {
     "opt": OPT(backbone=AGENTS["td3_bc"].replace(cloning=False), batch_size=64),
+    "wsrl": WSRL(
+        **RATES,
+        backbone=AGENTS["cql"].replace(members=4, actor_layer_norm=True, critic_layer_norm=True),
+        batch_size=128,
+        utd=2,
+    ),
     "opt_iql": OPTIQL(backbone=AGENTS["iql"], batch_size=64),
 }
 

@@ -10,7 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import AWAC, CQL, EDAC, FQL, IFQL, IQL, OPTIQL, PEX, RLPD, SAC, SACN, SPOT, TD3BC, CalQL, ReBRAC
+from moorl_jax.agents import (
+    AWAC,
+    CQL,
+    EDAC,
+    FQL,
+    IFQL,
+    IQL,
+    OPTIQL,
+    PEX,
+    RLPD,
+    SAC,
+    SACN,
+    SPOT,
+    TD3BC,
+    WSRL,
+    CalQL,
+    ReBRAC,
+)
 from moorl_jax.agents.td3_bc import first_critic
 from moorl_jax.config import require_bounds
 from moorl_jax.errors import MoorlError
@@ -42,6 +59,12 @@ CQL_CASES = {
         "backup_entropy": True,
         "penalty_temperature": 0.7,
         "penalty_weight": 10.0,
+    },
+    "five normalized critics, of which targets see two, lagrange": {
+        "members": 5,
+        "target_members": 2,
+        "layer_norm": True,
+        "lagrange": True,
     },
 }
 
@@ -128,23 +151,28 @@ def cql_gradients(agent, state, batch, draws, cloning):
     mean, log_std = gaussian(actor, s)
     next_mean, next_log_std = gaussian(actor, next_s)
     several, next_several = (mean[:, None], log_std[:, None]), (next_mean[:, None], next_log_std[:, None])
+    everyone = range(agent.members)
+
+    def smallest(critic, members, observations, actions):
+        return jnp.stack([q_value(critic, member, observations, actions) for member in members]).min(axis=0)
 
     def policy_loss(actor):
         mean, log_std = gaussian(actor, s)
         actions, log_pi = sample(mean, log_std, draws["policy"])
         if cloning:
             return (alpha * log_pi - log_density(mean, log_std, jnp.arctanh(batch.actions))).mean()
-        return (alpha * log_pi - jnp.minimum(q_value(critic, 0, s, actions), q_value(critic, 1, s, actions))).mean()
+        return (alpha * log_pi - smallest(critic, everyone, s, actions)).mean()
 
     _, log_pi = sample(mean, log_std, draws["policy"])
+    drawn = draws.get("subset", everyone)
     if agent.max_target_backup:
         actions, next_log_pi = sample(*next_several, draws["target"])
-        both = jnp.minimum(*(q_value(target, member, spread[1], actions) for member in (0, 1)))
-        rows, best = np.arange(BATCH), both.argmax(axis=1)
-        next_q, next_log_pi = both[rows, best], next_log_pi[rows, best]
+        candidates = smallest(target, drawn, spread[1], actions)
+        rows, best = np.arange(BATCH), candidates.argmax(axis=1)
+        next_q, next_log_pi = candidates[rows, best], next_log_pi[rows, best]
     else:
         actions, next_log_pi = sample(next_mean, next_log_std, draws["target"])
-        next_q = jnp.minimum(*(q_value(target, member, next_s, actions) for member in (0, 1)))
+        next_q = smallest(target, drawn, next_s, actions)
     if agent.backup_entropy:
         next_q = next_q - alpha * next_log_pi
     y = batch.rewards + (1.0 - batch.terminals) * DISCOUNT * next_q
@@ -153,7 +181,7 @@ def cql_gradients(agent, state, batch, draws, cloning):
 
     def losses(critic, log_alpha_prime):
         total, terms = 0.0, []
-        for member in (0, 1):
+        for member in everyone:
             data_q = q_value(critic, member, s, batch.actions)
             tried = [q_value(critic, member, spread[0], a) for a in (draws["random_actions"], ahead, current)]
             if isinstance(agent, CalQL):
@@ -171,7 +199,7 @@ def cql_gradients(agent, state, batch, draws, cloning):
                 term = jnp.clip(jnp.exp(log_alpha_prime), 0.0, 1e6) * agent.penalty_weight * (gap - agent.target_gap)
             terms.append(term)
             total += ((data_q - y) ** 2).mean() + term
-        return total, -sum(terms) / 2.0
+        return total, -sum(terms) / len(terms)
 
     alpha_prime = state.log_alpha_prime.params
     return {
@@ -798,8 +826,15 @@ def test_awacs_weights_are_clipped_and_its_mean_is_not_squashed(batch, rng):
 
 @pytest.mark.parametrize(
     "agent",
-    [IQL(hidden=(8,)), CQL(hidden=(8,)), SAC(hidden=(8,)), SACN(hidden=(8,)), AWAC(hidden=(8,))],
-    ids=["iql", "cql", "sac", "sac_n", "awac"],
+    [
+        IQL(hidden=(8,)),
+        CQL(hidden=(8,)),
+        SAC(hidden=(8,)),
+        SACN(hidden=(8,)),
+        AWAC(hidden=(8,)),
+        WSRL(backbone=CQL(hidden=(8,))),
+    ],
+    ids=["iql", "cql", "sac", "sac_n", "awac", "wsrl"],
 )
 def test_exploration_samples_around_the_greedy_action(agent, batch, rng):
     params = agent.policy(shaken(agent, batch, rng))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moorl_jax.agents import CQL, IQL, MOORL, PEX, QC, RLPD, SAC, TD3BC, CalQL, ReBRAC
+from moorl_jax.agents import CQL, IQL, MOORL, PEX, QC, RLPD, SAC, TD3BC, WSRL, CalQL, ReBRAC
 from moorl_jax.agents.contract import Agent
 from moorl_jax.config import static
 from moorl_jax.data import Normalizer, Preparation, Prepared
@@ -116,6 +116,7 @@ ROUNDED = {
     "rlpd": RLPD(**SMALL, members=3, utd=3, random_steps=10).phases(0, 20),
     "moorl": MOORL(**SMALL, utd=2, random_steps=10).phases(0, 20),
     "qc": QC(**SMALL, horizon=3, flow_steps=2, samples=3, collect_steps=10).phases(6, 30),
+    "wsrl": WSRL(backbone=CalQL(**SMALL, **FEW), batch_size=32, warmup_steps=10).phases(4, 30),
     "pex": PEX(**SMALL, collect_steps=10).phases(6, 20),
     "balanced": (Offline(TD3BC(**SMALL), 4), Online(TD3BC(**SMALL), 20, Balanced(hidden=(8,), density_batch=16))),
 }
