@@ -140,8 +140,8 @@ def seen_by(agent: Agent, experience: Experience) -> Experience:
         data = data if agent.returns_to_go() else data.replace(mc_returns=None)
         data = Chunks(data, span.steps, span.discount) if span else data.replace(ends=None)
     if buffer is not None and isinstance(buffer.rows, Transitions):
-        rows = buffer.rows if agent.returns_to_go() else buffer.rows.replace(mc_returns=None)
-        rows = Chunks(rows, span.steps, span.discount) if span else rows.replace(ends=None)
+        each = buffer.rows if agent.returns_to_go() else buffer.rows.replace(mc_returns=None)
+        rows = Chunks(each, span.steps, span.discount) if span else each.replace(ends=None)
         buffer = buffer.replace(rows=rows, finished=buffer.finished - (span.steps - 1 if span else 0))
     return Experience(data, buffer)
 
