@@ -7,7 +7,6 @@ from pathlib import Path
 from moorl_jax import settings as families
 from moorl_jax import tracking
 from moorl_jax.agents import Agent
-from moorl_jax.config import require_bounds
 from moorl_jax.data import Dataset, Normalizer, Preparation, choose, load
 from moorl_jax.engine.devices import prepare_jax
 from moorl_jax.engine.evaluation import Episodes, Evaluator
@@ -106,7 +105,6 @@ def train(
     plan = make_plan(task, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
     chosen = families.settings(agent, task, updates, env_steps)
     chosen = Settings(chosen.agent, preparation or chosen.preparation).overridden(overrides)
-    require_bounds(chosen.agent)
     phases = recipe(chosen.agent, updates, env_steps)
     require_environment(task, phases)
     if extend:

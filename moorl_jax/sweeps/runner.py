@@ -15,6 +15,7 @@ from moorl_jax.agents import own_fault
 from moorl_jax.data import Dataset, load, sources
 from moorl_jax.engine import provenance, results
 from moorl_jax.engine.devices import prepare_jax
+from moorl_jax.engine.request import require_environment
 from moorl_jax.engine.results import Result
 from moorl_jax.engine.run import Run
 from moorl_jax.engine.together import Shared, Training, train_together
@@ -245,11 +246,12 @@ def _train(
     if not cells:
         return []
     prepare_jax()
-    settings, running = [cell.settings for cell in cells], [results.running(job.place(cell)) for cell in cells]
+    settings = [cell.settings for cell in cells]
     cell = cells[0]
+    require_environment(cell.task, cell.phases)
     trainings = [
-        Training(chosen.agent, each.overrides, place)
-        for chosen, each, place in zip(settings, cells, running, strict=True)
+        Training(chosen.agent, each.overrides, results.running(job.place(each)))
+        for chosen, each in zip(settings, cells, strict=True)
     ]
     plan = Plan(*cell.spend, *cell.intervals, cell.episodes)
     try:

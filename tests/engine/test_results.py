@@ -124,8 +124,8 @@ def test_saving_again_replaces(saved, run):
 )
 def test_a_result_says_its_protocol(run, tmp_path, agent, task, updates, env_steps, protocol):
     plan = dataclasses.replace(run.plan, updates=updates, env_steps=env_steps)
-    run = dataclasses.replace(run, agent=agent, task=find(task), plan=plan)
-    results.save(run, tmp_path / "cell", "x", ["alpha=1.0"])
+    run = dataclasses.replace(run, agent=agent, task=find(task), plan=plan, overrides=("alpha=1.0",))
+    results.save(run, tmp_path / "cell", "x")
     config = json.loads((tmp_path / "cell/config.json").read_text(encoding="utf-8"))
     assert config["protocol"] == protocol
     assert config["overrides"] == ["alpha=1.0"]
