@@ -11,7 +11,7 @@ from moorl_jax.agents import AGENTS
 from moorl_jax.cli import app
 
 ROOT = Path(__file__).parents[1]
-RUN = [ROOT / "docs/guides/sweeps.md", *sorted(ROOT.glob("docs/guides/your-*.md"))]  #: those whose code is quick to run
+RUN = sorted(page for name in ("your-*", "sweeps") for page in ROOT.glob(f"docs/guides/{name}.md"))  #: the quick ones
 ALGORITHMS = sorted(set(ROOT.glob("docs/algorithms/*.md")) - {ROOT / "docs/algorithms/index.md"})
 FORM = ["Idea", "Equations", "Checked against", "Where we differ", "Settings", "Cost", "Results", "References"]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]

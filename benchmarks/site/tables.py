@@ -50,6 +50,8 @@ def tasks() -> str:
 
 
 def _tasks(of: list[Task]) -> str:
+    """Return a table of tasks; what all of them are rewarded by stands above it."""
+    rewards = {task.rewards for task in of}
     rows = [
         [
             f"`{task.name}`",
@@ -64,7 +66,10 @@ def _tasks(of: list[Task]) -> str:
         for task in of
     ]
     names = ["task", "environment", "observation", "action", "horizon", "returns of scores 0 – 100", "reward", "data"]
-    return markdown(pd.DataFrame(rows, columns=names))
+    table = pd.DataFrame(rows, columns=names)
+    if len(rewards) > 1:
+        return markdown(table)
+    return f"Reward: {rewards.pop()}.\n\n{markdown(table.drop(columns='reward'))}"
 
 
 def suites() -> str:
