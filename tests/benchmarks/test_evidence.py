@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from moorl_jax.reports.published import Published
 from moorl_jax.studies import questions
 from moorl_jax.sweeps.cells import Cell
 from moorl_jax.sweeps.launchers import InProcesses
-from moorl_jax.sweeps.runner import Job, Outcome
+from moorl_jax.sweeps.runner import Outcome
 from tests.stored import store
 
 LINE = queue.Line(
@@ -103,11 +104,11 @@ class TestQueue:
         assert tried == [["bc"], ["td3_bc"], ["iql"]]
         assert faults == {cells[1].name: "broke"}
 
-    def test_what_is_stopped_begins_no_other_job(self, tmp_path):
-        cell = LINE.cells(None)[0]
+    def test_what_is_stopped_begins_no_other_job(self):
+        job = SimpleNamespace(label="a job")
         with InProcesses(1, Display(nowhere())) as launcher:
             launcher.stop("the time is up")
-            assert launcher.submit(Job(cell, tmp_path, None, "label", False), None).result() == "the time is up"
+            assert launcher.submit(job, None).result() == "the time is up"
 
 
 TASK = "walker2d-random-v2"
@@ -131,7 +132,7 @@ class TestVerdicts:
         [
             ((60.0, 70.0, 80.0), (1.0, 2.0, 3.0), verdicts.REPRODUCED, ""),
             ((1.0, 2.0, 3.0), (60.0, 70.0, 80.0), verdicts.NOT, ""),
-            ((1.0, 2.0, 3.0), (2.5, 0.5, 1.5), verdicts.OPEN, "holds one half"),
+            ((1.0, 2.0, 3.0), (2.5, 0.5, 1.5), verdicts.OPEN, "includes one half"),
             ((60.0, 70.0), (1.0, 2.0), verdicts.OPEN, "2 seeds of 3"),
         ],
     )
@@ -199,6 +200,22 @@ class TestVerdicts:
         for paper, claims in CLAIMS.items():
             assert f"## {paper}" in page
             assert all(claim.says in page for claim in claims if not isinstance(claim, Level))
+
+    @pytest.mark.parametrize(
+        ("answer", "expected", "finished", "verdict"),
+        [
+            ("yes", "yes", 48, verdicts.REPRODUCED),
+            ("yes", "no, the reverse", 48, verdicts.NOT),
+            ("no, the reverse", "no, the reverse", 48, verdicts.REPRODUCED),
+            ("open", "yes", 48, verdicts.OPEN),
+            ("yes", "yes", 47, verdicts.OPEN),
+        ],
+    )
+    def test_a_finding_is_as_it_is_answered(self, tmp_path, monkeypatch, answer, expected, finished, verdict):
+        rows = {"one above other": {"estimate": "0.90 [0.80, 1.00]", "answer": answer}}
+        answered = verdicts.Answered(rows, 3, (500_000, 1_000_000), finished, 48)
+        monkeypatch.setattr(verdicts, "answers", lambda *_: answered)
+        assert verdicts.of_answer(Answer("It helps", "one above other", expected), tmp_path).verdict == verdict
 
     def test_findings_on_subroutines_are_asked_by_their_names(self):
         """Each comparison of a claim is one that the study's runs can answer."""
