@@ -19,6 +19,7 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SI
 COMMANDS = {
     "moorl_jax": "bench --dry-run",
     "benchmarks.embed": "robots",
+    "benchmarks.evidence": "--dry-run",
     "benchmarks.fidelity": "",
     "benchmarks.regress": "",
     "benchmarks.speed": "",

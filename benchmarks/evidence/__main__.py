@@ -48,15 +48,16 @@ def evidence(
         if name not in known:
             raise UnknownNameError("line of the queue", name, known)
     chosen = {name: line for name, line in known.items() if name in (lines.split(",") if lines else known)}
-    of_lines = {name: line.cells(policies) for name, line in chosen.items()}
-    cells = list({cell.name: cell for of_line in of_lines.values() for cell in of_line}.values())
+    of_lines = {name: queue.named(line.cells(policies)) for name, line in chosen.items()}
+    cells = {name: cell for of_line in of_lines.values() for name, cell in of_line.items()}
     device = jax.local_devices()[0]
     kind = f"{device.platform} {device.device_kind}"
     at_a_time = parallel or (1 if device.platform == "cpu" else 4)
     devices = max(1, (usable_cores() if device.platform == "cpu" else jax.local_device_count()) // at_a_time)
     directory, console = results / "cells", terminal()
     if dry_run:
-        left = [cell for cell in cells if cell.name not in queue.finished(cells, directory)]
+        over = queue.finished(cells, directory)
+        left = [cell for name, cell in cells.items() if name not in over]
         forecast.show(left, directory, policies, at_a_time, console)
     faults = (
         {} if dry_run or as_finished

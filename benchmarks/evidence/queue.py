@@ -5,7 +5,7 @@ import heapq
 import threading
 import time
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,58 +72,66 @@ def read(file: Path = FILE) -> dict[str, Line]:
         raise MoorlError(f"{file}: {error}") from None
 
 
-def finished(cells: Sequence[Cell], directory: Path) -> set[str]:
+def named(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """Return the cells by name, in order: a name takes a while to make."""
+    return {cell.name: cell for cell in cells}
+
+
+def finished(cells: dict[str, Cell], directory: Path) -> set[str]:
     """Return the names of the cells whose results are here, wherever they were trained.
 
     A result counts without its checkpoint: curves are all that tables and verdicts need, and what travels.
     """
+    here = {name: cell for name, cell in cells.items() if results.exists(directory / name)}
     try:
-        return {outcome.cell.name for outcome in collect(list(cells), directory) if outcome.result}
+        return {
+            name for name, outcome in zip(here, collect([*here.values()], directory), strict=True) if outcome.result
+        }
     except MoorlError:  # none of them
         return set()
 
 
-def done(cell: Cell, directory: Path) -> float:
+def done(name: str, cell: Cell, directory: Path) -> float:
     """Return which share of an unfinished cell was trained, by the evaluations so far."""
     try:
-        curves = pd.read_csv(results.running(directory / cell.name) / CURVES)
+        curves = pd.read_csv(results.running(directory / name) / CURVES)
     except (OSError, pd.errors.EmptyDataError):
         return 0.0
     phases = sum(count > 0 for count in cell.spend)
     return min(1.0, len(curves) / (len(cell.seeds) * phases * cell.budget.evaluations))
 
 
-def is_running(cell: Cell, directory: Path) -> bool:
+def is_running(name: str, directory: Path) -> bool:
     """Tell whether some process trains the cell at this moment."""
     try:
-        with held(directory / cell.name):
+        with held(directory / name):
             return False
     except BusyError:
         return True
 
 
-def fitting(forecasts: Iterable[Forecast], shares: dict[str, float], parallel: int, hours: float) -> list[Cell]:
+def fitting(forecasts: Iterable[Forecast], shares: Iterable[float], parallel: int, hours: float) -> list[Cell]:
     """Return the cells to begin within `hours`, `parallel` at a time, in their order; the rest must wait.
 
     A cell is begun where it reaches its first checkpoint. One without an estimate needs `UNMEASURED`, and whatever
-    comes after it in its place waits until it has shown what it takes. `shares` says what of a cell is trained already.
+    comes after it in its place waits until it has shown what it takes. `shares` say what of each is trained already.
     """
     free, chosen = [0.0] * parallel, []  # when each place has room for another cell, in hours from now
-    for each in forecasts:
-        begins, cell = free[0], each.cell
+    for each, share in zip(forecasts, shares, strict=True):
+        begins = free[0]
         if np.isnan(each.hours):
             needed, lasts = UNMEASURED, np.inf
         else:
-            needed = BEGINNING + each.hours / cell.budget.evaluations
-            lasts = BEGINNING + each.hours * (1.0 - shares.get(cell.name, 0.0))
+            needed = BEGINNING + each.hours / each.cell.budget.evaluations
+            lasts = BEGINNING + each.hours * (1.0 - share)
         if begins + needed <= hours:
-            chosen.append(cell)
+            chosen.append(each.cell)
             heapq.heapreplace(free, begins + lasts)
     return chosen
 
 
 def work(
-    cells: Sequence[Cell],
+    cells: dict[str, Cell],
     directory: Path,
     policies: Path | None,
     kind: str,
@@ -139,10 +147,11 @@ def work(
     ends, faults = time.monotonic() + 3600 * hours, dict[str, str]()
     while True:
         over = finished(cells, directory) | set(faults)
-        left = [cell for cell in cells if cell.name not in over]
-        shares = {cell.name: done(cell, directory) for cell in left}
+        left = {name: cell for name, cell in cells.items() if name not in over}
+        shares = [done(name, cell, directory) for name, cell in left.items()]
         still = (ends - time.monotonic()) / 3600
-        chosen = fitting(forecast(left, directory, policies, kind, devices), shares, parallel, still)
+        costs = forecast([*left.values()], directory, policies, kind, devices)
+        chosen = fitting(costs, shares, parallel, still)
         if not chosen:
             return faults
         with Display(console) as display, InProcesses(parallel, display) as where:
@@ -155,7 +164,7 @@ def work(
 
 
 def show(
-    lines: dict[str, list[Cell]],
+    lines: dict[str, dict[str, Cell]],
     directory: Path,
     policies: Path | None,
     kind: str,
@@ -164,23 +173,20 @@ def show(
     console: Console,
 ) -> None:
     """Print what of each line is finished, running, begun and left, and how long the rest takes on this machine."""
-    every = list({cell.name: cell for cells in lines.values() for cell in cells}.values())
+    every = {name: cell for cells in lines.values() for name, cell in cells.items()}
     here = finished(every, directory)
-    left = [cell for cell in every if cell.name not in here]
-    shares = {cell.name: done(cell, directory) for cell in left}
-    hours = {
-        each.cell.name: each.hours * (1.0 - shares[each.cell.name]) / parallel
-        for each in forecast(left, directory, policies, kind, devices)
-    }
+    left = {name: cell for name, cell in every.items() if name not in here}
+    shares = {name: done(name, cell, directory) for name, cell in left.items()}
+    costs = forecast([*left.values()], directory, policies, kind, devices)
+    hours = {name: cost.hours * (1.0 - shares[name]) / parallel for name, cost in zip(left, costs, strict=True)}
     table = Table("line", "cells", "finished", "running", "begun", "left", "hours left")
-    for name, cells in lines.items():
-        still = [cell for cell in cells if cell.name not in here]
-        begun = [cell for cell in still if shares[cell.name] > 0]
-        running = [cell for cell in still if is_running(cell, directory)]
-        known = [hours[cell.name] for cell in still if not np.isnan(hours[cell.name])]
+    for line, cells in lines.items():
+        still = [name for name in cells if name not in here]
+        begun = sum(shares[name] > 0 for name in still)
+        running = sum(is_running(name, directory) for name in still)
+        known = [hours[name] for name in still if not np.isnan(hours[name])]
         cost = f"{sum(known):.1f}" + (f" + {len(still) - len(known)} unmeasured" if len(known) < len(still) else "")
-        counts = len(cells), len(cells) - len(still), len(running), len(begun), len(still)
-        table.add_row(name, *map(str, counts), cost)
+        table.add_row(line, *map(str, (len(cells), len(cells) - len(still), running, begun, len(still))), cost)
     console.print(table)
     console.print(
         f"{len(here)} of {len(every)} cells are finished, {len(left)} are left; hours of {parallel} at a time, {kind}.",

@@ -25,7 +25,7 @@ def select_command(
         Path | None, typer.Option(help=f"Draw scores by online episodes, its ending one of {', '.join(plots.ENDINGS)}.")
     ] = None,
 ) -> None:
-    """Print the score that choosing among a sweep's policies ends up with, by the online episodes it may play."""
+    """Print what choosing among a sweep's policies ends up with. Scores are by the online episodes that it may play."""
     if picture and picture.suffix not in plots.ENDINGS:
         raise MoorlError(f"{picture}: a picture is written as one of {', '.join(plots.ENDINGS)}")
     found = selection.sweeps([result for result in find_results(places) if result.task.evaluated])

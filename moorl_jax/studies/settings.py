@@ -28,7 +28,10 @@ def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Secti
     shown = text(found)
     empty = [name for name in shown if (shown[name] == DASH).all()]
     table = pd.concat([shown[["task"]], changes, shown.drop(columns=["task", "variant", *empty])], axis=1)
-    note = "Whoever picks the best of many settings by these scores picks luck, too: train it again with other seeds."
+    note = (
+        "Whoever picks the best of many settings by these scores picks luck, too: train it again with other seeds. "
+        "`moorl-jax select` says what fewer episodes would have found."
+    )
     sections = [Section("", table, f"{caption(study, outcomes)} {note}")]
     write(pd.concat([found[["task"]], changes, found.drop(columns=["task", "variant"])], axis=1), sections, directory)
     plots.curves(finished(outcomes), directory / "curves.png")

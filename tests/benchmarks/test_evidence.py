@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from moorl_jax.reports.published import Published
 from moorl_jax.studies import questions
 from moorl_jax.sweeps.cells import Cell
 from moorl_jax.sweeps.launchers import InProcesses
-from moorl_jax.sweeps.runner import Job, Outcome
+from moorl_jax.sweeps.runner import Outcome
 from tests.stored import store
 
 LINE = queue.Line(
@@ -64,31 +65,30 @@ class TestQueue:
     )
     def test_what_fits_is_begun(self, hours, parallel, still, begun):
         every = forecasts(*hours)
-        chosen = queue.fitting(every, {}, parallel, still)
+        chosen = queue.fitting(every, [0.0] * 3, parallel, still)
         assert chosen == [every[number].cell for number in begun]
 
     def test_of_a_cell_that_was_begun_the_rest_counts(self):
-        every = forecasts(1.0, 1.0)
-        half = {every[0].cell.name: 0.5}
-        assert len(queue.fitting(every, {}, 1, 1.0)) == 1
-        assert len(queue.fitting(every, half, 1, 1.0)) == 2
+        assert len(queue.fitting(forecasts(1.0, 1.0), [0.0, 0.0], 1, 1.0)) == 1
+        assert len(queue.fitting(forecasts(1.0, 1.0), [0.5, 0.0], 1, 1.0)) == 2
 
     def test_a_result_without_checkpoint_is_finished_and_progress_is_read(self, tmp_path):
-        first, second, third = LINE.cells(None)
-        store(tmp_path / first.name, agent="bc", updates=first.spend[0])
-        folder = results.running(tmp_path / second.name)
+        cells = queue.named(LINE.cells(None))
+        first, second, third = cells
+        store(tmp_path / first, agent="bc", updates=cells[first].spend[0])
+        folder = results.running(tmp_path / second)
         folder.mkdir(parents=True)
         pd.DataFrame({"seed": [0, 1] * 3, "score": 1.0}).to_csv(folder / "curves.csv", index=False)
-        assert queue.finished([first, second, third], tmp_path) == {first.name}
-        assert queue.finished([third], tmp_path) == set()
-        assert [queue.done(cell, tmp_path) for cell in (second, third)] == [0.75, 0.0]
+        assert queue.finished(cells, tmp_path) == {first}
+        assert queue.finished({third: cells[third]}, tmp_path) == set()
+        assert [queue.done(name, cells[name], tmp_path) for name in (second, third)] == [0.75, 0.0]
         console = Console(file=io.StringIO(), width=120)
-        queue.show({"all": [first, second, third]}, tmp_path, None, "cpu cpu", 1, 1, console)
+        queue.show({"all": cells, "one": {third: cells[third]}}, tmp_path, None, "cpu cpu", 1, 1, console)
         said = console.file.getvalue()
         assert "1 of 3 cells are finished, 2 are left" in said
 
     def test_it_works_until_nothing_is_left_and_tries_nothing_that_failed_again(self, tmp_path, monkeypatch):
-        cells, tried = LINE.cells(None), []
+        cells, tried = queue.named(LINE.cells(None)), []
 
         def sweep(chosen, directory, *_):
             tried.append([cell.agent for cell in chosen])
@@ -101,13 +101,13 @@ class TestQueue:
         monkeypatch.setattr(queue, "fitting", lambda forecasts, *_: [each.cell for each in forecasts][:1])
         faults = queue.work(cells, tmp_path, None, "cpu cpu", 1, 1, np.inf, nowhere())
         assert tried == [["bc"], ["td3_bc"], ["iql"]]
-        assert faults == {cells[1].name: "broke"}
+        assert faults == {[*cells][1]: "broke"}
 
-    def test_what_is_stopped_begins_no_other_job(self, tmp_path):
-        cell = LINE.cells(None)[0]
+    def test_what_is_stopped_begins_no_other_job(self):
+        job = SimpleNamespace(label="a job")
         with InProcesses(1, Display(nowhere())) as launcher:
             launcher.stop("the time is up")
-            assert launcher.submit(Job(cell, tmp_path, None, "label", False), None).result() == "the time is up"
+            assert launcher.submit(job, None).result() == "the time is up"
 
 
 TASK = "walker2d-random-v2"
@@ -131,7 +131,7 @@ class TestVerdicts:
         [
             ((60.0, 70.0, 80.0), (1.0, 2.0, 3.0), verdicts.REPRODUCED, ""),
             ((1.0, 2.0, 3.0), (60.0, 70.0, 80.0), verdicts.NOT, ""),
-            ((1.0, 2.0, 3.0), (2.5, 0.5, 1.5), verdicts.OPEN, "holds one half"),
+            ((1.0, 2.0, 3.0), (2.5, 0.5, 1.5), verdicts.OPEN, "includes one half"),
             ((60.0, 70.0), (1.0, 2.0), verdicts.OPEN, "2 seeds of 3"),
         ],
     )
@@ -199,6 +199,22 @@ class TestVerdicts:
         for paper, claims in CLAIMS.items():
             assert f"## {paper}" in page
             assert all(claim.says in page for claim in claims if not isinstance(claim, Level))
+
+    @pytest.mark.parametrize(
+        ("answer", "expected", "finished", "verdict"),
+        [
+            ("yes", "yes", 48, verdicts.REPRODUCED),
+            ("yes", "no, the reverse", 48, verdicts.NOT),
+            ("no, the reverse", "no, the reverse", 48, verdicts.REPRODUCED),
+            ("open", "yes", 48, verdicts.OPEN),
+            ("yes", "yes", 47, verdicts.OPEN),
+        ],
+    )
+    def test_a_finding_is_as_it_is_answered(self, tmp_path, monkeypatch, answer, expected, finished, verdict):
+        rows = {"one above other": {"estimate": "0.90 [0.80, 1.00]", "answer": answer}}
+        answered = verdicts.Answered(rows, 3, (500_000, 1_000_000), finished, 48)
+        monkeypatch.setattr(verdicts, "answers", lambda *_: answered)
+        assert verdicts.of_answer(Answer("It helps", "one above other", expected), tmp_path).verdict == verdict
 
     def test_findings_on_subroutines_are_asked_by_their_names(self):
         """Each comparison of a claim is one that the study's runs can answer."""
