@@ -22,7 +22,7 @@ from moorl_jax.cli.options import (
     ResumeAnywayOption,
     ScoreOption,
     UpdatesOption,
-    chosen_task,
+    chosen_tasks,
     guarded,
     own_task,
 )
@@ -37,7 +37,6 @@ from moorl_jax.sweeps.budgets import BUDGETS, PROTOCOLS, find_budget
 from moorl_jax.sweeps.cells import able, by_default, plan
 from moorl_jax.sweeps.launchers import check_choice, outcomes_of
 from moorl_jax.sweeps.runner import finished
-from moorl_jax.tasks import Task, expand
 
 OWN_AGENTS = "td3_bc,spot,iql,cql,cal_ql,opt,moorl"  #: those of the suite `quick`
 DEFAULT_AGENTS = {
@@ -104,15 +103,9 @@ def bench_command(
 ) -> None:
     """Train agents on tasks and print their normalized scores. Finished cells are reused, the rest are trained."""
     whole = find_budget(budget, updates, env_steps).name
-    if env or data:
-        if task:
-            raise MoorlError("--env and --data are a task of your own: leave --task out")
-        mine, _ = chosen_task(None, own_task(env, env_package, horizon, score), data, None)
-        tasks: tuple[Task, ...] = (mine,)
-        task = mine.name
-    else:
-        task = task or "quick"
-        tasks = expand(task)
+    task = task or ("" if env or data else "quick")
+    tasks = chosen_tasks(task, own_task(env, env_package, horizon, score), data)
+    task = task or tasks[0].name
     if protocol and protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     use_all_cores()

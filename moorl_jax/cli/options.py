@@ -13,7 +13,7 @@ import typer
 from moorl_jax.agents import own_fault
 from moorl_jax.data import Dataset, sources
 from moorl_jax.errors import MoorlError, OwnAgentError, of_the_machine
-from moorl_jax.tasks import Task, find
+from moorl_jax.tasks import Task, expand, find
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name; `moorl-jax tasks` lists them.")]
 SourceOption = Annotated[str, typer.Option(help=f"auto, {', '.join(sources.SOURCES)}.")]
@@ -118,6 +118,17 @@ def chosen_task(
     if not task:
         raise MoorlError("name a task with --task, an environment with --env, or data with --data")
     return task, None
+
+
+def chosen_tasks(names: str, own: Task | None, data: str | None) -> tuple[Task, ...]:
+    """Return the tasks that a sweep is over: those of the catalogue and of suites, by name, or the user's own."""
+    if own or data:
+        if names:
+            raise MoorlError("--env and --data are a task of your own: leave --task out")
+        return (chosen_task(None, own, data, None)[0],)
+    if not names:
+        raise MoorlError("name tasks with --task, an environment with --env, or data with --data")
+    return expand(names)
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,6 +30,7 @@ from moorl_jax.studies.study import Section
 from moorl_jax.sweeps.budgets import BUDGETS, find_budget
 from moorl_jax.sweeps.launchers import check_choice, outcomes_of
 from moorl_jax.sweeps.runner import Outcome
+from moorl_jax.tasks import expand
 
 
 @guarded
@@ -59,7 +60,7 @@ def study_command(
     use_all_cores()
     console = terminal()
     chosen = STUDIES[name].only(agents) if agents else STUDIES[name]
-    cells = chosen.cells(task or chosen.tasks, spend, seeds or spend.seeds, source, policies)
+    cells = chosen.cells(expand(task or chosen.tasks), spend, seeds or spend.seeds, source, policies)
     if dry_run:
         check_choice(launcher, parallel, gpus)
         forecast.show(cells, results / "cells", policies, parallel, console)

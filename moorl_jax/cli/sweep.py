@@ -8,18 +8,25 @@ import typer
 
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli.options import (
+    DataOption,
     DryRunOption,
+    EnvOption,
+    EnvPackageOption,
     EnvStepsOption,
     FinishedOption,
     GpusOption,
+    HorizonOption,
     LauncherOption,
     ParallelOption,
     PoliciesOption,
     ResultsOption,
     ResumeAnywayOption,
+    ScoreOption,
     SourceOption,
     UpdatesOption,
+    chosen_tasks,
     guarded,
+    own_task,
 )
 from moorl_jax.cli.study import show
 from moorl_jax.engine.devices import use_all_cores
@@ -31,13 +38,17 @@ from moorl_jax.sweeps.budgets import BUDGETS, PROTOCOLS, find_budget
 from moorl_jax.sweeps.cells import by_default
 from moorl_jax.sweeps.grid import combinations
 from moorl_jax.sweeps.launchers import check_choice, outcomes_of
-from moorl_jax.tasks import expand
 
 
 @guarded
 def sweep_command(
     agent: Annotated[str, typer.Option(help=f"{', '.join(AGENTS)}, or file.py:Class.")],
-    task: Annotated[str, typer.Option(help="Tasks and suites, separated by commas.")],
+    task: Annotated[str, typer.Option(help="Tasks and suites, separated by commas.")] = "",
+    data: DataOption = None,
+    env: EnvOption = None,
+    env_package: EnvPackageOption = "",
+    horizon: HorizonOption = None,
+    score: ScoreOption = None,
     swept: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,10 +86,11 @@ def sweep_command(
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     settings = combinations(swept)
     use_all_cores()
-    tasks = expand(task)
+    tasks = chosen_tasks(task, own_task(env, env_package, horizon, score), data)
+    task = task or tasks[0].name
     spend = find_budget(budget, updates, env_steps, tasks[0].pixels, agent)
     study = study_of(agent, task, settings, protocol or by_default(tasks[0], agent, spend))
-    cells = study.cells(task, spend, seeds or spend.seeds, source, policies)
+    cells = study.cells(tasks, spend, seeds or spend.seeds, source, policies)
     console = terminal()
     if dry_run:
         check_choice(launcher, parallel, gpus)

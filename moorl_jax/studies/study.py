@@ -18,7 +18,7 @@ from moorl_jax.reports.writing import in_numbers
 from moorl_jax.sweeps.budgets import Budget
 from moorl_jax.sweeps.cells import Cell, sourced
 from moorl_jax.sweeps.runner import Outcome, finished
-from moorl_jax.tasks import expand
+from moorl_jax.tasks import Task
 from moorl_jax.whole import whole
 
 
@@ -54,7 +54,9 @@ class Study:
         kept = tuple(variant for variant in self.variants if variant.agent in agents.split(","))
         return dataclasses.replace(self, variants=kept)
 
-    def cells(self, tasks: str, budget: Budget, seeds: int, source: str, policies: Path | None) -> list[Cell]:
+    def cells(
+        self, tasks: tuple[Task, ...], budget: Budget, seeds: int, source: str, policies: Path | None
+    ) -> list[Cell]:
         """Return the study's cells, task by task; raise MoorlError if one cannot be run."""
         numbers, (_, env_steps) = which_seeds(seeds), budget.spend(self.protocol)
         if env_steps <= self.least:
@@ -65,7 +67,7 @@ class Study:
             budget = dataclasses.replace(budget, evaluations=env_steps // self.every)
         cells = [
             Cell(task, v.agent, NO_SOURCE, numbers, budget, self.protocol, v.changes, v.label)
-            for task in expand(tasks)
+            for task in tasks
             for v in self.variants
         ]
         return [sourced(cell, source, policies) for cell in cells]

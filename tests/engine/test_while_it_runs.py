@@ -117,20 +117,29 @@ def test_tensorboard_shows_each_seed_with_its_config_once_though_it_was_killed(t
         assert '"learning_rate": 0.0003' in config
 
 
-def test_weights_and_biases_gets_each_seed_with_its_config(trained, tmp_path, monkeypatch):
+def test_weights_and_biases_gets_each_seed_with_its_config_and_resumes_its_run(trained, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="not installed: the extra 'wandb', which make setup leaves out")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    logged, close = {}, WeightsAndBiases.close
+    identities, logged, close = [], {}, WeightsAndBiases.close
+
+    def stop(report):
+        if report.done == 4:
+            raise InterruptedError
 
     def see_and_close(self):
+        identities.append([log.id for log in self._runs.values()])
         for seed, log in self._runs.items():
             logged[seed] = (dict(log.config), dict(log.summary), log.group, log.id)
         close(self)
 
     monkeypatch.setattr(WeightsAndBiases, "close", see_and_close)
-    run = trained(track={"wandb": tmp_path / "log"})
+    track = {"wandb": tmp_path / "log"}
+    with pytest.raises(InterruptedError):
+        trained(callback=stop, track=track, checkpoint_seconds=0.0)
+    run = trained(track=track)
+    assert identities[0] == identities[1]
     assert list(logged) == list(run.seeds)
     for seed, (config, last, group, identity) in logged.items():
         curve = run.curves[run.curves["seed"] == seed].iloc[-1]
@@ -139,4 +148,7 @@ def test_weights_and_biases_gets_each_seed_with_its_config(trained, tmp_path, mo
         assert (last["_step"], last["updates"], last["score"]) == (6, 6, curve["score"])
         assert group == "hopper-medium-v2 BC"
         assert (tmp_path / "log" / f"seed-{seed}.id").read_text(encoding="utf-8") == identity
-        assert len(list((tmp_path / "log" / "wandb").glob(f"offline-run-*-{identity}/*.wandb"))) == 1
+        assert (
+            1 <= len(list((tmp_path / "log" / "wandb").glob(f"offline-run-*-{identity}"))) <= 2
+        )  # named by the second
+        assert list((tmp_path / "log" / "wandb").glob(f"offline-run-*-{identity}/*.wandb"))

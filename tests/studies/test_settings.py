@@ -42,6 +42,8 @@ def test_every_setting_is_a_line_and_a_second_call_trains_nothing(sweep, tmp_pat
         (("--set", "alfa=1,2"), "did you mean alpha"),
         (("--set", "discount=0.9,99.0"), "TD3BC.discount must be"),
         (("--set", "alpha=1", "--protocol", "ofline"), "did you mean offline"),
+        (("--set", "alpha=1", "--data", "x.hdf5"), "a task of your own: leave --task out"),
+        (("--set", "alpha=1", "--task", ""), "name tasks with --task, an environment with --env, or data with --data"),
     ],
 )
 def test_what_cannot_be_swept_is_one_line(sweep, words, told):

@@ -57,7 +57,7 @@ def outcomes(hopper, hopper_rows, tmp_path):
         Variant("sac", "sac"),
     )
     tiny = Study("What is tried?", "hopper-medium-v2", variants)
-    cells = tiny.cells(tiny.tasks, TINY, 2, "embedded", None)
+    cells = tiny.cells(expand(tiny.tasks), TINY, 2, "embedded", None)
     cells = [dataclasses.replace(cell, task=dataclasses.replace(hopper, evaluation_episodes=1)) for cell in cells]
     return tiny, sweep(cells, tmp_path / "cells", None, Display(terminal()))
 
@@ -131,4 +131,4 @@ def test_wrong_words_are_named(words, message, monkeypatch):
 
 def test_a_study_that_cannot_run_says_why_before_it_begins():
     with pytest.raises(MoorlError, match="ant-medium-v2 has no source 'recipe'"):
-        STUDIES["hybrid"].cells("ant-medium-v2", BUDGETS["quick"], 1, "recipe", None)
+        STUDIES["hybrid"].cells(expand("ant-medium-v2"), BUDGETS["quick"], 1, "recipe", None)

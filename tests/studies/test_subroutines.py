@@ -12,7 +12,7 @@ from moorl_jax.studies.catalogue import BY_BOTH, STUDIES, VALIDATIONS
 from moorl_jax.sweeps.budgets import BUDGETS
 from moorl_jax.sweeps.cells import Cell
 from moorl_jax.sweeps.runner import Outcome
-from moorl_jax.tasks import find
+from moorl_jax.tasks import expand, find
 
 BUDGET = dataclasses.replace(BUDGETS["quick"], evaluations=4, env_steps_alone=40_000)
 
@@ -208,6 +208,8 @@ def test_scores_after_the_switch_are_of_all_seeds_or_of_none():
 
 def test_the_drop_is_evaluated_every_thousand_env_steps():
     with pytest.raises(MoorlError, match="no multiple"):
-        STUDIES["subroutine-drop"].cells("hopper", dataclasses.replace(BUDGET, env_steps_alone=2_500), 1, "auto", None)
-    cell = STUDIES["subroutine-drop"].cells("hopper", BUDGETS["short"], 1, "auto", None)[0]
+        STUDIES["subroutine-drop"].cells(
+            expand("hopper"), dataclasses.replace(BUDGET, env_steps_alone=2_500), 1, "auto", None
+        )
+    cell = STUDIES["subroutine-drop"].cells(expand("hopper"), BUDGETS["short"], 1, "auto", None)[0]
     assert cell.intervals[1] == 1_000
