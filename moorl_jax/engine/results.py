@@ -150,7 +150,7 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train", over
     made_by |= {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": run.seconds,
-        "versions": provenance.versions(),
+        "versions": provenance.versions(run.task),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
         "backend": provenance.backend(),
         "code": provenance.code(run.agent),

@@ -210,7 +210,7 @@ def _identity(
         "seeds": seeds,
         "plan": dataclasses.asdict(plan),
         "code": provenance.code(agent),
-        "versions": provenance.versions(),
+        "versions": provenance.versions(task),
         "backend": provenance.backend(),
     }
 
