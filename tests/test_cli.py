@@ -203,6 +203,25 @@ def test_a_faulty_file_is_one_clear_line(call, hopper, hopper_rows, monkeypatch,
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_data_check_of_ogbenchs_data_tells_masks_from_terminals(call):
+    pytest.importorskip("ogbench", reason="OGBench's package is not installed: the extra 'ogbench'")
+    task = find("ogbench-pointmaze-medium-navigate-task1")
+    missing = call("data", "check", task.name, "--source", "ogbench").output
+    assert "no data of source 'ogbench' here" in missing
+    place = sources.find(task, "ogbench").place
+    place.parent.mkdir(parents=True)
+    columns = {name: np.zeros((12, 2), np.float32) for name in ("observations", "actions", "qpos")}
+    columns["qpos"][2:4] = 20.0  # the goal
+    np.savez(place, terminals=np.arange(12) % 4 == 3, **columns)
+    output = call("data", "check", task.name, "--source", "ogbench").output
+    for line in ("2 are 0: rows at the goal", "3: each episode's last row", "33.3% of 3 episodes come to the goal"):
+        assert line in output
+    place.write_text("<html>", encoding="utf-8")
+    wrong = call("data", "check", task.name, "--source", "ogbench").output
+    assert "not an npz file of plain arrays" in wrong
+    assert len(wrong.strip().splitlines()) == 1
+
+
 def test_data_check_tells_whether_a_file_is_d4rls_own(call, hopper, hopper_rows, monkeypatch):
     path = sources.find(hopper, "d4rl").place
     hdf5.write(path, hopper_rows, {})

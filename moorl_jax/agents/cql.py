@@ -115,7 +115,7 @@ class CQL(SquashedGaussian[CQLState]):
         keys = jax.random.split(key, 5)
         dtype = batch.actions.dtype
         target_shape = several if self.max_target_backup else (size, action_size)
-        subset = {}
+        subset: Draws = {}
         if self.target_members < self.members:
             subset_key = jax.random.fold_in(key, 5)
             subset = {"subset": jax.random.randint(subset_key, (self.target_members,), 0, self.members)}

@@ -224,6 +224,7 @@ def _report(dataset: Dataset, location: str, authenticity: str = "") -> None:
     if isinstance(rows, Rows):
         timeouts = "no" if rows.timeouts is None else f"{int(rows.timeouts.sum()):,}"
         lines["ends"] = f"{int(rows.terminals.sum()):,} terminal steps, {timeouts} flagged time-outs"
+        lines |= _of_ogbench(rows) if task.family == "ogbench" else {}
     else:
         lines["frames"] = f"{rows.frames.nbytes / 1e9:.2f} GB"
     lines["noticed"] = "\n".join(dataset.noticed()) or "nothing odd"
@@ -232,3 +233,15 @@ def _report(dataset: Dataset, location: str, authenticity: str = "") -> None:
         table.add_row(*line)
     console.print(f"{task.name}: {location}", highlight=False, soft_wrap=True)
     console.print(table)
+
+
+def _of_ogbench(rows: Rows) -> dict[str, str]:
+    """Return what of OGBench's data the common lines do not say: its episodes go on at the goal."""
+    assert rows.timeouts is not None
+    episodes = np.split(rows.terminals, np.flatnonzero(rows.timeouts) + 1)
+    solved = [bool(episode.any()) for episode in episodes if len(episode)]
+    return {
+        "OGBench's masks": f"{int(rows.terminals.sum()):,} are 0: rows at the goal, which end what targets count",
+        "OGBench's terminals": f"{int(rows.timeouts.sum()):,}: each episode's last row",
+        "success": f"{np.mean(solved):.1%} of {len(solved):,} episodes come to the goal",
+    }

@@ -69,6 +69,8 @@ def generate(of: OGBenchSet, path: Path, seed: int, episodes: int, progress: Pro
     with publishing.storing(path):
         folder.mkdir(parents=True, exist_ok=True)
     done = sum(len(making.episodes) * of.steps for making in makings if making.place.is_file())
+    if progress:
+        progress(done, total * of.steps)  # now, for the first part takes a while
     with ProcessPoolExecutor(usable_cores(), WORKERS) as pool:
         futures = [pool.submit(making) for making in makings if not making.place.is_file()]
         try:

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -42,6 +43,14 @@ SETTINGS = (
 )
 ABSENT = "(absent)"  #: what stands, in JSON too, for a field that is not there
 PACKAGES = ("moorl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "mujoco", "numpy")
+SIMULATORS = {
+    "adroit": "gymnasium-robotics",
+    "kitchen": "gymnasium-robotics",
+    "sawyer": "metaworld",
+    "control": "dm_control",
+    "vd4rl": "dm_control",
+    "ogbench": "ogbench",
+}  #: family -> the optional package that its environments are of; OGBench's decides its rewards, too
 
 
 def agent_name(agent: Agent) -> str:
@@ -149,9 +158,12 @@ def differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any,
         yield name, then, now
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages a result depends on."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+def versions(task: Task) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result of the task depends on."""
+    known = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    with suppress(metadata.PackageNotFoundError, KeyError):  # no simulator of it; of some families there is none
+        known[SIMULATORS[task.family]] = metadata.version(SIMULATORS[task.family])
+    return known
 
 
 def backend() -> dict[str, Any]:

@@ -152,7 +152,7 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train") -> N
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": run.seconds,
         "together": run.together,
-        "versions": provenance.versions(),
+        "versions": provenance.versions(run.task),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
         "backend": provenance.backend(),
         "code": provenance.code(run.agent),

@@ -217,7 +217,7 @@ def _identity(agent: Agent, shared: Shared) -> dict[str, Any]:
         "seeds": shared.seeds,
         "plan": dataclasses.asdict(shared.plan),
         "code": provenance.code(agent),
-        "versions": provenance.versions(),
+        "versions": provenance.versions(shared.task),
         "backend": provenance.backend(),
     }
 

@@ -12,6 +12,8 @@ from moorl_jax.engine.results import Result
 from moorl_jax.reports.collection import label
 from moorl_jax.reports.papers import Made
 from moorl_jax.reports.statistics import interval
+from moorl_jax.tasks import TASKS
+from moorl_jax.tasks.ogbench_sets import UNSOLVED
 
 FILE = Path(__file__).with_name("published_curves.csv")
 TITLES = {"qc": "Beside Q-chunking's curves", "qam": "Beside QAM's curves"}
@@ -19,11 +21,12 @@ NOTE = (
     "Success in per cent at equal numbers of offline updates: mean and 95% interval over seeds, ours, then the "
     "published one. Inside, above, below: where our mean lies in respect of the published interval. p: Welch's t test, "
     "two-sided, where the published seeds are known and both have two or more. Our intervals are Student's. Data made "
-    "here (recipe) is by OGBench's procedure, and not its own."
+    "here (recipe) is by OGBench's procedure, and not its own. Rewards: sparse ones are -1 until all is done, in both; "
+    "OGBench's own are -1 for each part that is not done, in both."
 )
 PAPERS = {
     "qc": "Q-chunking (Li, Zhou and Levine 2025, arXiv 2507.07969), curves of its repository ColinQiyangLi/qc with its "
-    "own intervals. Its scenes and puzzles pay -1 until all is done, ours as OGBench does.",
+    "own intervals.",
     "qam": "QAM, results of its repository ColinQiyangLi/qam, 12 seeds; the intervals are Student's. Its agents have "
     "ten critics and settings of their own and, on manipulation, take actions in chunks of five.",
 }
@@ -104,6 +107,7 @@ def _text(numbers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "task": numbers["task"],
+            "rewards": ["sparse" if TASKS[task].rewards == UNSOLVED else "OGBench's" for task in numbers["task"]],
             "agent": numbers["agent"],
             "updates": numbers["updates"].map("{:,}".format),
             "data": numbers["source"],

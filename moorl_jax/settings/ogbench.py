@@ -115,6 +115,41 @@ def rebrac(task: Task) -> Changes:
     )
 
 
+def rlpd(task: Task) -> Changes:
+    """Return those of RLPD in FQL's code, whose actor climbs the smaller of the two critics: here it is their mean."""
+    discount = _discount("ours: as FQL", task)
+    return discount + sets(CODE, hidden=(512,) * 4, members=2, utd=1, backup_entropy=False)
+
+
+def sac(task: Task) -> Changes:
+    """Return SAC's, which nobody ran here: its networks and discount are RLPD's."""
+    return _discount("ours: as FQL", task) + sets("ours: as RLPD", hidden=(512,) * 4)
+
+
+def moorl(task: Task) -> Changes:
+    """Return MOORL's, which nobody ran here: its networks and discount are RLPD's."""
+    return _discount("ours: as FQL", task) + sets("ours: as RLPD", hidden=(512,) * 4)
+
+
+def cal_ql(task: Task) -> Changes:
+    """Return Cal-QL's, which nobody ran here; returns to go are those of data that goes on beyond an episode's end."""
+    return _discount("ours: as FQL", task) + sets("ours: as FQL", hidden=(512,) * 4) + sets("ours", endless=True)
+
+
+def td3_bc(task: Task) -> Changes:
+    """Return TD3+BC's, which nobody ran here: its networks and discount are FQL's."""
+    return _discount("ours: as FQL", task) + sets("ours: as FQL", hidden=(512,) * 4)
+
+
+def opt(_: Task) -> Changes:
+    """Return OPT's, which nobody ran here: its schedule is AntMaze's."""
+    return sets("ours: as AntMaze", utd=1, kappa_start=0.1, kappa_steps=100_000.0)
+
+
+def _discount(source: str, task: Task) -> Changes:
+    return sets(source, discount=_of(task, CODE)[0].discount)
+
+
 def _of(task: Task, source: str) -> tuple[_Values, str]:
     """Return the values of the task's environment, such as cube-double, and where they are from."""
     if task.subject in ENVIRONMENTS:

@@ -5,7 +5,7 @@ Sizes, horizons and reference scores are D4RL's (`d4rl/infos.py`, `d4rl/*/__init
 """
 
 from moorl_jax.errors import UnknownNameError
-from moorl_jax.tasks.ogbench_sets import OGBENCH, OGBenchSet
+from moorl_jax.tasks.ogbench_sets import OGBENCH, UNSOLVED, OGBenchSet
 from moorl_jax.tasks.task import Task
 
 DENSE = "dense, as the environment gives it"
@@ -176,11 +176,13 @@ def _control(task: str) -> Task:
                 0.0, 1000.0, UNIT, 10)  # fmt: skip
 
 
-def _ogbench(of: OGBenchSet, number: int) -> Task:
+def _ogbench(of: OGBenchSet, number: int, sparse: bool = False) -> Task:
     datasets = {"ogbench": f"{of.name}-v0"} | ({"recipe": f"{of.name}-v0"} if of.scripted else {})
-    return Task(f"ogbench-{of.name}-task{number}", "ogbench", of.subject, of.level,
+    name = f"ogbench-{of.name}-sparse" if sparse else f"ogbench-{of.name}"
+    rewards = UNSOLVED if sparse else of.rewards
+    return Task(f"{name}-task{number}", "ogbench", of.subject, of.level,
                 f"{of.subject}-singletask-task{number}-v0", of.horizon, (of.observation_size,), of.action_size,
-                0.0, 1.0, of.rewards, 50, datasets, no_recipe=of.no_recipe, recorded=of.steps)  # fmt: skip
+                0.0, 1.0, rewards, 50, datasets, no_recipe=of.no_recipe, recorded=of.steps)  # fmt: skip
 
 
 TASKS: dict[str, Task] = {
@@ -202,6 +204,7 @@ TASKS: dict[str, Task] = {
         *(_control(task) for task in VD4RL),
         *(_vd4rl(task, level, size) for size in (VD4RL_SIZE, 64) for task in VD4RL for level in VD4RL_LEVELS),
         *(_ogbench(of, number) for of in OGBENCH for number in range(1, 6)),
+        *(_ogbench(of, number, sparse=True) for of in OGBENCH if of.has_sparse_twins for number in range(1, 6)),
     )
 }
 

@@ -16,6 +16,7 @@ from moorl_jax.errors import NotAvailableError
 from moorl_jax.tasks import own
 from moorl_jax.tasks.antmaze import AntMaze
 from moorl_jax.tasks.catalogue import ONCE, STAGES, SUCCESSFUL
+from moorl_jax.tasks.ogbench_sets import UNSOLVED
 from moorl_jax.tasks.task import Task
 
 # Everything MuJoCo's next step depends on, with the solver's warm start.
@@ -68,7 +69,9 @@ def make_environment(task: Task, as_data: bool = False) -> gymnasium.Env:
     if task.family == "vd4rl":
         return TimeLimit(optional("control").Pixels(task.subject, task.observation_shape[0]), task.horizon)
     if task.family == "ogbench":
-        return TimeLimit(optional("ogbench").Single(task.environment, as_data), task.horizon)
+        return TimeLimit(
+            optional("ogbench").Single(task.environment, as_data, sparse=task.rewards == UNSOLVED), task.horizon
+        )
     if task.family == "control":
         return TimeLimit(optional("control").Control(task.subject), task.horizon)
     with warnings.catch_warnings():

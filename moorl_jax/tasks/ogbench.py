@@ -6,9 +6,12 @@ Eysenbach and Levine 2025, arXiv 2410.20092.
 
 import inspect
 import json
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -19,6 +22,7 @@ import ogbench.manipspace  # both register their environments
 import ogbench.manipspace.envs.env  # noqa: F401  now, for it imports a viewer, which complains where there is no display
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
+from ogbench.locomaze import maze as mazes
 from ogbench.locomaze.humanoid import HumanoidEnv
 from ogbench.relabel_utils import relabel_dataset
 
@@ -33,6 +37,7 @@ KNOWN = (
 )
 SITES = ("site_xpos", "site_xmat")  #: the next command starts from where the last step saw the gripper
 RANDOM_BYTES = 512  #: room for a random generator's state as text
+MAKING = threading.Lock()  #: of a maze
 GLOBAL = threading.Lock()  #: of NumPy's global generator, which the mazes draw from
 
 
@@ -40,14 +45,14 @@ class Single(gymnasium.Env):
     """One of an environment's five tasks; success ends the episode.
 
     As OGBench has it since 1.2, a step is paid, and ends, for the state that it begins in: `as_data` pays as OGBench
-    does, -1 (of a scene or a puzzle -1 for each unfinished part), and 0 at the step from the goal. Without, it is 1 for
-    that step and 0 for all others, so that an episode returns its success.
+    does, -1 (of a scene or a puzzle -1 for each unfinished part, unless it is `sparse`), and 0 at the step from the
+    goal. Without, it is 1 for that step and 0 for all others, so that an episode returns its success.
     """
 
-    def __init__(self, name: str, as_data: bool):
+    def __init__(self, name: str, as_data: bool, sparse: bool = False):
         """Make it; `name` is its gymnasium id."""
         self.inner = make(name)
-        self.as_data = as_data
+        self.as_data, self.sparse = as_data, sparse
         self.observation_space, self.action_space = self.inner.observation_space, self.inner.action_space
         self._chance = np.random.RandomState()
 
@@ -76,7 +81,8 @@ class Single(gymnasium.Env):
         with self._drawing():
             observation, reward, terminal, _, info = self.inner.step(action)
         success = float(info["success"])
-        return observation, float(reward) if self.as_data else success, bool(terminal), False, {"success": success}
+        paid = success - 1.0 if self.sparse else float(reward)
+        return observation, paid if self.as_data else success, bool(terminal), False, {"success": success}
 
     def close(self) -> None:
         """Close the simulator."""
@@ -126,15 +132,33 @@ def make(name: str, **changes: Any) -> Any:
     spec = gymnasium.spec(name)
     kind: Any = load_env_creator(str(spec.entry_point))
     if not inspect.isclass(kind):  # the mazes' come from a function
-        return kind(**(spec.kwargs | changes))
+        with _writing_nothing():
+            return kind(**(spec.kwargs | changes))
     # A manipulation environment's property makes a space anew, with a seed of its own, whenever it is asked for.
     made = type(kind.__name__, (kind,), {"action_space": None})(**(spec.kwargs | changes))
     made.action_space = spaces.Box(-1.0, 1.0, (5,), np.float32)
     return made
 
 
-def relabel(name: str, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+@contextmanager
+def _writing_nothing() -> Iterator[None]:
+    """Let a maze write its model, from which it reads it again, to a folder that goes with it.
+
+    The package would leave the file in the system's, and open.
+    """
+    with MAKING, tempfile.TemporaryDirectory() as folder:
+        theirs, file = mazes.tempfile, Path(folder) / "maze.xml"
+        mazes.tempfile = SimpleNamespace(mkstemp=lambda **_: (-1, str(file)))
+        try:
+            yield
+        finally:
+            mazes.tempfile = theirs
+
+
+def relabel(name: str, columns: dict[str, np.ndarray], sparse: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return the rewards and masks, both (N,) float32, that the package gives the states of a file for a task.
+
+    `sparse` rewards are -1 until all is done, whatever the package's own are.
 
     `columns` are the file's `qpos`, (N, positions), and, where there are buttons, its `button_states`. A mask is 0
     where the task is solved, which is what no target counts beyond, and 1 elsewhere.
@@ -144,4 +168,5 @@ def relabel(name: str, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.n
         relabel_dataset(name, environment.inner, labelled)
     finally:
         environment.close()
-    return labelled["rewards"], labelled["masks"]
+    masks = labelled["masks"]
+    return 0.0 - masks if sparse else labelled["rewards"], masks  # 0.0 where it is solved, not -0.0

@@ -5,6 +5,8 @@ Source: seohongpark/ogbench `data_gen_scripts/commands.sh`, `ogbench/*/__init__.
 
 from typing import NamedTuple
 
+UNSOLVED = "-1 until all is done in the state a step begins in, which ends"  #: of the sparse twins
+
 
 class OGBenchSet(NamedTuple):
     """A dataset; its environment has five tasks, for each of which the same rows are rewarded anew."""
@@ -32,6 +34,11 @@ class OGBenchSet(NamedTuple):
     def no_recipe(self) -> str:
         """Why it cannot be made here; empty where it can."""
         return "" if self.scripted else "its walkers learned, and OGBench's scripts download them"
+
+    @property
+    def has_sparse_twins(self) -> bool:
+        """Whether later papers, the first of them Q-chunking's, pay nothing for a part of its tasks."""
+        return self.subject.partition("-")[0] in ("scene", "puzzle") and self.level == "play"
 
     @property
     def rewards(self) -> str:

@@ -20,6 +20,14 @@ def test_an_agent_is_made_again_from_what_was_written(name):
     assert rebuild_agent(agent_name(agent), written) == agent
 
 
+def test_a_result_says_the_version_of_its_tasks_simulator(monkeypatch):
+    """Of OGBench's package it decides what a reward is for."""
+    monkeypatch.setattr(provenance.metadata, "version", lambda name: f"{name} 1.2")
+    assert provenance.versions(find("ogbench-scene-play-task2"))["ogbench"] == "ogbench 1.2"
+    assert provenance.versions(find("pen-human-v1"))["gymnasium-robotics"] == "gymnasium-robotics 1.2"
+    assert "ogbench" not in provenance.versions(find("hopper-medium-v2"))
+
+
 def test_agents_and_rules_within_an_agent_keep_their_class():
     for agent in (OPT(backbone=SPOT(beta=0.25), replay=Mixed(0.3)), OPTSPOT(replay=Balanced(hidden=(7,)))):
         assert rebuild_agent(agent_name(agent), json.loads(json.dumps(agent_fields(agent)))) == agent

@@ -8,7 +8,7 @@ from moorl_jax.reports.collection import find_results
 from moorl_jax.tasks import TASKS
 from tests.stored import store
 
-TASK = "ogbench-scene-play-task2"
+TASK = "ogbench-scene-play-sparse-task2"
 
 
 def stored(folder, scores, **changes):
@@ -44,6 +44,7 @@ def test_ours_stands_beside_theirs_at_equal_updates(tmp_path):
     sections, _, legend = learning.make(find_results([tmp_path]))
     assert [title for title, _ in sections] == list(learning.TITLES.values())
     assert sections[0][1].iloc[-1]["ours"].startswith("56.0 [")
+    assert set(sections[0][1]["rewards"]) == {"sparse"}
     assert "no runs" not in legend
 
 
@@ -52,6 +53,16 @@ def test_ours_stands_beside_theirs_at_equal_updates(tmp_path):
 )
 def test_a_plain_word_says_where_our_mean_lies(mean, word):
     assert learning.where(mean, 40.5, 67.5) == word
+
+
+def test_only_curves_of_the_same_rewards_stand_beside_each_other(tmp_path):
+    """Published curves of scenes and puzzles are of sparse rewards; a run of OGBench's own has none to stand beside."""
+    stored(tmp_path / "sparse", (50.0, 60.0))
+    store(tmp_path / "own", agent="fql", task="ogbench-scene-play-task2", scores=(50.0, 60.0), updates=200_000)
+    assert set(learning.compare(find_results([tmp_path]))["task"]) == {TASK}
+    published = pd.read_csv(learning.FILE)["task"]
+    staged = published[published.str.contains("scene|puzzle")]
+    assert staged.str.contains("-sparse-").all()
 
 
 def test_without_runs_there_is_only_the_legend():

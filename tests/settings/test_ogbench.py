@@ -75,6 +75,16 @@ def test_what_no_author_ran_is_set_as_the_nearest_and_said_to_be_ours(subject):
         assert said["discount"].startswith("ours: as for ")
 
 
+@pytest.mark.parametrize("name", ["cal_ql", "moorl", "opt", "sac", "td3_bc", "wsrl"])
+def test_agents_that_nobody_ran_here_have_the_networks_of_those_that_were_and_say_that_it_is_ours(name):
+    said = [change.source for page, change in changes(name, task("scene")) if page is ogbench]
+    assert said
+    assert all(source.startswith("ours") for source in said)
+    agent = settings(name, task("cube-triple"), 1_000_000, 1_000_000).agent
+    agent = getattr(agent, "backbone", agent)
+    assert (agent.hidden, agent.discount) == ((512,) * 4, 0.995)
+
+
 @pytest.mark.parametrize("subject", [*ogbench.ENVIRONMENTS, *OURS])
 def test_every_agent_is_set_within_its_bounds(subject):
     for name in AGENTS:
@@ -85,7 +95,7 @@ def test_every_agent_is_set_within_its_bounds(subject):
 def test_the_page_repeats_no_value():
     """Each is another than the one in force before, for some environment, and has a source."""
     news = {}
-    for name in ("fql", "ifql", "iql", "qc", "qc_fql", "rebrac"):
+    for name in ("cal_ql", "fql", "ifql", "iql", "moorl", "opt", "qc", "qc_fql", "rebrac", "rlpd", "sac", "td3_bc"):
         for subject in ogbench.ENVIRONMENTS:
             chosen = Settings(AGENTS[name](), Preparation())
             for _, change in changes(name, task(subject)):

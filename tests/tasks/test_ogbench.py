@@ -1,5 +1,8 @@
 """OGBench's single tasks against its package's environments."""
 
+import os
+import tempfile
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -73,6 +76,32 @@ def test_it_steps_and_pays_as_the_packages(name, rng):
         assert mine[4]["success"] == other[4]["success"]
     ours.close()
     theirs.close()
+
+
+def test_a_maze_leaves_no_file_and_none_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    make_environment(find("ogbench-pointmaze-medium-navigate-task1")).close()  # once, for what is imported
+    free = os.dup(0)  # the lowest number that no open file has
+    os.close(free)
+    make_environment(find("ogbench-pointmaze-medium-navigate-task1")).close()
+    next_free = os.dup(0)
+    os.close(next_free)
+    assert next_free == free
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "before"), [("", -2.0), ("-sparse", -1.0)])
+def test_a_scene_is_paid_by_its_parts_or_once_all_is_done(kind, before):
+    environment = make_environment(find(f"ogbench-scene-play{kind}-task2"), as_data=True)
+    environment.reset(seed=0)
+    still, inner = np.zeros(5, np.float32), environment.unwrapped.inner
+    assert environment.step(still)[1:3] == (before, False)
+    for joint in ("drawer_slide", "window_slide"):  # what task 2 asks for
+        inner.data.joint(joint).qpos[0] = 0.0
+    environment.step(still)
+    assert environment.step(still)[1:] == (0.0, True, False, {"success": 1.0})
+    environment.close()
 
 
 @pytest.mark.parametrize(("as_data", "before", "at_goal"), [(True, -1.0, 0.0), (False, 0.0, 1.0)])

@@ -15,8 +15,9 @@ from moorl_jax.data.rows import Rows, as_float32, require_memory
 from moorl_jax.data.sources.d4rl import answers, received
 from moorl_jax.data.sources.source import Getter, Source
 from moorl_jax.errors import DatasetError, one_line
+from moorl_jax.tasks import Task
 from moorl_jax.tasks.environments import optional
-from moorl_jax.tasks.ogbench_sets import OGBENCH, OGBenchSet
+from moorl_jax.tasks.ogbench_sets import OGBENCH, UNSOLVED, OGBenchSet
 from moorl_jax.types import Progress
 
 SERVER = "https://rail.eecs.berkeley.edu/datasets/ogbench"
@@ -38,7 +39,7 @@ class Npz(Source):
 
     def read(self, progress: Progress | None) -> Rows:
         """Read the file and relabel its rows for the task."""
-        return read(self.place, self.task.environment)
+        return read(self.place, self.task)
 
 
 class OGBench(Npz):
@@ -80,7 +81,7 @@ class OGBench(Npz):
             if total and done != total:
                 raise DatasetError(f"{url}: the connection ended after {done} of {total} bytes; try again, {by_hand}")
             try:
-                read(partial, self.task.environment).check(self.task, str(partial))
+                read(partial, self.task).check(self.task, str(partial))
             except DatasetError as error:
                 wrong = str(error).removeprefix(f"{partial}: ")
                 raise DatasetError(f"{url}: what the server sent cannot be used ({wrong}); {by_hand}") from error
@@ -122,8 +123,8 @@ class Scripted(Npz):
         return functools.partial(scripted.generate, self.of, self.place, self.seed, episodes)
 
 
-def read(path: Path, environment: str) -> Rows:
-    """Read a file of OGBench's layout, rewarded for the task of a gymnasium id.
+def read(path: Path, task: Task) -> Rows:
+    """Read a file of OGBench's layout, rewarded for a task.
 
     A row is a state and the action taken there; an episode's last row, which OGBench calls terminal, is a time-out
     here: its action leads nowhere. Terminal here is a row whose mask is 0, at the goal, though its episode goes on.
@@ -143,7 +144,7 @@ def read(path: Path, environment: str) -> Rows:
             f"{path}: not an npz file of plain arrays, or a damaged one ({one_line(error)}); move it away, then fetch "
             "or make it again"
         ) from error
-    buttons = ("button_states",) if environment.startswith(("scene", "puzzle")) else ()
+    buttons = ("button_states",) if task.subject.startswith(("scene", "puzzle")) else ()
     for name in ("observations", "actions", "terminals", "qpos", *buttons):
         if name not in columns:
             there = one_line(", ".join(sorted(columns)) or "nothing")
@@ -155,10 +156,10 @@ def read(path: Path, environment: str) -> Rows:
             raise DatasetError(f"{path}: '{name}' is not an array of numbers, one row a step; fetch or make it again")
     known = {name: columns[name] for name in ("qpos", *buttons)}
     try:
-        rewards, masks = optional("ogbench").relabel(environment, known)
+        rewards, masks = optional("ogbench").relabel(task.environment, known, sparse=task.rewards == UNSOLVED)
     except (IndexError, ValueError) as error:  # of arrays of other sizes
         raise DatasetError(
-            f"{path}: its states are not of {environment} ({one_line(error)}); is this the file of another task?"
+            f"{path}: its states are not of {task.environment} ({one_line(error)}); is this the file of another task?"
         ) from error
     return Rows(
         observations=as_float32(columns["observations"], f"{path}: 'observations'"),

@@ -9,11 +9,12 @@ from moorl_jax.data.sources import OGBench, Scripted
 from moorl_jax.data.sources import ogbench as source
 from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import find
+from moorl_jax.tasks.environments import optional
 from moorl_jax.tasks.ogbench_sets import OGBENCH
 
 TASK = find("ogbench-pointmaze-medium-navigate-task1")
 GOAL = (20.0, 20.0)  #: of that task
-PUZZLE = "puzzle-3x3-singletask-task1-v0"
+PUZZLE = find("ogbench-puzzle-3x3-play-task1")
 
 
 def short(name, steps=12):
@@ -44,7 +45,7 @@ def test_a_file_made_here_is_to_the_package_what_it_is_to_us(package, tmp_path):
     rows["qpos"][5] = GOAL
     np.savez(path, **rows)
     _hold_to_package(package, TASK, path)
-    assert source.read(path, TASK.environment).terminals.tolist() == [row == 5 for row in range(24)]
+    assert source.read(path, TASK).terminals.tolist() == [row == 5 for row in range(24)]
 
 
 @pytest.mark.slow
@@ -55,12 +56,34 @@ def test_so_are_the_other_sets(name, package, tmp_path):
     _hold_to_package(package, find(f"ogbench-{name}-task2"), path)
 
 
+@pytest.mark.slow
+def test_sparse_rewards_wait_for_all_that_is_to_be_done(package, tmp_path):
+    """What the package pays by the part, its sparse twin pays -1 for, of the same file and with the same ends."""
+    path = tmp_path / "scene-play-v0.npz"
+    dense, sparse = find("ogbench-scene-play-task2"), find("ogbench-scene-play-sparse-task2")
+    assert dense.datasets == sparse.datasets
+    make("scene-play", path, 0, 1)
+    rows = columns(path)
+    solved = optional("ogbench").make(dense.environment)
+    solved.reset(seed=0)
+    for joint in ("drawer_slide", "window_slide"):  # what the task asks for
+        solved.data.joint(joint).qpos[0] = 0.0
+    rows["qpos"][3:5], rows["button_states"][3:5] = solved.data.qpos, solved._target_button_states
+    solved.close()
+    np.savez(path, **rows)
+    by_parts, all_or_nothing = source.read(path, dense), source.read(path, sparse)
+    assert by_parts.terminals[3:5].all()
+    assert by_parts.rewards.min() < -1.0
+    np.testing.assert_array_equal(all_or_nothing.rewards, -1.0 * ~by_parts.terminals)
+    np.testing.assert_array_equal(all_or_nothing.terminals, by_parts.terminals)
+
+
 def _hold_to_package(package, task, path):
     environment, theirs, _ = package.make_env_and_datasets(
         task.environment.replace("-singletask", f"-{task.level}-singletask"), dataset_path=str(path)
     )
     environment.close()
-    ours = to_transitions(source.read(path, task.environment), task.horizon)
+    ours = to_transitions(source.read(path, task), task.horizon)
     for name in ("observations", "actions", "next_observations", "rewards"):
         np.testing.assert_array_equal(getattr(ours, name), theirs[name])
     np.testing.assert_array_equal(1.0 - ours.terminals, theirs["masks"])
@@ -94,7 +117,8 @@ def test_an_interrupted_making_goes_on(package, tmp_path, monkeypatch):
     next(iter(kept)).unlink()
     done = []
     scripted.generate(of, path, 0, 10, lambda *counts: done.append(counts))
-    assert len(done) == 1
+    assert len(done) == 2
+    assert 0 < done[0][0] < 132
     assert done[-1] == (132, 132)
     assert not list(tmp_path.glob("*.parts"))
     scripted.generate(of, whole, 0, 10)
@@ -139,7 +163,7 @@ def test_a_faulty_file_is_refused_in_one_line(write, words, tmp_path):
 @pytest.mark.slow
 def test_another_puzzles_file_is_refused(package, tmp_path):
     _saved(tmp_path / "a.npz", button_states=np.zeros((9, 16), np.int64))
-    with pytest.raises(DatasetError, match=f"its states are not of {PUZZLE}"):
+    with pytest.raises(DatasetError, match=f"its states are not of {PUZZLE.environment}"):
         source.read(tmp_path / "a.npz", PUZZLE)
 
 
@@ -174,7 +198,7 @@ def test_a_trajectory_returns_whether_it_came_to_the_goal(package, tmp_path):
     places = np.zeros((9, 2))
     places[[2, 3]] = GOAL
     _saved(tmp_path / "a.npz", qpos=places, terminals=np.isin(np.arange(9), (4, 8)))
-    rows = source.read(tmp_path / "a.npz", TASK.environment)
+    rows = source.read(tmp_path / "a.npz", TASK)
     returns, lengths = trajectory_returns(rows, TASK)
     assert returns.tolist() == [1.0, 0.0]
     assert lengths.tolist() == [5, 4]
