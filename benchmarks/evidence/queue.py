@@ -57,7 +57,7 @@ class Line:
                 spend = find_budget(self.budget, self.updates, self.env_steps, task.pixels, agent)
                 spend = dataclasses.replace(spend, evaluations=self.evaluations or spend.evaluations)
                 if self.study:
-                    found += STUDIES[self.study].cells(task.name, spend, self.seeds, self.source, policies)
+                    found += STUDIES[self.study].cells((task,), spend, self.seeds, self.source, policies)
                 else:
                     found += plan((task,), [agent], self.source, policies, self.seeds, spend, self.protocol)
         return found
