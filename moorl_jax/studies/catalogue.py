@@ -70,7 +70,7 @@ STUDIES = {
     "opt-collect": Study(
         question="How many env steps should OPT collect before its new critics are trained (N_tau)?",
         tasks="hopper-medium-v2,walker2d-medium-v2",  # states of 11 and 17 numbers; those with more need D4RL's data
-        least=100_000,
+        least=150_000,
         variants=tuple(
             Variant(f"N_tau {steps:,}", "opt", (f"collect_steps={steps}",))
             for steps in (2_500, 10_000, 25_000, 100_000)

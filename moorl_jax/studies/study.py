@@ -40,7 +40,7 @@ class Study:
     variants: tuple[Variant, ...]
     protocol: str = "offline-to-online"
     every: int | None = None  #: env steps between evaluations, where the budget's are not to count
-    least: int = 0  #: a budget must have more env steps than this
+    least: int = 0  #: env steps that a budget must have
 
     def only(self, agents: str) -> "Study":
         """Return the study of the variants of these agents, separated by commas.
@@ -59,8 +59,8 @@ class Study:
     ) -> list[Cell]:
         """Return the study's cells, task by task; raise MoorlError if one cannot be run."""
         numbers, (_, env_steps) = which_seeds(seeds), budget.spend(self.protocol)
-        if env_steps <= self.least:
-            raise MoorlError(f"this study needs more than {self.least:,} env steps: {env_steps:,} are too few")
+        if env_steps < self.least:
+            raise MoorlError(f"this study needs {self.least:,} env steps: {env_steps:,} are too few")
         if self.every:
             if env_steps % self.every:
                 raise MoorlError(f"this study evaluates every {self.every:,} env steps: {env_steps:,} are no multiple")

@@ -37,7 +37,7 @@ def test_every_variant_can_be_set_and_differs_from_the_others(name):
     """Each is a valid change of an agent's settings, at the smallest budget of the study too, and a cell of its own."""
     # On a random dataset OPT's own kappa is 1 throughout, as one of the variants'.
     chosen, task = STUDIES[name], expand(STUDIES[name].tasks)[-1]
-    for budget in (budget for budget in BUDGETS.values() if budget.env_steps > chosen.least):
+    for budget in (budget for budget in BUDGETS.values() if budget.env_steps >= chosen.least):
         cells = [
             Cell(task, v.agent, "recipe", (0,), budget, chosen.protocol, v.changes, v.label) for v in chosen.variants
         ]
@@ -130,5 +130,7 @@ def test_wrong_words_are_named(words, message, monkeypatch):
 
 
 def test_a_study_that_cannot_run_says_why_before_it_begins():
+    with pytest.raises(MoorlError, match="needs 150,000 env steps: 100 are too few"):
+        STUDIES["opt-collect"].cells("hopper-medium-v2", BUDGETS["quick"], 1, "embedded", None)
     with pytest.raises(MoorlError, match="ant-medium-v2 has no source 'recipe'"):
         STUDIES["hybrid"].cells(expand("ant-medium-v2"), BUDGETS["quick"], 1, "recipe", None)
