@@ -71,7 +71,7 @@ def described(agent: str, task: Task, source: str | None, plan: Plan, curves: pd
         [
             f"{agent} on {task.name}, {f'{source} data' if source else 'no data'}",
             f"seeds {', '.join(map(str, by_seed.groups))}: {plan.updates:,} updates, {plan.env_steps:,} env steps",
-            f"score {score} at the last of {by_seed.size().max()} evaluations",
+            f"score {score} at the last of {by_seed.size().max()} evaluations" if task.evaluated else "no environment",
             f"curves: {', '.join(map(str, curves))}",
             f"states: {type(states).__name__} of {len(leaves)} arrays, {size:.1f} MB",
         ]

@@ -80,6 +80,7 @@ def test_an_agent_without_a_file_is_trained_and_saved(known, rng, tmp_path, monk
     data, said = Dataset.from_arrays(rng.standard_normal((8, 2)), np.zeros((8, 1)), **columns), []
     run = train(typed.agent, dataset=data, seeds=1, updates=1, checkpoints="run", progress=False, warn=said.append)
     assert any("Mine.py: the agent's text is not known here" in each for each in said) is not known
+    assert repr(run).splitlines()[2] == "no environment"  # and not that all have diverged
     results.save(run, tmp_path / "cell", "x")
     result = results.read(tmp_path / "cell")
     assert result.config["agent"] == provenance.agent_name(typed.agent) == "Mine.py:Mine"
