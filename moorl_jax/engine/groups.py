@@ -41,8 +41,7 @@ class Group:
         self.device = device
         self._seeds, self._example = seeds, example
         self.progress = Progress()  #: as of the start of the current phase
-        first, env_steps = recipes.first_agent(phases), recipes.env_steps(phases)
-        returns = recipes.online_returns_rule(phases)
+        first, returns, env_steps = recipes.first_agent(phases), recipes.returns_rule(phases), recipes.env_steps(phases)
         self.carry = jax.device_put(Carry(_stack(initial_states(first, seeds, example)), None, {}), device)
         keys = [jnp.stack([stream(seed, use) for seed in seeds]) for use in (UPDATES, ACTIONS)]
         self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, *keys), device)
