@@ -106,10 +106,7 @@ class CQL(SquashedGaussian[CQLState]):
         )
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw every action's noise: standard normal, but for the uniform random actions in [-1, 1].
-
-        Where not all target critics count, draw which do.
-        """
+        """Draw all actions' noise, normal but for random actions in [-1, 1]; and the target's critics, if not all."""
         size, action_size = batch.actions.shape
         several = (size, self.actions_per_state, action_size)
         keys = jax.random.split(key, 5)

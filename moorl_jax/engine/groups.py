@@ -68,8 +68,7 @@ class Group:
             for recipe, count in collections.Counter(each).items()
         ]
         self.progress = Progress()  #: as of the start of the current phase
-        first, env_steps = recipes.first_agent(phases), recipes.env_steps(phases)
-        returns = recipes.online_returns_rule(phases)
+        first, returns, env_steps = recipes.first_agent(phases), recipes.returns_rule(phases), recipes.env_steps(phases)
         self.carry = jax.device_put(Carry(stack(states), None, {}), device)
         update_key, action_key = (jnp.stack([stream(seed, use) for seed in seeds]) for use in (UPDATES, ACTIONS))
         self.inputs = jax.device_put(Inputs(first, None, prepared.transitions, update_key, action_key), device)

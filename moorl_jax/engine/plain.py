@@ -29,7 +29,7 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
 
     `prepared` holds the dataset and the transforms applied to observations and rewards before the agent sees them.
     """
-    returns = recipes.online_returns_rule(phases)  # how returns-to-go are computed, for Cal-QL; None for other agents
+    returns = recipes.returns_rule(phases)  # how returns-to-go are computed, for Cal-QL; None for other agents
     chunks = recipes.needs_chunks(phases)  # whether transitions say that they are their episode's last, for QC
     example = recipes.example(phases, task, prepared)
     data, buffer = jax.tree.map(jnp.asarray, prepared.transitions), recipes.empty_buffer(phases, task, example)

@@ -214,8 +214,6 @@ def _metrics_of_each(cycle: tuple[Update, ...], state: State, batch: Any, draws:
 
 def _experience(inputs: Inputs, buffer: Buffer | None) -> Experience:
     """Return what the agent's batches are drawn from."""
-    if buffer is not None and inputs.agent.returns_to_go() is None:  # unfinished episodes can be sampled
-        buffer = buffer.replace(finished=buffer.written)
     return seen_by(inputs.agent, Experience(inputs.data, buffer))
 
 

@@ -87,12 +87,6 @@ def returns_rule(phases: tuple[Phase, ...]) -> ReturnsToGo | None:
     return next(iter(rules), None)
 
 
-def online_returns_rule(phases: tuple[Phase, ...]) -> ReturnsToGo | None:
-    """Return the same of those that draw online experience; an episode's steps wait for its end only for them."""
-    drawing = [phase for phase in taken(phases) if phase.learns and not isinstance(phase.sampling, FromDataset)]
-    return returns_rule(tuple(drawing))
-
-
 def needs_next_actions(phases: tuple[Phase, ...]) -> bool:
     """Tell whether a recipe's agents need next actions; raise MoorlError for one that draws online experience, too."""
     asking = [phase for phase in taken(phases) if phase.learns and phase.agent.needs_next_actions()]
@@ -130,18 +124,19 @@ def needs_chunks(phases: tuple[Phase, ...]) -> bool:
 
 
 def seen_by(agent: Agent, experience: Experience) -> Experience:
-    """Return what an agent's batches are drawn from: chunks, next actions and returns to go only if it asks for them.
+    """Return what an agent's batches are drawn from: without next actions, unless it needs them; chunks, if it asks.
 
-    The buffer's latest transitions do not begin a whole chunk yet.
+    An episode's steps wait for its end only where returns to go are needed. The buffer's latest transitions do not
+    begin a whole chunk yet.
     """
     data, buffer, span = experience.dataset, experience.buffer, agent.chunks()
+    if buffer is not None and agent.returns_to_go() is None:
+        buffer = buffer.replace(finished=buffer.written)
     if isinstance(data, Transitions):
         data = data if agent.needs_next_actions() else data.replace(next_actions=None)
-        data = data if agent.returns_to_go() else data.replace(mc_returns=None)
         data = Chunks(data, span.steps, span.discount) if span else data.replace(ends=None)
     if buffer is not None and isinstance(buffer.rows, Transitions):
-        each = buffer.rows if agent.returns_to_go() else buffer.rows.replace(mc_returns=None)
-        rows = Chunks(each, span.steps, span.discount) if span else each.replace(ends=None)
+        rows = Chunks(buffer.rows, span.steps, span.discount) if span else buffer.rows.replace(ends=None)
         buffer = buffer.replace(rows=rows, finished=buffer.finished - (span.steps - 1 if span else 0))
     return Experience(data, buffer)
 
@@ -170,8 +165,7 @@ def empty_buffer(phases: tuple[Phase, ...], task: Task, example: Transitions) ->
     steps = env_steps(phases)
     if not task.pixels:
         # One whole episode fits in any case: it is written before it is finished.
-        returns = example.mc_returns if online_returns_rule(phases) else None
-        return Buffer.create(max(steps, task.horizon), example.replace(next_actions=None, mc_returns=returns))
+        return Buffer.create(max(steps, task.horizon), example.replace(next_actions=None))
     pauses = sum(isinstance(phase, Pause) for phase in taken(phases))
     episodes = steps // task.horizon + 1 + pauses  # they never end early
     return FrameBuffer.create_for(steps, episodes, example, span_rule(phases))

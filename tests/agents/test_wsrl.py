@@ -12,7 +12,7 @@ from moorl_jax.agents.common import squashed_sample
 from moorl_jax.engine import recipes
 from moorl_jax.errors import MoorlError
 from moorl_jax.phases import Collect, Offline, Online, Switch
-from moorl_jax.replay import FromBuffer
+from moorl_jax.replay import Buffer, Experience, FromBuffer
 from moorl_jax.settings import settings
 from moorl_jax.tasks import find
 from moorl_jax.types import Transitions
@@ -172,14 +172,11 @@ def test_what_it_cannot_be_given(agent, fault):
         agent.phases(10, 5000)
 
 
-def test_cal_qls_returns_are_of_its_dataset_alone_and_no_env_step_waits_for_its_episodes_end(rng):
+def test_no_env_step_waits_for_its_episodes_end_as_cal_qls_do(rng):
     example = batch_of(rng, 1).replace(mc_returns=jnp.zeros(1))
-    task = find("hopper-medium-v2")
-    of_wsrl, of_cal_ql = WSRL(warmup_steps=5).phases(4, 20), CalQL().phases(4, 20)
-    assert recipes.returns_rule(of_wsrl) == recipes.returns_rule(of_cal_ql) == CalQL().returns_to_go()
-    assert recipes.online_returns_rule(of_wsrl) is None
-    assert recipes.empty_buffer(of_wsrl, task, example).rows.mc_returns is None
-    assert recipes.empty_buffer(of_cal_ql, task, example).rows.mc_returns is not None
+    under_way = Buffer.create(8, example).store(jax.tree.map(lambda leaf: leaf[0], example), finished=False)
+    seen = {kind: recipes.seen_by(kind(), Experience(None, under_way)).online.size for kind in (WSRL, CalQL)}
+    assert seen == {WSRL: 1, CalQL: 0}
 
 
 @pytest.mark.parametrize(
