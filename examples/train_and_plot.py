@@ -11,7 +11,7 @@ if __name__ == "__main__":  # making data starts processes that import this file
     moorl_jax.use_all_cores()
     for agent in ("td3_bc", "iql"):
         run = moorl_jax.train(
-            agent, "hopper-medium-replay-v2", source="embedded", seeds=2, updates=1_000, evaluate_every=250, episodes=2
+            agent, "hopper-medium-replay-v2", source="embedded", seeds=2, updates=400, evaluate_every=100, episodes=2
         )
         scores = run.curves.groupby("updates")["score"].agg(["mean", "min", "max"])
         plt.plot(scores.index, scores["mean"], label=agent)
