@@ -24,7 +24,7 @@ from moorl_jax.data import hdf5, plans, recipe
 from moorl_jax.data.behaviour import Behaviour, Gaussian, Uniform
 from moorl_jax.data.navigator import Navigator
 from moorl_jax.data.plans import Actor
-from moorl_jax.data.rows import trajectory_returns
+from moorl_jax.data.trajectories import trajectory_returns
 from moorl_jax.errors import MoorlError
 from moorl_jax.progress import terminal
 from moorl_jax.tasks import Task, find, make_environment

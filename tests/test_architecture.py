@@ -63,3 +63,12 @@ def test_a_run_takes_the_steps_in_their_order(calls):
     for file, (first, *others) in STEPS:
         assert (file, first) in way, f"{file}: {first} is not called after the steps before it"
         assert {(file, name) for name in others} <= set(calls), f"{file}: not all of {others} are called"
+
+
+def test_files_are_short_enough_to_be_read():
+    long = {
+        str(file.relative_to(LIBRARY))
+        for file in LIBRARY.rglob("*.py")
+        if file.read_text(encoding="utf-8").count("\n") > 300
+    }
+    assert long == set()

@@ -30,10 +30,7 @@ class CQLState(struct.PyTreeNode):
 
 
 class CriticInputs(struct.PyTreeNode):
-    """Inputs of the critics' loss: the batch, its targets, and the actions whose values enter the penalty.
-
-    The actions are the data's, then n random ones, n by the policy at s, n by the policy at s'.
-    """
+    """The critics' loss is of these; actions are the data's, n random ones, n by the policy at s, n by it at s'."""
 
     batch: Transitions
     target: Array  #: (batch,)
@@ -85,11 +82,9 @@ class CQL(SquashedGaussian[CQLState]):
         if self.orthogonal:
             hidden_init, final_init = nn.initializers.orthogonal(2.0**0.5), nn.initializers.orthogonal(1e-2)
         inputs = jnp.concatenate([example.observations, example.actions], axis=-1)
-        dtype = inputs.dtype
+        action_size, dtype = example.actions.shape[-1], inputs.dtype
         net = partial(MLP, kernel_init=hidden_init, final_init=final_init, activation=self.activation)
-        policy = net(
-            (*self.hidden, 2 * example.actions.shape[-1]), layer_norm=normalized(self.actor_layer_norm, "before")
-        )
+        policy = net((*self.hidden, 2 * action_size), layer_norm=normalized(self.actor_layer_norm, "before"))
         value = net((*(self.critic_hidden or self.hidden), 1), layer_norm=normalized(self.critic_layer_norm, "before"))
         actor = {
             "net": init_mlp(actor_key, policy, example.observations),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from moorl_jax.data.frames import Frames
-from moorl_jax.data.rows import Rows, suspicions, to_transitions, trajectory_returns
+from moorl_jax.data.rows import Rows, to_transitions
+from moorl_jax.data.trajectories import suspicions, trajectory_returns
 from moorl_jax.errors import DatasetError
 from moorl_jax.footage import Footage
 from moorl_jax.tasks import TASKS, ActionRange, Task, action_limits, find, named

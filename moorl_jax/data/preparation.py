@@ -9,7 +9,8 @@ from moorl_jax.config import Bounded, Positive, PositiveShare
 from moorl_jax.data.dataset import Dataset
 from moorl_jax.data.frames import Frames
 from moorl_jax.data.returns import transitions_with_returns
-from moorl_jax.data.rows import best_trajectories, to_transitions, transition_ends
+from moorl_jax.data.rows import to_transitions, transition_ends
+from moorl_jax.data.trajectories import best_trajectories
 from moorl_jax.errors import DatasetError, MoorlError
 from moorl_jax.footage import Footage
 from moorl_jax.tasks import Task

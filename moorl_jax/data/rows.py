@@ -133,7 +133,7 @@ class Rows(Logged):
             return
         if not _flagged(self, task.horizon).any():
             refuse("terminals", f"and time-outs end no episode in {count} rows", "flag the last row of each")
-        if _timeouts(self, task.horizon)[:-1].all():
+        if timeouts(self, task.horizon)[:-1].all():
             refuse("timeouts", f"leaves no transition of {count} rows", "flag the last row of each episode alone")
 
 
@@ -171,10 +171,10 @@ def _apart(rows: Rows) -> np.ndarray:
 
 
 def _flagged(rows: Rows, horizon: int) -> np.ndarray:
-    return rows.terminals | _timeouts(rows, horizon)
+    return rows.terminals | timeouts(rows, horizon)
 
 
-def _timeouts(rows: Rows, horizon: int) -> np.ndarray:
+def timeouts(rows: Rows, horizon: int) -> np.ndarray:
     """Return (N,) bool, true where the file flags a time-out, or without such flags where the clock runs out.
 
     D4RL's clock starts at 1 after a terminal and at 0 after a time-out; ours starts at 0, too, after a row at which the
@@ -182,24 +182,24 @@ def _timeouts(rows: Rows, horizon: int) -> np.ndarray:
     """
     if rows.timeouts is not None:
         return rows.timeouts
-    timeouts = np.zeros(len(rows.rewards), bool)
+    ran_out = np.zeros(len(rows.rewards), bool)
     clock = 0
     for row, (terminal, apart) in enumerate(zip(rows.terminals, _apart(rows), strict=True)):
-        timeouts[row] = clock == horizon - 1
-        if timeouts[row]:
+        ran_out[row] = clock == horizon - 1
+        if ran_out[row]:
             clock = 0
         elif terminal:
             clock = 1
         else:
             clock = 0 if apart else clock + 1
-    return timeouts
+    return ran_out
 
 
 def kept_rows(rows: Rows, horizon: int) -> np.ndarray:
     """Return the numbers of the rows that become transitions: all where they have their own successors."""
     if rows.own_successors:
         return np.arange(len(rows.rewards))
-    return np.flatnonzero(~_timeouts(rows, horizon)[:-1])
+    return np.flatnonzero(~timeouts(rows, horizon)[:-1])
 
 
 def to_transitions(rows: Rows, horizon: int, next_actions: bool = False) -> Transitions:
@@ -217,7 +217,7 @@ def to_transitions(rows: Rows, horizon: int, next_actions: bool = False) -> Tran
     kept = kept_rows(rows, horizon)
     broken = kept[:0] if rows.next_observations is None else breaks(rows, horizon)
     if next_actions:
-        cut = _timeouts(rows, horizon) & ~rows.terminals
+        cut = timeouts(rows, horizon) & ~rows.terminals
         cut[broken] = True
         cut[-1] |= not rows.terminals[-1]
         kept = kept[~cut[kept]]
@@ -243,70 +243,6 @@ def transition_ends(rows: Rows, task: Task) -> np.ndarray:
     AntMaze's and OGBench's episodes go on after the goal, which is terminal: there only a time-out ends one.
     """
     goes_on = task.family in ("antmaze", "ogbench")
-    over = _timeouts(rows, task.horizon) | _apart(rows) if goes_on else ends(rows, task.horizon)
+    over = timeouts(rows, task.horizon) | _apart(rows) if goes_on else ends(rows, task.horizon)
     kept = kept_rows(rows, task.horizon)
     return np.append(over[kept[:-1]] | (np.diff(kept) > 1), True).astype(np.float32)
-
-
-def episode_returns(rows: Rows, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (returns, lengths) of the episodes that `ends` tells of; rows after the last end belong to none.
-
-    Where nothing ends, all rows are one.
-    """
-    last = np.flatnonzero(ends(rows, horizon))
-    last = last if len(last) else np.array([len(rows.rewards) - 1])
-    first = np.concatenate([[0], last[:-1] + 1])
-    totals = np.concatenate([[0.0], np.cumsum(rows.rewards, dtype=np.float64)])
-    return totals[last + 1] - totals[first], last + 1 - first
-
-
-def trajectory_returns(rows: Rows, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Return (returns, lengths) of the data's trajectories, the returns as the task's environment would pay them.
-
-    Where an environment pays for a goal or a sub-task once, data pays at every step at which it is reached, and
-    AntMaze's goes on after the goal: there a trajectory is all up to a time-out, and it returns its largest reward.
-    OGBench's goes on, too, and returns 1 where it reached the goal, else 0.
-    """
-    if task.family not in ("antmaze", "kitchen", "ogbench"):
-        return episode_returns(rows, task.horizon)
-    over = ends(rows, task.horizon) if task.family == "kitchen" else _timeouts(rows, task.horizon)
-    last = np.flatnonzero(over) if over.any() else np.array([len(over) - 1])
-    first = np.concatenate([[0], last[:-1] + 1])
-    counted = (rows.terminals if task.family == "ogbench" else rows.rewards)[: last[-1] + 1]
-    return np.maximum.reduceat(counted, first).astype(np.float64), last + 1 - first
-
-
-def best_trajectories(rows: Rows, task: Task, share: float) -> Rows:
-    """Return the rows of a share of the data's trajectories, those of the highest returns, in the order they came.
-
-    At least one is kept; of equal ones the first. Rows after the last trajectory belong to none. Time-outs are flagged,
-    for D4RL's clock would count otherwise where other episodes come before.
-    """
-    returns, lengths = trajectory_returns(rows, task)
-    best = np.argsort(-returns, kind="stable")[: max(1, int(share * len(returns)))]
-    kept = np.flatnonzero(np.repeat(np.isin(np.arange(len(returns)), best), lengths))
-    flagged = dataclasses.replace(rows, timeouts=_timeouts(rows, task.horizon))
-    return dataclasses.replace(flagged, **{name: values[kept] for name, values in flagged.arrays().items()})
-
-
-def suspicions(rows: Rows, task: Task) -> list[str]:
-    """Return what is odd about the rows but does not forbid training, a sentence each."""
-    horizon, longest = task.horizon, task.recorded_horizon
-    found = []
-    if rows.timeouts is None:
-        found.append("there is no 'timeouts' key: episodes are cut by the clock at the horizon")
-    ended = ends(rows, horizon)
-    _, lengths = episode_returns(rows, horizon)
-    long = int((lengths > longest).sum())
-    if long:
-        found.append(f"{long} episodes are longer than the {longest} rows of a whole one: time-outs may not be marked")
-    if rows.timeouts is not None and (rows.timeouts & rows.terminals).any() and not rows.own_successors:
-        both = (rows.timeouts & rows.terminals).sum()
-        found.append(f"{both} rows are both terminal and time-out: their terminals are lost, as in D4RL")
-    broken = len(breaks(rows, horizon))
-    if broken:
-        found.append(f"{broken} episodes break off without a flag: the data may have been filtered or shuffled")
-    if not ended[-1]:
-        tail = len(ended) - 1 - (np.flatnonzero(ended)[-1] if ended.any() else -1)
-        found.append(f"the last {tail} rows are an unfinished episode")
-    return found

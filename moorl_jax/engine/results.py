@@ -27,7 +27,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
 
-from moorl_jax.agents import Agent, Subroutine
+from moorl_jax.agents import Agent
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Normalizer
 from moorl_jax.engine import provenance, schema, seals
@@ -134,7 +134,7 @@ def save(run: Run, directory: str | Path, command: str = "moorl_jax.train") -> N
         "agent_files": {name: f"agent/{n}/{Path(name).name}" for n, name in enumerate(files)},
         "overrides": list(run.overrides),
         "preparation": dataclasses.asdict(run.preparation),
-        "protocol": _protocol(run),
+        "protocol": run.protocol,
         "source": run.dataset.source if run.dataset else NO_SOURCE,
         "seeds": list(run.seeds),
         "plan": dataclasses.asdict(run.plan),
@@ -293,17 +293,6 @@ def load_states(result: Result, trust: bool = False) -> tuple[Agent, Normalizer,
     except (ValueError, OSError) as error:
         raise MoorlError(f"{result.directory}/{CHECKPOINT} cannot be read: {error}") from error
     return agent, Normalizer(np.asarray(tree["mean"]), np.asarray(tree["std"])), tree["states"]
-
-
-def _protocol(run: Run) -> str:
-    """Return the protocol that a run followed."""
-    if not run.plan.env_steps:
-        return "offline"
-    # The online learner alone, beside subroutines, is given their updates and ignores them.
-    alone = bool(run.plan.updates) and not run.task.datasets
-    if alone or isinstance(run.agent, Subroutine):
-        return "subroutine"
-    return "offline-to-online" if run.plan.updates else "online"
 
 
 def _tree(states: State, normalizer: Normalizer) -> dict[str, Any]:

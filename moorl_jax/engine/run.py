@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from moorl_jax.agents import Agent
+from moorl_jax.agents import Agent, Subroutine
 from moorl_jax.agents.contract import State
 from moorl_jax.data import Dataset, Normalizer, Preparation
 from moorl_jax.divergence import OverSeeds
@@ -55,6 +55,17 @@ class Run:
         seeds, episodes = self.returns.shape
         named = {"seed": np.repeat(self.seeds, episodes), "episode": np.tile(np.arange(episodes), seeds)}
         return pd.DataFrame(named | {"return": self.returns.ravel()})
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that it followed."""
+        if not self.plan.env_steps:
+            return "offline"
+        # The online learner alone, beside subroutines, is given their updates and ignores them.
+        alone = bool(self.plan.updates) and not self.task.datasets
+        if alone or isinstance(self.agent, Subroutine):
+            return "subroutine"
+        return "offline-to-online" if self.plan.updates else "online"
 
     def __repr__(self) -> str:
         source = self.dataset.source if self.dataset else None

@@ -3,7 +3,7 @@ import pytest
 
 from moorl_jax.data import hdf5, plans, recipe
 from moorl_jax.data.behaviour import Gaussian, Uniform
-from moorl_jax.data.rows import episode_returns, suspicions
+from moorl_jax.data.trajectories import episode_returns, suspicions
 from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import expand, find, make_environment
 

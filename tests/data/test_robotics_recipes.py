@@ -9,7 +9,7 @@ import pytest
 from moorl_jax.data import cloning, hdf5, plans, recipe, sources
 from moorl_jax.data.behaviour import Gaussian, read_actor
 from moorl_jax.data.navigator import Navigator
-from moorl_jax.data.rows import episode_returns
+from moorl_jax.data.trajectories import episode_returns
 from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import expand, find, make_environment
 from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze

@@ -4,16 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moorl_jax.data.rows import (
-    Rows,
-    best_trajectories,
-    ends,
-    episode_returns,
-    suspicions,
-    to_transitions,
-    trajectory_returns,
-    transition_ends,
-)
+from moorl_jax.data.rows import Rows, ends, to_transitions, transition_ends
+from moorl_jax.data.trajectories import best_trajectories, episode_returns, suspicions, trajectory_returns
 from moorl_jax.tasks import find
 
 CONVENTIONS = np.load(Path(__file__).parents[1] / "parity" / "d4rl_conventions.npz", allow_pickle=False)

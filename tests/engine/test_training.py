@@ -10,7 +10,7 @@ import pytest
 from moorl_jax.agents import BC, PEX, SAC, SPOT, TD3BC, BestBC, CalQL
 from moorl_jax.cores import usable_cores
 from moorl_jax.data import Normalizer, Preparation
-from moorl_jax.data.rows import best_trajectories
+from moorl_jax.data.trajectories import best_trajectories
 from moorl_jax.engine import provenance, trainer
 from moorl_jax.engine.checkpoints import Checkpoints
 from moorl_jax.engine.evaluation import Evaluator

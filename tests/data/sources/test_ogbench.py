@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from moorl_jax.data import scripted, sources
-from moorl_jax.data.rows import to_transitions, trajectory_returns
+from moorl_jax.data.rows import to_transitions
 from moorl_jax.data.sources import OGBench, Scripted
 from moorl_jax.data.sources import ogbench as source
+from moorl_jax.data.trajectories import trajectory_returns
 from moorl_jax.errors import DatasetError, NotAvailableError
 from moorl_jax.tasks import find
 from moorl_jax.tasks.environments import optional
