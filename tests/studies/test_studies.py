@@ -130,7 +130,7 @@ def test_wrong_words_are_named(words, message, monkeypatch):
 
 
 def test_a_study_that_cannot_run_says_why_before_it_begins():
-    with pytest.raises(MoorlError, match="needs 150,000 env steps: 100 are too few"):
+    with pytest.raises(MoorlError, match="needs 150,000 env steps: 1,000 are too few"):
         STUDIES["opt-collect"].cells("hopper-medium-v2", BUDGETS["quick"], 1, "embedded", None)
     with pytest.raises(MoorlError, match="ant-medium-v2 has no source 'recipe'"):
         STUDIES["hybrid"].cells(expand("ant-medium-v2"), BUDGETS["quick"], 1, "recipe", None)
