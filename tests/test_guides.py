@@ -9,7 +9,8 @@ import typer
 
 from moorl_jax.cli import app
 
-GUIDES = sorted(Path(__file__).parents[1].glob("docs/guides/your-*.md"))
+DOCS = Path(__file__).parents[1] / "docs"
+GUIDES = sorted(DOCS.glob("guides/your-*.md"))
 
 
 def blocks(guide, language):
@@ -26,7 +27,7 @@ def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
         exec(compile(code, guide.name, "exec"), names)
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+@pytest.mark.parametrize("guide", [DOCS / "getting-started.md", *GUIDES], ids=lambda guide: guide.stem)
 def test_the_commands_of_a_guide_have_their_options(guide):
     lines = [line for block in blocks(guide, "") for line in block.splitlines() if line.startswith("moorl-jax ")]
     assert lines
