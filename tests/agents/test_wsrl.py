@@ -113,7 +113,7 @@ def plainly(agent, state, batch, draws):
     return networks | {"target": target}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param("in two parts", marks=pytest.mark.slow), *list(CASES)[1:]])
 def test_an_update_is_the_algorithms(case, rng):
     agent = CASES[case]
     with jax.enable_x64(True):
