@@ -14,7 +14,7 @@ from moorl_jax.errors import MoorlError
 COMMANDS = {
     "tasks": ("data:tasks", "Print the catalogue, and which data is on this machine."),
     "data": ("data:data_app", "List, make, fetch and check datasets."),
-    "agents": ("agents:agents_command", "Print the agents, or the fields of one and what each may hold."),
+    "agents": ("agents:agents_command", "Print the agents; of a single one the fields that `--set` changes."),
     "train": ("train:train_command", "Train one agent on one task and write a result directory."),
     "eval": ("evaluate:eval_command", "Evaluate the final policies of a result again."),
     "export": ("export:export_command", "Write a seed's greedy policy as a file that other programs read."),

@@ -18,7 +18,10 @@ from moorl_jax.settings import PREPARATION
 def agents_command(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, or file.py:Class.")] = None,
 ) -> None:
-    """Print the agents; of a single one the fields that `--set` changes, with what each may hold and what it means."""
+    """Print the agents; of a single one the fields that `--set` changes.
+
+    Each with its default, what it may hold and what it means.
+    """
     console = terminal()
     if name is None:
         table = Table("agent", "", "defaults from")

@@ -124,10 +124,10 @@ def train_command(
     directory = out or RUNS / chosen.name / Path(agent).name.replace(":", "-")
     use_all_cores()
     chosen_seeds = which_seeds(read_seeds(seeds))
+    plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
     trained = families.settings(agent, chosen, updates, env_steps).overridden(overrides or []).agent
     provenance.agent_fields(trained)  # what cannot be saved is named now, not after hours
     if print_config or dry_run:
-        plan = make_plan(chosen, updates, env_steps, evaluate_every, evaluate_every_steps, episodes)
         needed = needs_data(recipe(trained, updates, env_steps))
         origin = results.NO_SOURCE
         if needed:
