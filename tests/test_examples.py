@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted(Path(__file__).parents[1].glob("examples/*.py"))
-FILMS = pytest.mark.usefixtures("_can_render")
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +19,10 @@ def data(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "example",
-    [pytest.param(path, id=path.stem, marks=FILMS if path.stem == "policy_video" else ()) for path in EXAMPLES],
+    EXAMPLES,
+    ids=lambda path: path.stem,
 )
+@pytest.mark.usefixtures("_can_render")  # one of them films
 def test_an_example_runs(example, data, tmp_path):
     environment = os.environ | {"MOORL_DATA_DIR": str(data)}
     subprocess.run([sys.executable, example], cwd=tmp_path, env=environment, check=True, timeout=600)

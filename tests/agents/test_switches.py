@@ -63,7 +63,8 @@ CQL_CASES = {
     "five normalized critics, of which targets see two, lagrange": {
         "members": 5,
         "target_members": 2,
-        "layer_norm": True,
+        "actor_layer_norm": True,
+        "critic_layer_norm": True,
         "lagrange": True,
     },
 }
@@ -762,6 +763,7 @@ def test_rebracs_first_update_of_a_cycle_moves_the_actor():
     assert agent.cycle() == (agent.update, agent.update_critic, agent.update_critic)
 
 
+@pytest.mark.slow
 def test_edac_drives_the_critics_action_gradients_apart(batch, rng):
     """Of all pairs of critics, each by its own loop."""
     agent = EDAC(hidden=(32, 32), members=3, diversity_weight=0.8, max_action=0.7, discount=DISCOUNT)

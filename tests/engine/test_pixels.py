@@ -164,6 +164,7 @@ def test_no_actor_loss_reaches_the_encoder(dataset):
     assert all(jax.tree.leaves(moved["encoder"]))
 
 
+@pytest.mark.slow
 def test_moorls_meta_update_interpolates_the_encoder(dataset):
     agent, batch = PixelMOORL(**SEEING, utd=1, meta_rate=0.25), batch_of(dataset)
     state = agent.init(jax.random.key(0), batch_of(dataset, 1))

@@ -40,7 +40,17 @@ def test_a_failed_episodes_returns_are_those_of_failure_for_ever():
     one.close()
 
 
-@pytest.mark.parametrize("name", ["hopper", "walker-walk", "antmaze-umaze-v2", "kitchen-complete-v0", "pen-human-v1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hopper",
+        "antmaze-umaze-v2",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("walker-walk", "kitchen-complete-v0", "pen-human-v1")
+        ),
+    ],
+)
 def test_a_seed_that_diverged_is_stepped_no_further_and_another_as_if_alone(name, rng):
     """MuJoCo took NaN for no action and paid for it, dm_control raised; saved and restored it still stands."""
     task = find(name)
