@@ -31,7 +31,8 @@ POLICIES ?= $(or $(MOORL_POLICIES),$(wildcard ../shared/data))
 
 # The fast tests compile for longer than they compute; so it takes XLA 0.6 of the time. At level 0 it would take a third,
 # but MOORL learns NaN there. The slow tests are compiled as usual.
-XLA_IN_HASTE := --xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false
+# JAX 0.12 does not know the second flag, and stops at it.
+XLA_IN_HASTE = --xla_backend_optimization_level=1 $(shell $(BIN)/python -c 'from importlib.metadata import version; print("--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else "")')
 
 export MOORL_POLICIES := $(abspath $(POLICIES))
 
