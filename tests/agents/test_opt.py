@@ -25,6 +25,8 @@ BACKBONES = {
     "spot": OPTSPOT(backbone=SPOT(**SMALL, vae_hidden=(8,), q_epsilon=1e-10, cooling_updates=50.0)),
     "iql": OPTIQL(backbone=IQL(**SMALL, temperature=1.0)),
 }
+#: The others compile for longer, and show the same.
+QUICKEST = [pytest.param(name, marks=() if name == "td3_bc" else pytest.mark.slow) for name in BACKBONES]
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +158,8 @@ def test_the_settings_schedules_are_the_papers():
         assert (opt.collect_steps, opt.pretrain_updates, opt.utd) == (25_000, 50_000, 5)
 
 
-@pytest.mark.parametrize("task", [pytest.param("antmaze-umaze-v2", marks=pytest.mark.slow), "pen-cloned-v1"])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["antmaze-umaze-v2", "pen-cloned-v1"])
 def test_last_layers_begin_in_the_authors_ranges(task, rng):
     """Kernels and biases of the actor, the old critics and the new, as `_initialize_head` of its source draws them."""
     opt = settings("opt_spot", find(task), 1_000, 300_000).agent
@@ -166,9 +169,7 @@ def test_last_layers_begin_in_the_authors_ranges(task, rng):
             assert 0 < np.abs(leaf).min() < np.abs(leaf).max() <= bound
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "td3_bc" else pytest.mark.slow) for name in BACKBONES]
-)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_with_kappa_0_it_is_the_backbones_fine_tuning(name, rng):
     """On the same batches, actor, old critics and targets move as the backbone alone would move them."""
     opt = BACKBONES[name].replace(kappa_start=0.0, kappa_steps=0.0)
@@ -188,7 +189,7 @@ def test_with_kappa_0_it_is_the_backbones_fine_tuning(name, rng):
     assert_close(without_moments(ours), without_moments(alone))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_with_kappa_1_the_old_critics_do_not_reach_the_actor(name, rng):
     opt = BACKBONES[name].replace(kappa_start=1.0, kappa_steps=0.0)
     state = started(opt, rng)
@@ -213,7 +214,7 @@ def test_with_kappa_1_the_old_critics_do_not_reach_the_actor(name, rng):
     assert any(np.abs(a - b).max() > 1e-6 for a, b in zip(*apart, strict=True)), "else this test could not fail"
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_a_sweep_over_kappa_is_the_runs_one_by_one(name, rng):
     opt = BACKBONES[name].replace(kappa_steps=0.0)
     state, batch = started(opt, rng), batch_of(rng)
@@ -238,7 +239,7 @@ def test_kappa_by_density_weighs_each_row(rng):
 
 
 class TestPretraining:
-    @pytest.mark.parametrize("name", BACKBONES)
+    @pytest.mark.parametrize("name", QUICKEST)
     def test_only_the_new_critics_move(self, name, rng):
         opt = BACKBONES[name]
         agent = opt.online_pretraining()

@@ -133,6 +133,7 @@ def test_a_time_out_bootstraps(agent, rng):
     np.testing.assert_allclose(value(agent, state, 1.0, 0.3), 2.0, atol=0.1)
 
 
+@pytest.mark.slow
 def test_cqls_penalty_lowers_values_away_from_the_data(rng):
     data = bandit(rng)
     data = jax.tree.map(lambda leaf: leaf[np.abs(data.actions[:, 0]) < 0.3], data)

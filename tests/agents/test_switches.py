@@ -233,6 +233,7 @@ def test_cql_and_cal_ql(kind, case, batch, rng):
         state = after
 
 
+@pytest.mark.slow
 def test_cql_clones_actions_at_the_bounds_and_goes_on_after_it(batch, rng):
     """Online experience has such actions: float32 rounds tanh to 1."""
     agent = CQL(actions_per_state=SAMPLES, hidden=(16, 16), cloning_updates=1)
@@ -349,7 +350,7 @@ def test_spots_dropout_drops_hidden_units_of_actor_and_target_actor(batch, rng):
         np.testing.assert_allclose(loss(agent, actor, kept), loss(plain, doubled(actor), draws), rtol=1e-9)
 
 
-@pytest.mark.parametrize(("entropy", "backend"), [(True, "cpu"), (False, "gpu")])
+@pytest.mark.parametrize(("entropy", "backend"), [(True, "cpu"), pytest.param(False, "gpu", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [SAC, RLPD])
 def test_sac_and_rlpd(kind, entropy, backend, batch, rng, monkeypatch):
     """One drawn target of several, with and without entropy in the target; the smallest value or the mean.
@@ -435,7 +436,9 @@ def euler(field, observations, noise, steps):
     return jnp.clip(noise, -1, 1)
 
 
-@pytest.mark.parametrize(("target_value", "normalized"), [("mean", False), ("min", True)])
+@pytest.mark.parametrize(
+    ("target_value", "normalized"), [("mean", False), pytest.param("min", True, marks=pytest.mark.slow)]
+)
 def test_fql(target_value, normalized, batch, rng):
     agent = FQL(
         hidden=(32, 32),
@@ -534,7 +537,12 @@ def test_flows_act_and_are_evaluated_by_fresh_noise(agent, batch, rng):
 
 
 @pytest.mark.parametrize(
-    ("objective", "learned", "squashed"), [("awr", True, False), ("ddpgbc", True, True), ("ddpgbc", False, False)]
+    ("objective", "learned", "squashed"),
+    [
+        ("awr", True, False),
+        pytest.param("ddpgbc", True, True, marks=pytest.mark.slow),
+        pytest.param("ddpgbc", False, False, marks=pytest.mark.slow),
+    ],
 )
 def test_iql_in_one_optimizer_step(objective, learned, squashed, batch, rng):
     """Value, critics and actor each against the others from before, with OGBench's policies and objectives."""
@@ -616,7 +624,7 @@ def test_opt_over_iql_needs_advantages():
         OPTIQL(backbone=IQL(actor_objective="ddpgbc")).phases(10, 100)
 
 
-@pytest.mark.parametrize("squashed", [False, True])
+@pytest.mark.parametrize("squashed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_rebrac_in_one_optimizer_step(squashed, batch, rng):
     """Critics and actor from before the update; between its turns the actor goes on by its moments."""
     agent = ReBRAC(
@@ -694,7 +702,7 @@ def test_glorots_kernels(agent, batch):
     assert 0.8 * (6.0 / 65) ** 0.5 < jnp.abs(kernel).max() <= (6.0 / 65) ** 0.5
 
 
-@pytest.mark.parametrize("online", [False, True])
+@pytest.mark.parametrize("online", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_rebrac_with_gelu_and_both_networks_normalized(online, batch, rng):
     """The actor on every update, offline by values as they are; online the critics' penalty is gone, its own cooled."""
     agent = ReBRAC(

@@ -60,6 +60,7 @@ def test_a_line_of_the_table():
     assert row["known policy"] == "–"
 
 
+@pytest.mark.slow
 def test_the_page(walker, tmp_path, monkeypatch):
     """A small part of every AntMaze set, of an ant that stands still where it begins."""
     monkeypatch.setattr(fidelity, "TASKS", ("antmaze-umaze-v2",))

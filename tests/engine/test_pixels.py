@@ -247,6 +247,7 @@ def test_an_online_seed_holds_what_its_episodes_showed(screens):
     assert int(buffer.written) == (HORIZON + 1 - 3) + 1
 
 
+@pytest.mark.slow
 def test_resumed_amid_learning_from_images_it_ends_the_same():
     straight = walk(online())
     trainer = online()

@@ -91,6 +91,7 @@ def test_states_come_back_and_play_the_same(saved, run):
     np.testing.assert_allclose(returns.mean(axis=1), run.curves["return"].to_numpy()[-2:], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_recipe_of_several_agents_comes_back_as_the_last_ones(hopper, hopper_data, tmp_path):
     """PEX trains IQL first; what is saved, and evaluated again, is the expanded set."""
     agent = PEX(hidden=(16, 16), batch_size=32, collect_steps=10, epsilon=0.0)

@@ -472,7 +472,7 @@ def test_the_guides_own_agent_trains(tmp_path, hopper, hopper_data):
 @pytest.mark.parametrize(
     ("option", "agent"),
     [
-        ("jax_enable_x64", SAC(random_steps=1, utd=3)),
+        pytest.param("jax_enable_x64", SAC(random_steps=1, utd=3), marks=pytest.mark.slow),
         pytest.param("jax_debug_nans", SAC(random_steps=1, utd=3), marks=pytest.mark.slow),
         pytest.param("jax_enable_x64", CalQL(blocks=1), marks=pytest.mark.slow),
     ],

@@ -264,6 +264,7 @@ def weights_of(params):
     return weights
 
 
+@pytest.mark.slow
 def test_rows_are_drawn_in_proportion_to_their_priorities(rng):
     count, size, rounds = 20, 32, 600
     data = transitions(rng, count)

@@ -506,6 +506,7 @@ class TestCommand:
 
         return run
 
+    @pytest.mark.slow
     def test_the_default_uses_the_embedded_data_and_writes_all(self, bench, tmp_path):
         result = bench()
         assert result.exit_code == 0, result.output
