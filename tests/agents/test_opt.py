@@ -255,7 +255,8 @@ class TestPretraining:
             ends = [jax.tree.leaves(getattr(each, field)) for each in (moved, still)]
             assert any(np.abs(a - b).max() > 1e-7 for a, b in zip(*ends, strict=True)), field
 
-    @pytest.mark.parametrize("layer_norm", [False, pytest.param(True, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("layer_norm", [False, True])
     def test_the_gradient_is_of_second_order(self, layer_norm, rng):
         """Equal to g + w (I - alpha H) g', H the Hessian written out, w = min(L, L') / L'; other ranges and rates."""
         backbone = TD3BC(

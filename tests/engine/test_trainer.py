@@ -382,7 +382,8 @@ class TestOnline:
         jumps = np.abs(buffer.rows.observations[1:200] - buffer.rows.next_observations[:199]).max(axis=1) > 0
         np.testing.assert_array_equal(np.flatnonzero(jumps), ends[ends < 199])
 
-    @pytest.mark.parametrize("agent", [OFFLINE["iql"], pytest.param(CalQL(**SMALL, **FEW), marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("agent", [OFFLINE["iql"], CalQL(**SMALL, **FEW)])
     def test_env_steps_that_a_diverged_policy_does_not_take_are_nothing_to_learn_from(self, make, agent):
         """They are in no buffer, and episodes end at steps that were taken; where returns are waited for too."""
 

@@ -80,6 +80,7 @@ def test_a_seeds_curve_does_not_depend_on_the_other_seeds(run, hopper, hopper_da
     np.testing.assert_array_equal(alone.curves["return"], theirs["return"])
 
 
+@pytest.mark.slow
 def test_evaluating_more_often_does_not_change_the_training(run, hopper, hopper_data):
     often = train(
         SMALL,
