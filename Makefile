@@ -85,7 +85,7 @@ test: $(READY)  ## lint, check types, run the fast tests
 	XLA_FLAGS='$(XLA_IN_HASTE)' $(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 test-slow: $(READY)  ## run the tests that train or generate for longer
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ray,notebooks]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ray,wandb,notebooks]'
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 format: $(READY)  ## format the code and mend what the linter can

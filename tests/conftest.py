@@ -76,7 +76,7 @@ def _can_render():
         with camera.Camera(find("hopper"), make_environment(find("hopper"))):
             pass
     except NotAvailableError as error:
-        pytest.skip(f"this machine cannot render: {error}")
+        pytest.skip(f"films need a machine that can render: {error}")
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Above:
-    """One agent ends above another on the tasks; each as tables name it, changed settings in brackets."""
+class Beside:
+    """One agent beside another on the same tasks; each as tables name it, changed settings in brackets."""
 
     says: str
     published: str
@@ -32,18 +32,16 @@ class Above:
     other: str
     tasks: tuple[str, ...]
     budget: tuple[int, int]
+
+
+class Above(Beside):
+    """The one ends above the other."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """One agent's training takes as many times the seconds of another's, at most, on the same kind of device."""
+class Cost(Beside):
+    """The one's training takes as many times the seconds of the other's, at most, on the same kind of device."""
 
-    says: str
-    published: str
-    one: str
-    other: str
-    tasks: tuple[str, ...]
-    budget: tuple[int, int]
     at_most: float
 
 

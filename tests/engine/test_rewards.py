@@ -81,7 +81,7 @@ def test_a_recorded_row_and_the_training_simulator_pay_alike(name, agent):
         try:
             episode = filming.film(task, Actor("uniform"), SEED)
         except NotAvailableError as error:
-            pytest.skip(str(error))
+            pytest.skip(f"images need a machine that can render: {error}")
         rows = Frames(*(episode[key] for key in ("image", "action", "reward", "discount", "is_first")))
         actions = rows.actions[1:]
     else:

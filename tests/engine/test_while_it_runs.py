@@ -117,8 +117,9 @@ def test_tensorboard_shows_each_seed_with_its_config_once_though_it_was_killed(t
         assert '"learning_rate": 0.0003' in config
 
 
+@pytest.mark.slow
 def test_weights_and_biases_gets_each_seed_with_its_config_and_resumes_its_run(trained, tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="not installed: the extra 'wandb', which make setup leaves out")
+    pytest.importorskip("wandb", reason="not installed: the extra 'wandb', which make test-slow installs")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
