@@ -41,14 +41,22 @@ def tables_command(
 
 @guarded
 def report_command(
-    results: ResultsOption = Path("results"),
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[DIRECTORY...]",
+            help="Result directories, or any directories above them. Default: results/cells, but for what a study or "
+            "--set changed.",
+        ),
+    ] = None,
     page: Annotated[
-        Path | None, typer.Option(help="The file to write. Default: report.html in the results directory.")
+        Path | None,
+        typer.Option(help="The file to write. Default: results/report.html, or report.html in the first directory."),
     ] = None,
 ) -> None:
-    """Write all finished results as one self-contained HTML page."""
-    page = page or results / "report.html"
-    html = render(results)
+    """Write finished results as one self-contained HTML page."""
+    page = page or (places[0] if places else Path("results")) / "report.html"
+    html = render(places or [Path("results/cells")], changed=bool(places))
     with whole(page) as file:
         file.write_text(html, encoding="utf-8", errors="replace")
     terminal().print(f"written: {page}, {page.stat().st_size / 1e6:.1f} MB", highlight=False)

@@ -1,7 +1,6 @@
-"""All finished results on one page that needs no server and no network: `moorl-jax report`.
+"""Finished results on one page that needs no server and no network: `moorl-jax report`.
 
 There is one table per protocol, budget and data source; image tasks have their own. Of equal results the latest counts.
-Runs with changed settings belong to studies and are left out.
 """
 
 import base64
@@ -60,13 +59,17 @@ class Board:
     curves: list[tuple[str, str]]  #: tasks with their pictures
 
 
-def render(results: Path) -> str:
-    """Return the page of all results below a directory. Raises MoorlError if there are none."""
-    found = find_results([results / "cells"])
+def render(places: list[Path], *, changed: bool = True) -> str:
+    """Return the page of all results in the directories and below them. Raises MoorlError if there are none.
+
+    `changed` is whether runs with changed settings are among them.
+    """
+    found = find_results(places)
     every_run = runs(found)
-    table = every_run[~every_run["changed"]] if len(every_run) else every_run
+    table = every_run if changed or every_run.empty else every_run[~every_run["changed"]]
     if table.empty:
-        raise MoorlError(f"{results}: no finished cell there yet; `moorl-jax bench` trains some")
+        where = ", ".join(map(str, places))
+        raise MoorlError(f"{where}: no finished result there yet; `moorl-jax bench` and `train` make some")
     table = one_each(table)
     paper_tables = {
         name: (sections, legend.split("\n\n"))

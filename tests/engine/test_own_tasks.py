@@ -71,7 +71,7 @@ def test_the_page_has_tasks_of_ones_own_beside_the_others(tmp_path):
     for task in (Task.of("Pendulum-v1"), nowhere):
         directory = store(tmp_path / "cells" / task.name, task=task.name)
         described(directory, task)
-    html = page.render(tmp_path)
+    html = page.render([tmp_path])
     assert "Scores of Pendulum-v1 are returns. nowhere has no environment: nothing was evaluated." in html
     assert html.count("15.0 ± 5.0") == 1
     assert "diverged 2/2" not in html

@@ -22,20 +22,22 @@ TASKS = ("hopper-medium-v2", "walker2d-medium-v2")
 
 
 @pytest.fixture
-def results(tmp_path):
-    """Two tasks with two agents, a run without data, and one of a study."""
+def results(tmp_path, monkeypatch):
+    """Two tasks with two agents, a run without data, and one of a study, in the working directory's `results`."""
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results"
     for task in TASKS:
         for agent, scores in (("iql", (50.0, 70.0)), ("bc", (9.0, 11.0))):
-            store(tmp_path / f"cells/{task}/{agent}", agent, task, scores, command=f"moorl-jax train --agent {agent}")
-    store(tmp_path / "cells/hopper/rlpd", "rlpd", updates=50, env_steps=500)
-    store(tmp_path / "cells/hopper/study", overrides=["expectile=0.9"], scores=(1.0, 2.0))
-    store(tmp_path / "cells/hopper/earlier", "iql", TASKS[0], (1.0, 2.0), finished="2026-11-20T12:00:00+00:00")
-    store(tmp_path / "cells/hopper/d4rl", "iql", TASKS[0], (30.0, 31.0), source="d4rl")
-    return tmp_path
+            store(results / f"cells/{task}/{agent}", agent, task, scores, command=f"moorl-jax train --agent {agent}")
+    store(results / "cells/hopper/rlpd", "rlpd", updates=50, env_steps=500)
+    store(results / "cells/hopper/study", overrides=["expectile=0.9"], scores=(1.0, 2.0))
+    store(results / "cells/hopper/earlier", "iql", TASKS[0], (1.0, 2.0), finished="2026-11-20T12:00:00+00:00")
+    store(results / "cells/hopper/d4rl", "iql", TASKS[0], (30.0, 31.0), source="d4rl")
+    return results
 
 
 def test_the_page_holds_tables_statistics_pictures_and_provenance(results):
-    run = CliRunner().invoke(app, ["report", "--results", str(results)])
+    run = CliRunner().invoke(app, ["report"])
     assert run.exit_code == 0, run.output
     page = (results / "report.html").read_text(encoding="utf-8")
     assert "6 finished results, 12 runs" in page  # the study's are left to it, and the earlier one to the latest
@@ -51,13 +53,21 @@ def test_the_page_holds_tables_statistics_pictures_and_provenance(results):
         assert f'id="{link}"' in page
 
 
+def test_a_named_directory_is_shown_whole(results):
+    run = CliRunner().invoke(app, ["report", "results/cells/hopper"])
+    assert run.exit_code == 0, run.output
+    page = (results / "cells/hopper/report.html").read_text(encoding="utf-8")
+    assert "4 finished results, 8 runs" in page
+    assert "iql (expectile=0.9)" in page
+
+
 def test_one_that_ran_little_is_left_out_of_the_statistics(results):
     for number in range(3):
         task = f"halfcheetah-{('medium', 'expert', 'random')[number]}-v2"
         store(results / f"cells/{task}/iql", "iql", task)
         store(results / f"cells/{task}/bc", "bc", task)
     store(results / "cells/few/cql", "cql", TASKS[0])
-    page = render(results)
+    page = render([results])
     assert "Over the 5 tasks that all of them have finished" in page
     assert "Left out, with half of the tasks or fewer: cql" in page
 
@@ -65,7 +75,7 @@ def test_one_that_ran_little_is_left_out_of_the_statistics(results):
 def test_a_run_that_diverged_is_called_so(results):
     store(results / "cells/walker/cql", "cql", TASKS[1], (10.0, 20.0))
     store(results / "cells/hopper/cql", "cql", TASKS[0], (10.0, float("nan")))
-    page = render(results)
+    page = render([results])
     assert page.count(">diverged 1/2<") == 1  # its score
     assert page.count(">diverged 1/4<") == 5  # every aggregate over both tasks
     assert not re.search(r"\bnan\b", re.sub(r'base64,[^"]+', "", page))
@@ -77,7 +87,7 @@ def test_tasks_on_different_scales_have_no_statistics(results):
         for agent in ("sac", "tune_iql"):
             spent = {"updates": 50, "env_steps": 500, "source": "none", "protocol": "subroutine"}
             store(results / f"cells/{task}/{agent}", agent, task, **spent)
-    page = render(results)
+    page = render([results])
     assert page.count("<h2>subroutine") == 1
     assert "Over tasks" not in page
 
@@ -92,7 +102,7 @@ def test_agents_of_ones_own_are_shown_by_any_name(results):
     ]
     for number, name in enumerate(names):
         store(results / f"cells/own/{number}", name, TASKS[0], command=f"moorl-jax train --agent {name}")
-    run = CliRunner().invoke(app, ["report", "--results", str(results)])
+    run = CliRunner().invoke(app, ["report"])
     assert run.exit_code == 0, run.output
     page = (results / "report.html").read_text(encoding="utf-8")
     for name in names:
@@ -110,7 +120,7 @@ def test_odd_results_break_neither_page_nor_tables_nor_forecast(results, capsys)
     said = capsys.readouterr().err.splitlines()
     assert [Path(line.split(": ")[1]).name for line in said] == sorted(ODD)
     assert after.equals(before)
-    assert "6 finished results" in render(results)
+    assert "6 finished results" in render([results], changed=False)
     assert "none has been run" not in papers.make(papers.PAPERS["corl"], after)[2]
     cell = Cell(find(TASKS[0]), "iql", "recipe", (0,), BUDGETS["quick"], "offline")
     (cost,) = forecast.forecast([cell], results, None, "cpu cpu", 1)
@@ -119,9 +129,9 @@ def test_odd_results_break_neither_page_nor_tables_nor_forecast(results, capsys)
 
 def test_without_results_it_says_so(tmp_path):
     (tmp_path / "cells").mkdir()
-    run = CliRunner().invoke(app, ["report", "--results", str(tmp_path)])
+    run = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert run.exit_code == 2
-    assert "no finished cell" in run.stderr
+    assert "no finished result" in run.stderr
 
 
 @pytest.mark.skipif(
@@ -140,7 +150,7 @@ def test_in_a_browser_it_fits_and_sorts(results, width):
         parent.document.title = JSON.stringify({falling, rising, fits, width: innerWidth});
     </script>"""
     # In a frame, for Chromium's own window is never narrower than 500 pixels.
-    inner = html.escape(render(results) + probe)
+    inner = html.escape(render([results]) + probe)
     page = results / "page.html"
     page.write_text(
         f'<title></title><iframe width={width} height=900 frameborder=0 srcdoc="{inner}"></iframe>', encoding="utf-8"
