@@ -1,4 +1,4 @@
-"""docs/getting-started.md and its notebook, by a program that has nothing but the installed wheel."""
+"""docs/guides/tutorial.md and its notebook, by a program that has nothing but the installed wheel."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GUIDE = (ROOT / "docs/getting-started.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs/guides/tutorial.md").read_text(encoding="utf-8")
 NOTEBOOK = ROOT / "examples/pendulum.ipynb"
 #: budgets that take seconds, in place of the guide's
 TINY = {
