@@ -19,8 +19,9 @@ def store(
     command="the command",
     source="recipe",
     finished="2026-11-21T12:00:00+00:00",
+    visited=(),
 ):
-    """Write a finished result: each seed's score is half its last one halfway."""
+    """Write a finished result: each seed's score is half its last one halfway, and so are the cells it `visited`."""
     moments = [(done, 0) for done in (updates // 2, updates)] if updates else []
     moments += [(updates, done) for done in (env_steps // 2, env_steps)] if env_steps else []
     rows = [
@@ -36,6 +37,10 @@ def store(
         for number, (done, steps) in enumerate(moments)
         for seed, score in enumerate(scores)
     ]
+    for row in rows if visited else ():
+        if row["env_steps"]:
+            row["visited"] = visited[row["seed"]] * row["env_steps"] / env_steps
+            row["visited_new"], row["data_distance"] = 1.0, 0.5
     directory.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(directory / "curves.csv", index=False)
     plan = {"updates": updates, "env_steps": env_steps, "evaluate_every": 1, "evaluate_every_steps": 1, "episodes": 10}

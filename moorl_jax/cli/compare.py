@@ -12,8 +12,8 @@ from moorl_jax.cli.options import guarded
 from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
-from moorl_jax.reports import comparison, fine_tuning, plots
-from moorl_jax.reports.collection import find_results, one_each, runs, scores
+from moorl_jax.reports import comparison, exploration, fine_tuning, plots
+from moorl_jax.reports.collection import find_results, labelled, one_each, runs, scores
 from moorl_jax.reports.writing import ENDINGS, Sections, write_tables
 
 Places = Annotated[
@@ -38,6 +38,7 @@ class Kind(StrEnum):
     curves = "curves"
     profile = "profile"
     final = "final"
+    exploration = "exploration"
 
 
 By = Annotated[
@@ -51,13 +52,19 @@ def table_command(
     places: Places, agents: Agents = "", tasks: Tasks = "", by: By = Moment.last, out: Out = None
 ) -> None:
     """Print scores, a row per task and a column per agent. Results of one budget and source of data make a table."""
-    _, table = _chosen(places, agents, tasks)
+    found, table = _chosen(places, agents, tasks)
     groups = comparison.groups(table)
     sections = [(group.title, comparison.score_table(group, by)) for group in groups]
     tuned = [(f"Fine-tuning, {group.title}", comparison.tuning_table(group)) for group in groups if group.tuned]
+    explored = [
+        (f"Exploration, {group.title}", visits)
+        for group in groups
+        if len(visits := exploration.table(labelled(group.runs, found)))
+    ]
     numbers = pd.concat([comparison.score_numbers(group, by) for group in groups], ignore_index=True)
     legend = f"{_score(by)}, mean ± population standard deviation over seeds."
-    print_tables([*sections, *tuned], f"{legend} {fine_tuning.LEGEND}" if tuned else legend, numbers, out)
+    legends = [legend, *[fine_tuning.LEGEND] * bool(tuned), *[exploration.LEGEND] * bool(explored)]
+    print_tables([*sections, *tuned, *explored], " ".join(legends), numbers, out)
 
 
 @guarded
@@ -92,7 +99,8 @@ def plot_command(
     places: Places,
     out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf or .svg.")],
     kind: Annotated[
-        Kind, typer.Option(help="Learning curves, a performance profile over tasks, or final scores.")
+        Kind,
+        typer.Option(help="Learning curves, a performance profile over tasks, final scores, or cells visited."),
     ] = Kind.curves,
     agents: Agents = "",
     tasks: Tasks = "",
@@ -104,13 +112,14 @@ def plot_command(
     if out.suffix not in plots.ENDINGS:
         raise MoorlError(f"{out}: a picture is written as one of {', '.join(plots.ENDINGS)}")
     found, table = _chosen(places, agents, tasks)
-    drawn = table.drop_duplicates("result")
-    labelled = [(str(agent), found[number]) for agent, number in zip(drawn["agent"], drawn["result"], strict=True)]
+    drawn = labelled(table, found)
     with plots.as_in_a_paper(width):
         if kind == Kind.curves:
-            plots.curves(labelled, out, width)
+            plots.curves(drawn, out, width)
+        elif kind == Kind.exploration:
+            plots.exploration(drawn, out, width)
         elif kind == Kind.final:
-            plots.settings(labelled, out, width)
+            plots.settings(drawn, out, width)
         else:
             groups = comparison.groups(table)
             if len(groups) > 1:
@@ -119,7 +128,8 @@ def plot_command(
             compared = comparison.shared(groups[0])
             plots.profiles({agent: scores(of_agent) for agent, of_agent in compared.runs.items()}, out, width)
     if not out.exists():
-        raise MoorlError("nothing to draw: a single evaluation is no curve")
+        counted = ", and only tasks of AntMaze and robots of the plane count cells" * (kind == Kind.exploration)
+        raise MoorlError(f"nothing to draw: a single evaluation is no curve{counted}")
     terminal().print(f"written: {out}", highlight=False)
 
 

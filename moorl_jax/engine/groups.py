@@ -130,6 +130,11 @@ class Group:
         """Return the parameters of its seeds' policies, part by part; `agents` has each recipe's."""
         return [jax.vmap(agents[part.recipe].policy)(self.states(part.places)) for part in self._parts]
 
+    def observations(self) -> tuple[Array, Array]:
+        """Return the observations in the buffers, (seeds, capacity, size), and how many of them each seed wrote."""
+        assert self.buffer
+        return self.buffer.rows.observations, self.buffer.written
+
     def learn(self, program: Any, first: int) -> None:
         """Perform the updates of a compiled program, `first` the number of the first, and wait for them."""
         self.carry, self.metrics = program(self.carry, self.buffer, self.inputs, np.int32(first))

@@ -43,7 +43,8 @@ from moorl_jax.tasks import Task
 
 FILES = ("config.json", CURVES, "provenance.json")
 EPISODES = "episodes.csv"
-MEASURED = ("seconds", "return", "score", "success")  #: columns that are floats though all of them may be whole
+#: columns that are floats though all of them may be whole
+MEASURED = ("seconds", "return", "score", "success", "visited", "visited_new")
 COUNTED = ("seed", "updates", "env_steps")
 CHECKPOINT = "checkpoint"
 PARTIAL, REPLACED = ".partial", ".replaced"  #: how directories end that a result is written in, and then leaves

@@ -140,6 +140,11 @@ class Trainer:
         """Return all seeds' states on the host, with a leading seed axis."""
         return self._gather([group.carry.state for group in self._groups])
 
+    def observations(self) -> list[np.ndarray]:
+        """Return the observations of each seed's env steps that its buffer holds, as its agent sees them."""
+        rows, written = self._gather([group.observations() for group in self._groups])
+        return [seen[:count] for seen, count in zip(rows, written, strict=True)]
+
     def carries(self) -> Carry:
         """Return all seeds' carries on the host: agent states, sampling rules' states and metric sums."""
         return self._gather([group.carry for group in self._groups])

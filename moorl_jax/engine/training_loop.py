@@ -16,6 +16,7 @@ from moorl_jax.data import Prepared
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine import snapshots
 from moorl_jax.engine.checkpoints import Checkpoint
+from moorl_jax.engine.coverage import Coverage
 from moorl_jax.engine.curves import joined
 from moorl_jax.engine.evaluation import Evaluator
 from moorl_jax.engine.trainer import Trainer
@@ -57,6 +58,7 @@ class TrainingLoop:
         self._places = range(len(recipes))
         self.trainer = Trainer(recipes, task, prepared, seeds)
         self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes) if task.evaluated else None
+        self._coverage = Coverage.of(task, prepared)
         # Of each training: a record an evaluation, where it was resumed by others, its seconds before a restart.
         self._records: list[list[pd.DataFrame]] = [[] for _ in recipes]
         # Of the last evaluation's episodes, seed by seed.
@@ -117,6 +119,10 @@ class TrainingLoop:
         rows, score = pd.concat(records, ignore_index=True), self._score()
         news = Report(phase.name, trainer.progress.done, phase.length, phase.unit, self.step, rate, score, rows)
         if evaluated:
+            if self._coverage and trainer.progress.env_steps:
+                visits = pd.DataFrame(map(self._coverage.measure, trainer.observations()))
+                for place, record in zip(self._places, records, strict=True):
+                    record[visits.columns] = visits[self.seeds_of(place)].to_numpy()
             self._evaluate(records, news)
         else:
             self._report(news)

@@ -74,6 +74,12 @@ def label(result: Result) -> str:
     return name.encode(errors="replace").decode()
 
 
+def labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Result]]:
+    """Return the results of some runs, each with its agent's name."""
+    each = table.drop_duplicates("result")
+    return [(str(agent), found[number]) for agent, number in zip(each["agent"], each["result"], strict=True)]
+
+
 def scores(table: pd.DataFrame, column: str = "last") -> list[np.ndarray]:
     """Return one column of an agent's runs, as an array per task."""
     return [group.to_numpy() for _, group in table.groupby("task", sort=True)[column]]

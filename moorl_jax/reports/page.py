@@ -19,8 +19,8 @@ from PIL import Image
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
-from moorl_jax.reports import fine_tuning, papers, plots
-from moorl_jax.reports.collection import find_results, one_each, runs, scores
+from moorl_jax.reports import exploration, fine_tuning, papers, plots
+from moorl_jax.reports.collection import find_results, labelled, one_each, runs, scores
 from moorl_jax.reports.comparison import Group, Shared, aggregated, groups, improvements, shared, tuning_table
 from moorl_jax.reports.statistics import AGGREGATES
 from moorl_jax.reports.tables import OTHER_SCALES, own_scales
@@ -52,6 +52,7 @@ class Board:
     title: str
     scores: Grid
     tuning: Grid | None  #: what fine-tuning did
+    exploration: Grid | None  #: what the env steps visited
     statistics: Grid | None
     improvements: Grid | None
     common: str  #: which tasks the statistics cover
@@ -87,6 +88,7 @@ def render(places: list[Path], *, changed: bool = True) -> str:
         runs=len(table),
         results=table["result"].nunique(),
         tuning_legend=fine_tuning.LEGEND,
+        exploration_legend=exploration.LEGEND,
         other_scales=" ".join([OTHER_SCALES, *own_scales(found[number].task for number in table["result"])]),
         made=datetime.now(UTC).strftime("%d %B %Y"),
     )
@@ -100,6 +102,7 @@ def _board(group: Group, found: list[Result]) -> Board:
         title=group.title,
         scores=_score_grid(table, group.agents),
         tuning=_plain(tuning_table(group)) if group.tuned else None,
+        exploration=_plain(visits) if len(visits := exploration.table(labelled(table, found))) else None,
         statistics=_statistics(compared) if several else None,
         improvements=_improvements(compared) if several else None,
         common=compared.told,
@@ -109,7 +112,7 @@ def _board(group: Group, found: list[Result]) -> Board:
         curves=[
             (str(task), picture)
             for task, here in table.groupby("task")
-            if (picture := _picture(partial(plots.curves, _labelled(here, found))))
+            if (picture := _picture(partial(plots.curves, labelled(here, found))))
         ],
     )
 
@@ -160,11 +163,6 @@ def _aggregated(name: str, table: pd.DataFrame, column: str) -> Entry:
     """Return an aggregate of an agent's runs, or how many diverged if any did."""
     over, found, text = aggregated(name, table, column)
     return Entry(text, MISSING if over.diverged else found.value)
-
-
-def _labelled(table: pd.DataFrame, found: list[Result]) -> list[tuple[str, Result]]:
-    numbers = table.groupby("agent", sort=False)["result"].first()
-    return [(str(agent), found[number]) for agent, number in numbers.items()]
 
 
 def _facts(result: Result) -> dict[str, str]:

@@ -4,12 +4,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.reports.exploration import VISITED
 from moorl_jax.reports.selection import Sweep, bandit, expected_online
 from moorl_jax.reports.statistics import Scores, profile
 from moorl_jax.tasks import Task
@@ -55,58 +57,96 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
     labels = list(dict.fromkeys(label for label, _ in finished))
     if not panels:
         return
-    colours = plt.color_sequences["tab10" if len(labels) <= 10 else "tab20"]
-    columns = min(len(panels), max(1, int(width / NARROWEST)) if width else 3)
-    rows = math.ceil(len(panels) / columns)
+    with _panels(len(panels), labels, path, width) as axes:
+        for axis, panel in zip(axes, panels, strict=True):
+            here = [(label, result) for label, result in finished if _panel(result) == panel]
+            task, updates, env_steps = panel
+            begins_offline = any((result.curves["env_steps"] == 0).any() for _, result in here)
+            offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
+            notes: list[str] = []
+            for label, result in here:
+                # At a switch there may be two evaluations at one step: keep the later.
+                by_moment = result.curves.groupby(["updates", "env_steps", "seed"])[_measure(result)].last(skipna=False)
+                scores = by_moment.unstack("seed")
+                mean, std = scores.mean(axis=1, skipna=False), scores.std(axis=1, ddof=0, skipna=False)
+                ever = OverSeeds.of(np.where(scores.isna().any(), np.nan, 0.0))
+                notes += [f"{label}: {ever}"] * bool(ever.diverged)
+                done, steps = (scores.index.get_level_values(level).to_numpy() for level in ("updates", "env_steps"))
+                x = done
+                if env_steps:
+                    # Both phases on one axis: to the left of 0 the updates of the offline phase, drawn to a width of
+                    # their own, to the right env steps.
+                    x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
+                colour = _colour(label, labels)
+                axis.plot(x, mean, color=colour, label=label)
+                axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+                if env_steps and not (offline := mean[steps == 0]).empty:
+                    axis.plot([0, env_steps], [offline.iloc[-1]] * 2, color=colour, linestyle=":", linewidth=0.8)
+            with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
+            title = task
+            if with_data and with_data[0].task.evaluated:
+                data_score = with_data[0].task.score(with_data[0].provenance["dataset_mean_return"])
+                axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label=DATA_MEAN)
+                title = f"{task}\n{with_data[0].config['source']} data"
+            axis.set_title(title, fontsize="medium")  # the longest are as wide as their panel
+            axis.set(xlabel="env steps" if env_steps else "updates", ylabel=_unit(here[0][1].task))
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+            if offline_width:
+                _name_both_phases(axis, updates, env_steps, offline_width)
+            axis.grid(alpha=0.3)
+            axis.text(0.02, 0.02, "\n".join(notes), transform=axis.transAxes, fontsize="x-small")
+
+
+def exploration(finished: list[tuple[str, Result]], path: Path, width: float | None = None) -> None:
+    """Draw one panel per task and budget: cells visited, mean over seeds, against env steps, a line per label.
+
+    A band is one standard deviation. Of results none of which counted cells more than once no picture is written.
+    """
+    counted = [(label, result) for label, result in finished if VISITED in result.curves]
+    finished = [(label, result) for label, result in counted if result.curves["env_steps"].nunique() > 1]
+    panels = list(dict.fromkeys(_panel(result) for _, result in finished))
+    labels = list(dict.fromkeys(label for label, _ in finished))
+    if not panels:
+        return
+    with _panels(len(panels), labels, path, width) as axes:
+        for axis, panel in zip(axes, panels, strict=True):
+            for label, result in finished:
+                if _panel(result) == panel:
+                    online = result.curves[result.curves["env_steps"] > 0]
+                    cells = online.groupby(["env_steps", "seed"])[VISITED].last().unstack("seed")
+                    mean, std = cells.mean(axis=1), cells.std(axis=1, ddof=0)
+                    axis.plot(mean.index, mean, color=_colour(label, labels), label=label)
+                    axis.fill_between(
+                        mean.index, mean - std, mean + std, color=_colour(label, labels), alpha=0.2, linewidth=0
+                    )
+            axis.set_title(panel[0], fontsize="medium")
+            axis.set(xlabel="env steps", ylabel="cells visited")
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axis.grid(alpha=0.3)
+
+
+@contextmanager
+def _panels(count: int, labels: list[str], path: Path, width: float | None) -> Iterator[list[Axes]]:
+    """Draw some panels with one legend below them, and write the picture."""
+    columns = min(count, max(1, int(width / NARROWEST)) if width else 3)
+    rows = math.ceil(count / columns)
     width = width or 4.6 * columns  # in inches, as all sizes here
     entry = 0.6 + 0.065 * max(map(len, [*labels, DATA_MEAN]))  # of a legend, whose letters are small
     abreast = max(1, min(2 * columns, int(width / entry)))
     size = (width, 0.74 * width / columns * rows + 0.25 * math.ceil((len(labels) + 1) / abreast))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat[len(panels) :]:
+    for axis in axes.flat[count:]:
         axis.set_visible(False)
-    for axis, panel in zip(axes.flat, panels, strict=False):
-        here = [(label, result) for label, result in finished if _panel(result) == panel]
-        task, updates, env_steps = panel
-        begins_offline = any((result.curves["env_steps"] == 0).any() for _, result in here)
-        offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
-        notes: list[str] = []
-        for label, result in here:
-            # At a switch there may be two evaluations at one step: keep the later.
-            by_moment = result.curves.groupby(["updates", "env_steps", "seed"])[_measure(result)].last(skipna=False)
-            scores = by_moment.unstack("seed")
-            mean, std = scores.mean(axis=1, skipna=False), scores.std(axis=1, ddof=0, skipna=False)
-            ever = OverSeeds.of(np.where(scores.isna().any(), np.nan, 0.0))
-            notes += [f"{label}: {ever}"] * bool(ever.diverged)
-            done, steps = (scores.index.get_level_values(level).to_numpy() for level in ("updates", "env_steps"))
-            x = done
-            if env_steps:
-                # Both phases on one axis: to the left of 0 the updates of the offline phase, drawn to a width of
-                # their own, to the right env steps.
-                x = np.where(steps > 0, steps, offline_width * (done / max(updates, 1) - 1.0))
-            colour = colours[labels.index(label)]
-            axis.plot(x, mean, color=colour, label=label)
-            axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
-            if env_steps and not (offline := mean[steps == 0]).empty:
-                axis.plot([0, env_steps], [offline.iloc[-1]] * 2, color=colour, linestyle=":", linewidth=0.8)
-        with_data = [result for _, result in here if result.config["source"] != NO_SOURCE]
-        title = task
-        if with_data and with_data[0].task.evaluated:
-            data_score = with_data[0].task.score(with_data[0].provenance["dataset_mean_return"])
-            axis.axhline(data_score, color="grey", linestyle="--", linewidth=1, label=DATA_MEAN)
-            title = f"{task}\n{with_data[0].config['source']} data"
-        axis.set_title(title, fontsize="medium")  # the longest are as wide as their panel
-        axis.set(xlabel="env steps" if env_steps else "updates", ylabel=_unit(here[0][1].task))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        if offline_width:
-            _name_both_phases(axis, updates, env_steps, offline_width)
-        axis.grid(alpha=0.3)
-        axis.text(0.02, 0.02, "\n".join(notes), transform=axis.transAxes, fontsize="x-small")
+    yield list(axes.flat[:count])
     lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
     figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=abreast, fontsize="small")
     with whole(path) as partial:
         figure.savefig(partial)
     plt.close(figure)
+
+
+def _colour(label: str, labels: list[str]) -> Any:
+    return plt.color_sequences["tab10" if len(labels) <= 10 else "tab20"][labels.index(label)]
 
 
 def settings(finished: list[tuple[str, Result]], path: Path, width: float | None = None) -> None:

@@ -12,7 +12,7 @@ from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.request import which_seeds
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.errors import MoorlError, UnknownNameError
-from moorl_jax.reports import fine_tuning, plots
+from moorl_jax.reports import exploration, fine_tuning, plots
 from moorl_jax.reports.tables import figure, over_seeds
 from moorl_jax.reports.writing import in_numbers
 from moorl_jax.sweeps.budgets import Budget
@@ -122,8 +122,12 @@ def report(study: Study, outcomes: list[Outcome], directory: Path) -> list[Secti
     """Write table.csv, table.md and curves.png, and return what a person reads."""
     found = frame(outcomes)
     sections = [Section("", text(found), caption(study, outcomes))]
+    visits = exploration.table(finished(outcomes))
+    if len(visits):
+        sections.append(Section("Exploration", visits, exploration.LEGEND))
     write(found, sections, directory)
     plots.curves(finished(outcomes), directory / "curves.png")
+    plots.exploration(finished(outcomes), directory / "exploration.png")
     return sections
 
 

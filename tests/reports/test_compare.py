@@ -89,3 +89,17 @@ def test_what_cannot_be_shown_is_one_line(call, words, told):
     assert shown.exit_code == 2, shown.output
     assert told in shown.stderr
     assert shown.stderr.count("\n") == 1
+
+
+def test_what_was_explored_is_a_table_and_a_picture(place, call):
+    assert "Exploration" not in call("table").output
+    refused = call("plot", "--kind", "exploration", "--out", place / "nothing.png")
+    assert "only tasks of AntMaze and robots of the plane count cells" in refused.stderr
+    spent = {"updates": 0, "env_steps": 1_000}
+    store(place / "of/hybrid", "rlpd", HOPPER, visited=(1_200, 1_400), **spent)
+    store(place / "of/alone", "sac", HOPPER, **spent)
+    shown = call("table").output
+    assert shown.count("Exploration") == 2  # a title and the legend
+    assert "1,300 ± 100" in shown
+    assert call("plot", "--kind", "exploration", "--out", place / "cells.png").exit_code == 0
+    assert Image.open(place / "cells.png").width > 300
