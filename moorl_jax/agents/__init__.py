@@ -88,6 +88,8 @@ def find_agent(name: str) -> type[Agent]:
     not text that could be printed, or OwnAgentError when the file cannot be imported.
     """
     if ":" not in name:
+        if name.endswith(".py"):
+            raise MoorlError(f"agent '{name}': say which class of the file, {name}:CLASS")
         if name not in AGENTS:
             raise UnknownNameError("agent", name, AGENTS)
         return AGENTS[name]

@@ -29,7 +29,7 @@ COMMANDS = {
     ),
     "plot": ("compare:plot_command", "Draw results of any directories."),
     "tables": ("reports:tables_command", "Print a paper's tables, our scores beside the published ones."),
-    "report": ("reports:report_command", "Write all finished results as one self-contained HTML page."),
+    "report": ("reports:report_command", "Write finished results as one self-contained HTML page."),
 }
 
 

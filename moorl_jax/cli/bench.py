@@ -7,6 +7,7 @@ import typer
 
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli.options import (
+    ActionRangeOption,
     DataOption,
     DryRunOption,
     EnvOption,
@@ -63,6 +64,7 @@ def bench_command(
     env_package: EnvPackageOption = "",
     horizon: HorizonOption = None,
     score: ScoreOption = None,
+    action_range: ActionRangeOption = None,
     agents: Annotated[
         str,
         typer.Option(
@@ -104,7 +106,7 @@ def bench_command(
     """Train agents on tasks and print their normalized scores. Finished cells are reused, the rest are trained."""
     whole = find_budget(budget, updates, env_steps).name
     task = task or ("" if env or data else "quick")
-    tasks = chosen_tasks(task, own_task(env, env_package, horizon, score), data)
+    tasks = chosen_tasks(task, own_task(env, env_package, horizon, score), data, action_range)
     task = task or tasks[0].name
     if protocol and protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)

@@ -1,5 +1,6 @@
 """`moorl-jax table`, `compare` and `plot`: results of any directories, side by side."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
 from moorl_jax.reports import comparison, exploration, fine_tuning, plots
 from moorl_jax.reports.collection import find_results, labelled, one_each, runs, scores
+from moorl_jax.reports.tables import own_scales
 from moorl_jax.reports.writing import ENDINGS, Sections, write_tables
 
 Places = Annotated[
@@ -54,6 +56,7 @@ def table_command(
     """Print scores, a row per task and a column per agent. Results of one budget and source of data make a table."""
     found, table = _chosen(places, agents, tasks)
     groups = comparison.groups(table)
+    scales = own_scales(found[number].task for number in table["result"])
     sections = [(group.title, comparison.score_table(group, by)) for group in groups]
     tuned = [(f"Fine-tuning, {group.title}", comparison.tuning_table(group)) for group in groups if group.tuned]
     explored = [
@@ -63,7 +66,7 @@ def table_command(
     ]
     numbers = pd.concat([comparison.score_numbers(group, by) for group in groups], ignore_index=True)
     legend = f"{_score(by)}, mean ± population standard deviation over seeds."
-    legends = [legend, *[fine_tuning.LEGEND] * bool(tuned), *[exploration.LEGEND] * bool(explored)]
+    legends = [legend, *scales, *[fine_tuning.LEGEND] * bool(tuned), *[exploration.LEGEND] * bool(explored)]
     print_tables([*sections, *tuned, *explored], " ".join(legends), numbers, out)
 
 
@@ -138,7 +141,12 @@ def _chosen(places: list[Path], agents: str, tasks: str) -> tuple[list[Result], 
     found = find_results(places)
     if not found:
         raise MoorlError(f"no finished result in {', '.join(map(str, places))}")
-    table = one_each(runs(found))
+    every = runs(found)
+    table = one_each(every)
+    for number in sorted(set(every["result"]) - set(table["result"])):
+        like = "another result of the same task, agent and budget has more seeds or is newer"
+        print(f"left out: {found[number].directory}: {like}", file=sys.stderr)
+    table = table.sort_values("agent", kind="stable", key=lambda names: names.str.lower())
     for column, names in (("task", tasks), ("agent", agents)):
         if wanted := named(names, column, set(table[column])):
             place = table[column].map({name: number for number, name in enumerate(wanted)})

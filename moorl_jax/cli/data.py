@@ -135,7 +135,7 @@ def check_data(
     action_range: ActionRangeOption = None,
     source: SourceOption = "auto",
 ) -> None:
-    """Read a dataset, refuse it if it is faulty, and print what a person wants to know of it."""
+    """Check a dataset for errors and print a summary of it."""
     if target in TASKS:
         chosen = TASKS[target]
         named = sources.find(chosen, sources.choose(chosen, source))

@@ -35,7 +35,7 @@ def eval_command(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes per seed; 100 by default, of images 10.")
     ] = None,
-    round_: Annotated[int, typer.Option("--round", help="Another number, other starts.")] = 1_000_000,
+    round_: Annotated[int, typer.Option("--round", help="Another number, other starts of the episodes.")] = 1_000_000,
     video: Annotated[
         Path | None,
         typer.Option(

@@ -58,7 +58,9 @@ ResultsOption = Annotated[Path, typer.Option(help="Directory of results: cells, 
 
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", metavar="FILE.hdf5 | minari:NAME", help="Your own data, for --task, for --env, or alone."),
+    typer.Option(
+        "--data", metavar="FILE.hdf5 | minari:NAME", help="Your own data: for --env, alone, or in train for --task."
+    ),
 ]
 EnvOption = Annotated[str | None, typer.Option("--env", metavar="ID", help="A gymnasium id, in place of a task.")]
 EnvPackageOption = Annotated[str, typer.Option("--env-package", help="A package that registers that id.")]
@@ -120,19 +122,19 @@ def chosen_task(
     return task, None
 
 
-def chosen_tasks(names: str, own: Task | None, data: str | None) -> tuple[Task, ...]:
+def chosen_tasks(names: str, own: Task | None, data: str | None, action_range: str | None) -> tuple[Task, ...]:
     """Return the tasks that a sweep is over: those of the catalogue and of suites, by name, or the user's own."""
     if own or data:
         if names:
             raise MoorlError("--env and --data are a task of your own: leave --task out")
-        return (chosen_task(None, own, data, None)[0],)
+        return (chosen_task(None, own, data, action_range)[0],)
     if not names:
         raise MoorlError("name tasks with --task, an environment with --env, or data with --data")
     return expand(names)
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Print a fault the user can mend as one line instead of a traceback, and exit with 2.
+    """Print an error that the user can fix as one line instead of a traceback, and exit with 2.
 
     The command gets an option `--traceback`: of a fault in a user's own agent it prints that part of the traceback, of
     any other all of it.

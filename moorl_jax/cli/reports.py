@@ -44,7 +44,7 @@ def report_command(
     places: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[DIRECTORY...]",
+            metavar="DIRECTORY",
             help="Result directories, or any directories above them. Default: results/cells, but for what a study or "
             "--set changed.",
         ),

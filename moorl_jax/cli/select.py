@@ -18,7 +18,7 @@ def select_command(
     places: Places,
     agents: Agents = "",
     tasks: Tasks = "",
-    arms: Annotated[int, typer.Option(min=2, help="Policies that the bandit is given, at random of all.")] = 8,
+    arms: Annotated[int, typer.Option(min=2, help="Policies, chosen at random, that the bandit selects among.")] = 8,
     pulls: Annotated[int, typer.Option(min=1, help="Online episodes that it may play.")] = 300,
     out: Out = None,
     picture: Annotated[

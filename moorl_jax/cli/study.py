@@ -37,7 +37,7 @@ from moorl_jax.tasks import expand
 def study_command(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(STUDIES)}.")],
     task: Annotated[str, typer.Option(help="Tasks, separated by commas; the study's own by default.")] = "",
-    agents: Annotated[str, typer.Option(help="Of the variants those of these agents alone; all by default.")] = "",
+    agents: Annotated[str, typer.Option(help="Only the variants of these agents; all by default.")] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a cell; the budget's number by default.")] = None,
     budget: Annotated[str, typer.Option(help=f"How much to spend: {', '.join(BUDGETS)}.")] = "quick",
     updates: UpdatesOption = None,

@@ -8,6 +8,7 @@ import typer
 
 from moorl_jax.agents import AGENTS
 from moorl_jax.cli.options import (
+    ActionRangeOption,
     DataOption,
     DryRunOption,
     EnvOption,
@@ -49,6 +50,7 @@ def sweep_command(
     env_package: EnvPackageOption = "",
     horizon: HorizonOption = None,
     score: ScoreOption = None,
+    action_range: ActionRangeOption = None,
     swept: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,7 +88,7 @@ def sweep_command(
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     settings = combinations(swept)
     use_all_cores()
-    tasks = chosen_tasks(task, own_task(env, env_package, horizon, score), data)
+    tasks = chosen_tasks(task, own_task(env, env_package, horizon, score), data, action_range)
     task = task or tasks[0].name
     spend = find_budget(budget, updates, env_steps, tasks[0].pixels, agent)
     study = study_of(agent, task, settings, protocol or by_default(tasks[0], agent, spend))

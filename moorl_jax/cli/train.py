@@ -64,7 +64,7 @@ def train_command(
     updates: Annotated[
         int,
         typer.Option(
-            min=0, help="Offline critic gradient steps per seed; agents without an offline phase pass over them."
+            min=0, help="Offline critic gradient steps per seed; agents without an offline phase ignore them."
         ),
     ] = 100_000,
     env_steps: Annotated[int, typer.Option(min=0, help="Online env steps per seed, after the offline updates.")] = 0,
@@ -92,7 +92,8 @@ def train_command(
         ),
     ] = False,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Give the result that is there more updates or env steps, these in all.")
+        bool,
+        typer.Option("--extend", help="Continue a finished result up to these totals of updates and env steps."),
     ] = False,
     track: Annotated[
         list[str] | None, typer.Option(help=f"Log it while it runs, beside the result: {', '.join(TRACKERS)}.")

@@ -25,8 +25,8 @@ from moorl_jax.errors import CheckpointsError, MoorlError, StorageError, one_lin
 from moorl_jax.whole import whole
 
 KEPT = 2
-NEWER = ("code", "versions")  #: what of an identity may have become another where a training is resumed anyway
-MACHINE = ("backend.devices", "backend.cores")  #: what may have in any case, with a warning: sums' last bits hang on it
+NEWER = ("code", "versions")  #: parts of an identity that may have changed where a training is resumed anyway
+MACHINE = ("backend.devices", "backend.cores")  #: may always have, with a warning: it changes the last bits of sums
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from moorl_jax.errors import MAKE_ROOM, OF_SPACE, StorageError, free_space, one_
 def written_to(place: Path, arrays: Any) -> Iterator[None]:
     """Write the arrays, and little beside them, to a directory `place` that is not there yet.
 
-    Where that fails nothing is left of it, and StorageError names the place and the cause; where that is want of room,
-    the space that is needed and that there is, too.
+    Where that fails nothing is left of it, and StorageError names the place and the cause; if the disk is full, the
+    space that is needed and the space there is, too.
     """
-    # Which logs the same fault in two hundred lines, from threads of its own.
+    # Orbax logs the same error in two hundred lines, from its own threads.
     log = logging.getLogger("absl")
     log.disabled = True
     try:

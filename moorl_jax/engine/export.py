@@ -4,7 +4,7 @@ policy.npz          arrays named as in PyTorch, of `Sequential(*layers)`; read b
 policy.safetensors  the same as a state dict of PyTorch, without pickle
 policy.onnx         a graph from `observation`, (batch, size), to `action`, normalization included
 
-What stands in the first two, of observations (n, size): actions = action_offset + action_scale net((observations -
+How to use the first two, for observations of (n, size): actions = action_offset + action_scale net((observations -
 observation_mean) / observation_std), where `layers` names the modules of the net in order, in the words of torch.nn.
 """
 

@@ -50,7 +50,7 @@ def _identity(result: Path) -> dict[str, Any]:
 
 
 def _changed(then: dict[str, Any], now: dict[str, Any]) -> str:
-    """Say which field of an agent's config has changed, be it with the budget."""
+    """Say which field of an agent's config has changed, even if only because the budget did."""
     for name, was, is_now in differences(then, now):
         kept = "" if ABSENT in (was, is_now) else f", --set {name}={was} keeps it"
         return f"{name} was {was} and within this budget is {is_now}{kept}"

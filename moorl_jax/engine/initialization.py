@@ -19,7 +19,7 @@ def initial_states(agents: Sequence[Agent], seeds: tuple[int, ...], example: Tra
     Agents whose programs are the same, for they differ in what `init` does not use, share the states.
 
     Orthogonal kernels are made without that program on a CPU. They come from QR decompositions in LAPACK, and two of
-    one program, which XLA runs side by side, can wait for each other for ever in its threads.
+    one program, which XLA runs side by side, can deadlock in its threads.
     """
     keys = [stream(seed, INITIAL) for seed in seeds]
     made: dict[str, list[State]] = {}

@@ -1,4 +1,4 @@
-"""What a result was made by: the agent's name and config, the code, the versions of what it stands on."""
+"""What a result was made by: the agent's name and config, the code, the versions of the packages it depends on."""
 
 import dataclasses
 import hashlib

@@ -49,7 +49,7 @@ def first_agent(phases: tuple[Phase, ...]) -> Agent:
 def alike(one: tuple[Phase, ...], other: tuple[Phase, ...]) -> bool:
     """Tell whether two recipes differ in numbers of their agents and rules alone, so that one program can run both.
 
-    Numbers that decide the data, as a discount does the returns to go, or how long a phase is, make them unlike.
+    Numbers that decide the data, as a discount does the returns to go, or a phase's length, make two recipes different.
     """
     return _described(one) == _described(other)
 

@@ -1,4 +1,4 @@
-"""A user's agent is gone through in shapes alone before it trains, so that what it returns is named by its method."""
+"""Runs a user's agent on array shapes alone before it trains, so that an error names the method that is wrong."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a training is asked for, made whole and checked: its task, seeds and plan."""
+"""What a training is asked for, with defaults filled in and checked: its task, seeds and plan."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -75,8 +75,8 @@ def require_environment(task: Task, phases: tuple[Phase, ...]) -> None:
 def which_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Return the seeds' numbers, given how many or which.
 
-    Raises MoorlError where there are none or too many, two are one, or one has more than the 32 bits that JAX's keys
-    are made of: beyond them different seeds would be the same training.
+    Raises MoorlError where there are none or too many, two are the same, or one has more than the 32 bits that JAX's
+    keys are made of: beyond them different seeds would be the same training.
     """
     numbers = range(min(seeds, MOST_SEEDS + 1)) if isinstance(seeds, int) else seeds
     if not 0 < len(numbers) <= MOST_SEEDS or len(set(numbers)) < len(numbers):

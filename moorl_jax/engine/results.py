@@ -197,7 +197,7 @@ def read(directory: Path) -> Result:
 
 
 def exists(directory: Path, part: str = "") -> bool:
-    """Tell whether there is a result `directory`, or a part of it, whatever process replaces it or was killed at it."""
+    """Tell whether there is a result `directory`, or a part of it, even while a process replaces it."""
     return any((place / part).exists() for place in _places(directory))
 
 
@@ -211,7 +211,7 @@ def below(place: Path) -> list[Path]:
 
 
 def _publish(partial: Path, directory: Path) -> None:
-    """Give a whole result its name; whoever kills this leaves the old one or the new one, where `read` finds it."""
+    """Give a whole result its name; if this is killed midway, `read` still finds the old one or the new one."""
     replaced = directory.with_name(directory.name + REPLACED)
     if directory.exists():  # else what an earlier kill left there is the only result
         shutil.rmtree(replaced, ignore_errors=True)

@@ -18,7 +18,7 @@ STREAM = 0x73696D75  #: sets the starts of training's episodes apart from every 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one env step of some seeds brought, all fields with a leading seed axis."""
+    """The result of one env step of several seeds, all fields with a leading seed axis."""
 
     taken: np.ndarray  #: (seeds,) bool, whether it was taken: not by a seed that has diverged
     transitions: Transitions  #: NumPy, observations and rewards prepared as the dataset's are
@@ -48,8 +48,8 @@ class Simulators:
     def step(self, actions: np.ndarray) -> Outcome:
         """Take one env step of every seed; `actions` is (seeds, action size).
 
-        A seed that has diverged takes none: its simulator stands still, and its transition, of reward NaN, is nothing
-        to learn from.
+        A seed that has diverged takes none: its simulator is not stepped, and its transition, of reward NaN, must not
+        be learned from.
         """
         count, acts = len(self._seeds), finite(actions)
         before, after = self.observations, self.observations.copy()

@@ -27,7 +27,7 @@ from moorl_jax.progress import Report
 from moorl_jax.tasks import Task
 from moorl_jax.tracking import Tracker
 
-REST = 9  #: after the checkpoints of several trainings, how many times as long as they took none is written
+REST = 9  #: times as long as writing several trainings' checkpoints took, until they are written again
 
 
 @dataclass(frozen=True)

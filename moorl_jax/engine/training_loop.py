@@ -59,7 +59,7 @@ class TrainingLoop:
         self.trainer = Trainer(recipes, task, prepared, seeds)
         self._evaluator = Evaluator(task, prepared.normalizer, seeds, plan.episodes) if task.evaluated else None
         self._coverage = Coverage.of(task, prepared)
-        # Of each training: a record an evaluation, where it was resumed by others, its seconds before a restart.
+        # Each is a list over trainings: a record per evaluation, the resumes by other code, seconds before a restart.
         self._records: list[list[pd.DataFrame]] = [[] for _ in recipes]
         # Of the last evaluation's episodes, seed by seed.
         self._returns: list[list[list[float]]] = [[[]] * len(seeds) for _ in recipes]

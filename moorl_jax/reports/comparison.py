@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from moorl_jax.divergence import DASH, OverSeeds
+from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE
 from moorl_jax.reports import fine_tuning
 from moorl_jax.reports.collection import BUDGET, scores
@@ -83,8 +83,7 @@ def score_table(group: Group, column: str = "last") -> pd.DataFrame:
     for task, here in group.runs.groupby("task"):
         row = {"task": str(task)}
         for agent in group.agents:
-            seeds = here.loc[here["agent"] == agent, column]
-            row[agent] = str(OverSeeds.of(seeds)) if len(seeds) else DASH
+            row[agent] = str(OverSeeds.of(here.loc[(here["agent"] == agent) & here["evaluated"], column]))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -93,7 +92,7 @@ def score_numbers(group: Group, column: str = "last") -> pd.DataFrame:
     """Return a row per task and agent: what was spent, and the score's mean, deviation and seeds as numbers."""
     rows = []
     for (task, agent, source), here in group.runs.groupby(["task", "agent", "source"], sort=False):
-        over, first = OverSeeds.of(here[column]), here.iloc[0]
+        over, first = OverSeeds.of(here.loc[here["evaluated"], column]), here.iloc[0]
         row = {"task": task, "agent": agent, "source": source, **{name: first[name] for name in BUDGET}}
         rows.append(row | {"mean": over.mean, "std": over.std, "seeds": over.seeds, "diverged": over.diverged})
         if group.tuned:

@@ -117,9 +117,8 @@ def show(
     if known:
         # The last cell to end may be the longest.
         hours = max(sum(each.hours for each in known) / parallel, max(each.hours for each in known))
-        time = (
-            f"about {sum(each.device_hours for each in known):.1f} device hours, {hours:.1f} hours {parallel} at a time"
-        )
+        device_hours = sum(each.device_hours for each in known)
+        time = f"about {device_hours:.1f} device hours, or {hours:.1f} hours with {parallel} at a time"
     files = {(each.cell.task.name, each.cell.source): each.data for each in waiting}
     memory, checkpoints = (
         sum(sorted((size for size in sizes if size >= 0), reverse=True)[:parallel])
@@ -133,7 +132,7 @@ def show(
     if unknown:
         places = " or ".join(map(str, [directory, *beside]))
         console.print(
-            f"Without an estimate: {', '.join(unknown)}, no finished result below {places} has their speed.",
+            f"Without an estimate: {', '.join(unknown)}, for no finished result below {places} has their speed.",
             highlight=False,
         )
     if unsized:

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from moorl_jax.data.sources import MADE_HERE
+from moorl_jax.divergence import DASH
 from moorl_jax.engine.results import Result
 from moorl_jax.reports.collection import label
 from moorl_jax.reports.papers import Made
@@ -19,7 +20,7 @@ FILE = Path(__file__).with_name("published_curves.csv")
 TITLES = {"qc": "Beside Q-chunking's curves", "qam": "Beside QAM's curves"}
 NOTE = (
     "Success in per cent at equal numbers of offline updates: mean and 95% interval over seeds, ours, then the "
-    "published one. Inside, above, below: where our mean lies in respect of the published interval. p: Welch's t test, "
+    "published one. Inside, above, below: where our mean lies relative to the published interval. p: Welch's t test, "
     "two-sided, where the published seeds are known and both have two or more. Our intervals are Student's. Data made "
     "here (recipe) is by OGBench's procedure, and not its own. Rewards: sparse ones are -1 until all is done, in both; "
     "OGBench's own are -1 for each part that is not done, in both."
@@ -70,7 +71,7 @@ def compare(results: list[Result]) -> pd.DataFrame:
 
 
 def where(mean: float, low: float, high: float) -> str:
-    """Say where a mean lies in respect of an interval."""
+    """Say where a mean lies relative to an interval."""
     if np.isnan(mean):
         return "diverged"
     return "below" if mean < low else "above" if mean > high else "inside"
@@ -116,11 +117,11 @@ def _text(numbers: pd.DataFrame) -> pd.DataFrame:
             "published": [
                 _spread(*row) for row in numbers[["published mean", "published low", "published high"]].to_numpy()
             ],
-            "p": numbers["p"].map(lambda p: "–" if np.isnan(p) else f"{p:.3f}"),
+            "p": numbers["p"].map(lambda p: DASH if np.isnan(p) else f"{p:.3f}"),
             "": numbers["where"],
         }
     )
 
 
 def _spread(mean: float, low: float, high: float) -> str:
-    return "–" if np.isnan(mean) else f"{mean:.1f}" + ("" if np.isnan(low) else f" [{low:.1f}, {high:.1f}]")
+    return DASH if np.isnan(mean) else f"{mean:.1f}" + ("" if np.isnan(low) else f" [{low:.1f}, {high:.1f}]")

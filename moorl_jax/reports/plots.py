@@ -151,6 +151,7 @@ def _colour(label: str, labels: list[str]) -> Any:
 
 def settings(finished: list[tuple[str, Result]], path: Path, width: float | None = None) -> None:
     """Draw one panel per task: every label's score at the last evaluation, each seed a dot, their mean a bar."""
+    finished = [(label, result) for label, result in finished if result.task.evaluated]
     tasks = list(dict.fromkeys(result.task.name for _, result in finished))
     if not tasks:
         return

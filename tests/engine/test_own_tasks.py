@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -75,6 +76,31 @@ def test_the_page_has_tasks_of_ones_own_beside_the_others(tmp_path):
     assert "Scores of Pendulum-v1 are returns. nowhere has no environment: nothing was evaluated." in html
     assert html.count("15.0 ± 5.0") == 1
     assert "diverged 2/2" not in html
+
+
+def test_what_was_not_evaluated_has_no_score_in_a_table(tmp_path):
+    nowhere = Task.of(name="nowhere", observation_size=3, action_size=1)
+    described(store(tmp_path / "run", task=nowhere.name, scores=(float("nan"),) * 2), nowhere)
+    shown = CliRunner().invoke(app, ["table", str(tmp_path), "--out", str(tmp_path / "table.csv")])
+    assert "diverged" not in shown.output
+    assert "nowhere has no environment" in " ".join(shown.output.split())
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8").rstrip().endswith("0,0")  # seeds, diverged
+
+
+@pytest.mark.parametrize("command", ["bench", "sweep"])
+def test_a_sweep_over_data_alone_takes_its_range_of_actions(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for module in ("bench", "sweep"):
+        monkeypatch.setattr(f"moorl_jax.cli.{module}.use_all_cores", lambda: None)  # JAX has started
+    with h5py.File("mine.hdf5", "w") as file:
+        file["observations"], file["rewards"], file["terminals"] = np.zeros((8, 2)), np.zeros(8), np.arange(8) % 4 == 3
+        file["actions"] = np.linspace(-2, 2, 8)[:, None]
+    small = ["--set", "hidden=(4,)", "--set", "batch_size=2", "--updates", "2", "--seeds", "1"]
+    agent = "--agents" if command == "bench" else "--agent"
+    run = CliRunner().invoke(app, [command, agent, "bc", *small, "--data", "mine.hdf5", "--action-range=-2,2"])
+    assert run.exit_code == 0, run.output
+    (result,) = results.below(tmp_path / "results/cells")
+    assert results.read(result).task.action_range == ((-2.0,), (2.0,))
 
 
 def described(directory, task):

@@ -50,6 +50,14 @@ def test_agents_and_tasks_are_chosen_and_ordered(call):
     assert shown.index("iql") < shown.index("bc")
 
 
+def test_of_two_results_of_one_agent_the_other_is_named(call, place):
+    store(place / "of/earlier", "iql", HOPPER, (0.0, 0.0), finished="2026-11-01T12:00:00+00:00")
+    shown = call("table")
+    assert "60.0 ± 10.0" in shown.stdout
+    assert shown.stderr.count("left out") == 1
+    assert "of/earlier" in shown.stderr
+
+
 def test_the_best_scores_are_called_an_oracles(call):
     assert "which an oracle would pick" in call("table", "--by", "best").output
 
