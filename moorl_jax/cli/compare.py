@@ -7,7 +7,6 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.table import Table
 
 from moorl_jax.cli.options import guarded
 from moorl_jax.engine.results import Result
@@ -16,7 +15,7 @@ from moorl_jax.progress import terminal
 from moorl_jax.reports import comparison, exploration, fine_tuning, plots
 from moorl_jax.reports.collection import find_results, labelled, one_each, runs, scores
 from moorl_jax.reports.tables import own_scales
-from moorl_jax.reports.writing import ENDINGS, Sections, write_tables
+from moorl_jax.reports.writing import ENDINGS, Sections, for_terminal, write_tables
 
 Places = Annotated[
     list[Path], typer.Argument(metavar="DIRECTORY...", help="Result directories, or any directories above them.")
@@ -112,8 +111,7 @@ def plot_command(
     ] = None,
 ) -> None:
     """Draw results of any directories."""
-    if out.suffix not in plots.ENDINGS:
-        raise MoorlError(f"{out}: a picture is written as one of {', '.join(plots.ENDINGS)}")
+    plots.require_ending(out)
     found, table = _chosen(places, agents, tasks)
     drawn = labelled(table, found)
     with plots.as_in_a_paper(width):
@@ -178,10 +176,7 @@ def print_tables(sections: Sections, legend: str, numbers: pd.DataFrame, out: Pa
     console = terminal()
     for title, section in sections:
         console.print(title, highlight=False)
-        table = Table(*map(str, section.columns))
-        for row in section.itertuples(index=False):
-            table.add_row(*map(str, row))
-        console.print(table)
+        console.print(for_terminal(section))
     console.print(legend, highlight=False)
     if out:
         console.print(f"written: {out}", highlight=False)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from moorl_jax.cli.options import ResultsOption, guarded
 from moorl_jax.errors import UnknownNameError
@@ -13,6 +12,7 @@ from moorl_jax.reports import learning
 from moorl_jax.reports.collection import find_results, runs
 from moorl_jax.reports.page import render
 from moorl_jax.reports.papers import PAPERS, make, write
+from moorl_jax.reports.writing import for_terminal
 from moorl_jax.whole import whole
 
 CURVES = "ogbench"  #: the comparison that is not of a paper's tables but of papers' learning curves
@@ -31,10 +31,7 @@ def tables_command(
     sections, _, legend = made
     console = terminal()
     for title, section in sections:
-        table = Table(*section.columns, title=title, title_justify="left")
-        for row in section.itertuples(index=False):
-            table.add_row(*row)
-        console.print(table)
+        console.print(for_terminal(section, title=title, title_justify="left"))
     console.print(legend, highlight=False, markup=False)
     console.print(f"written: {', '.join(map(str, write(paper, made, results / 'papers')))}", highlight=False)
 

@@ -26,8 +26,8 @@ def select_command(
     ] = None,
 ) -> None:
     """Print what choosing among a sweep's policies ends up with. Scores are by the online episodes that it may play."""
-    if picture and picture.suffix not in plots.ENDINGS:
-        raise MoorlError(f"{picture}: a picture is written as one of {', '.join(plots.ENDINGS)}")
+    if picture:
+        plots.require_ending(picture)
     found = selection.sweeps([result for result in find_results(places) if result.task.evaluated])
     for column, names in (("agent", agents), ("task", tasks)):
         if wanted := named(names, column, {getattr(sweep, column) for sweep in found}):

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from moorl_jax.cli.options import (
     DryRunOption,
@@ -24,6 +23,7 @@ from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal
 from moorl_jax.reports import forecast
+from moorl_jax.reports.writing import for_terminal
 from moorl_jax.studies import study, subroutines
 from moorl_jax.studies.catalogue import STUDIES
 from moorl_jax.studies.study import Section
@@ -76,16 +76,8 @@ def show(sections: list[Section], directory: Path, outcomes: list[Outcome]) -> N
     """Print a study's tables and where they were written; exit with 1 where a cell has failed."""
     console = terminal()
     for section in sections:
-        table = Table(
-            *section.table.columns,
-            title=section.title,
-            caption=section.caption,
-            title_justify="left",
-            caption_justify="left",
-        )
-        for row in section.table.itertuples(index=False):
-            table.add_row(*row)
-        console.print(table)
+        how = {"title_justify": "left", "caption_justify": "left"}
+        console.print(for_terminal(section.table, title=section.title, caption=section.caption, **how))
     console.print(f"written: {', '.join(sorted(str(path) for path in directory.iterdir()))}", highlight=False)
     if any(outcome.fault for outcome in outcomes):
         raise typer.Exit(1)

@@ -24,7 +24,7 @@ from moorl_jax.engine.provenance import ABSENT, differences
 from moorl_jax.errors import CheckpointsError, MoorlError, StorageError, one_line
 from moorl_jax.whole import whole
 
-KEPT = 2
+KEPT = 2  #: checkpoints of a training
 NEWER = ("code", "versions")  #: parts of an identity that may have changed where a training is resumed anyway
 MACHINE = ("backend.devices", "backend.cores")  #: may always have, with a warning: it changes the last bits of sums
 

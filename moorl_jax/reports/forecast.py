@@ -14,13 +14,13 @@ from moorl_jax.cores import usable_cores
 from moorl_jax.data.sources import Made, find
 from moorl_jax.divergence import DASH
 from moorl_jax.engine import results
+from moorl_jax.engine.checkpoints import KEPT
 from moorl_jax.engine.results import NO_SOURCE, Result
 from moorl_jax.errors import MoorlError
 from moorl_jax.reports.collection import find_results
 from moorl_jax.sweeps.cells import Cell
 
 NUMBERS_BESIDE = 2  #: a transition's reward and terminal
-CHECKPOINTS = 2  #: checkpoints kept while a cell trains
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def forecast(
                 hours=seeds * seconds / 3600 / used,
                 memory=(used * rows + seeds * env_steps) * row,
                 data=rows * row,
-                checkpoints=CHECKPOINTS * seeds * env_steps * row,
+                checkpoints=KEPT * seeds * env_steps * row,
             )
         )
     return forecasts

@@ -11,6 +11,7 @@ import numpy as np
 
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
+from moorl_jax.errors import MoorlError
 from moorl_jax.reports.exploration import VISITED
 from moorl_jax.reports.selection import Sweep, bandit, expected_online
 from moorl_jax.reports.statistics import Scores, profile
@@ -28,6 +29,12 @@ OFFLINE_SHARE = 0.5  #: width of the offline phase in a picture of both, in widt
 DATA_MEAN = "dataset mean"  #: what its line is called
 NARROWEST = 2.2  #: a panel of a figure whose width is given, in inches
 ENDINGS = (".png", ".pdf", ".svg")  #: of the files that pictures are written as
+
+
+def require_ending(picture: Path) -> None:
+    """Raise MoorlError unless pictures are written in files of this name's ending."""
+    if picture.suffix not in ENDINGS:
+        raise MoorlError(f"{picture}: a picture is written as one of {', '.join(ENDINGS)}")
 
 
 @contextmanager

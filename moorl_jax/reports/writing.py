@@ -1,10 +1,11 @@
-"""Tables as files: Markdown, CSV and LaTeX."""
+"""Tables as files, Markdown, CSV and LaTeX, and on a terminal."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.table import Table
 
 from moorl_jax.divergence import OverSeeds
 from moorl_jax.errors import MoorlError
@@ -16,6 +17,14 @@ Sections = list[tuple[str, pd.DataFrame]]
 ENDINGS = (".md", ".csv", ".tex")
 #: characters that LaTeX needs escaped
 LATEX = {"±": r"$\pm$", "≈": r"$\approx$", "<": "$<$", ">": "$>$", "–": "--"} | {s: rf"\{s}" for s in "_%&#$"}
+
+
+def for_terminal(table: pd.DataFrame, **how: Any) -> Table:
+    """Return a table of text as a terminal shows it; `how` is what `rich.table.Table` takes, such as a title."""
+    shown = Table(*map(str, table.columns), **how)
+    for row in table.itertuples(index=False):
+        shown.add_row(*map(str, row))
+    return shown
 
 
 def write_tables(path: Path, sections: Sections, numbers: pd.DataFrame, legend: str) -> None:
