@@ -1,10 +1,11 @@
 """What the engine does, on one page: one seed, in plain JAX and NumPy.
 
-This is the documentation of the engine: `Trainer` and `Evaluator` produce the same numbers; many seeds, several
-devices, compiled loops and resuming only make them faster. Not covered: images, seeds that diverge, and what
-subroutines do between phases (`Pause`, `Review`).
+This is the documentation of the engine: `Trainer` and `Evaluator` produce the same numbers, on an accelerator but for
+rounding; many seeds, several devices, compiled loops and resuming only make them faster. Not covered: images, seeds
+that diverge, and what subroutines do between phases (`Pause`, `Review`).
 """
 
+import math
 from functools import partial
 from typing import Any
 
@@ -33,37 +34,38 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
     chunks = recipes.needs_chunks(phases)  # whether transitions say that they are their episode's last, for QC
     example = recipes.example(phases, task, prepared)
     data, buffer = jax.tree.map(jnp.asarray, prepared.transitions), recipes.empty_buffer(phases, task, example)
-    environment = make_environment(task, as_data=data is not None)
+    environment = make_environment(task, as_data=data is not None)  # with data, it pays and ends as the data does
     observation: Array | None = None  # the current one; None between episodes
-    rewards: list[np.float32] = []  # of that episode
-    updates = env_steps = episodes = 0  # counters; each update, env step and episode has its own random key
+    rewards: list[np.float32] = []  # of the current episode
+    # Counters of all phases together; each update, env step and episode has its own random key.
+    updates = env_steps = episodes = 0
     state = recipes.first_agent(phases).init(stream(seed, INITIAL), example)
 
     for number, phase in enumerate(recipes.taken(phases)):
         if isinstance(phase, Switch):
             state = phase.change(state, jax.random.fold_in(stream(seed, SWITCHES), number), example)
             continue
-        agent, sampling, memory = phase.agent, phase.sampling, None
+        agent, sampling, memory = phase.agent, phase.sampling, None  # a sampling rule may remember, in `memory`
         cycle, turn = agent.cycle(), 0  # cycle through the agent's updates, from the first in each phase
         if sampling:
             key = jax.random.fold_in(stream(seed, RULES), number)
             memory = sampling.init(key, Experience(data, buffer), agent.batch_size)
 
         # Without env steps, round the updates up to whole cycles.
-        length = phase.length if phase.acts else -(-phase.length // len(cycle)) * len(cycle)
-        for place in range(length):
+        length = phase.length if phase.acts else math.ceil(phase.length / len(cycle)) * len(cycle)
+        for step in range(length):
             if phase.acts:
                 if observation is None:  # an episode begins
-                    shown, _ = environment.reset(seed=episode_start(simulators.STREAM, seed, episodes))
-                    observation, rewards, episodes = jnp.asarray(prepared.normalizer(shown)), [], episodes + 1
+                    raw, _ = environment.reset(seed=episode_start(simulators.STREAM, seed, episodes))
+                    observation, rewards, episodes = jnp.asarray(prepared.normalizer(raw)), [], episodes + 1
 
-                # Act. An agent that chooses several actions at once is asked again when they are taken.
-                if place == 0 or len(rewards) % agent.open_loop() == 0:
+                # Act. An agent that chooses several actions at once, a queue, is asked again when they are taken.
+                if step == 0 or len(rewards) % agent.open_loop() == 0:
                     key = jax.random.fold_in(stream(seed, ACTIONS), env_steps)
                     chosen = _act(agent, state, observation, key, random=phase.random)
                     queue = list(chosen) if agent.open_loop() > 1 else [chosen]
                 action = queue.pop(0)
-                shown, reward, terminal, timeout, _ = environment.step(np.asarray(action))
+                raw, reward, terminal, timeout, _ = environment.step(np.asarray(action))
                 env_steps += 1
 
                 # Store. A time-out is not a terminal: targets bootstrap past it.
@@ -72,18 +74,19 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
                     observations=observation,
                     actions=action,
                     rewards=jnp.asarray(rewards[-1]),
-                    next_observations=jnp.asarray(prepared.normalizer(shown)),
+                    next_observations=jnp.asarray(prepared.normalizer(raw)),
                     terminals=jnp.float32(terminal),
                     mc_returns=jnp.float32(0.0) if returns else None,
                     ends=jnp.float32(terminal or timeout) if chunks else None,
                 )
+                # With returns-to-go, an episode cannot be sampled until it has ended and they are known.
                 buffer = buffer.store(transition, finished=returns is None)
                 observation = transition.next_observations
                 if terminal or timeout:
                     observation = None
-                    if returns:  # known only now; until then the episode cannot be sampled
-                        ends = np.append(np.zeros(len(rewards) - 1), terminal)
-                        to_go = returns_to_go(np.array(rewards), ends, returns)
+                    if returns:
+                        terminals = np.append(np.zeros(len(rewards) - 1), terminal)
+                        to_go = returns_to_go(np.array(rewards), terminals, returns)
                         buffer = buffer.finish(jnp.asarray(to_go), jnp.int32(len(rewards)))
                 if sampling:
                     memory = sampling.stored(memory, Experience(data, buffer))
@@ -91,27 +94,30 @@ def train(phases: tuple[Phase, ...], task: Task, prepared: Prepared, seed: int) 
             for _ in range(phase.utd):
                 # Sample and update.
                 key = jax.random.fold_in(stream(seed, UPDATES), updates)
-                update = cycle.index(cycle[turn % len(cycle)])
+                update = cycle.index(cycle[turn % len(cycle)])  # turns with the same update share a compiled program
                 # With the data's next actions, or in chunks, for agents that ask for them, as ReBRAC and QC do.
-                seen = recipes.seen_by(agent, Experience(data, buffer))
-                state, memory = _update(agent, sampling, state, memory, seen, key, update=update)
+                experience = recipes.seen_by(agent, Experience(data, buffer))
+                state, memory = _update(agent, sampling, state, memory, experience, key, update=update)
                 updates, turn = updates + 1, turn + 1
     environment.close()
     return state
 
 
 def evaluate(agent: Agent, state: State, task: Task, normalizer: Normalizer, seed: int, round_: int) -> float:
-    """Run one episode with the evaluation policy and return its undiscounted, unnormalized return."""
+    """Run one episode with the evaluation policy and return its undiscounted, unnormalized return.
+
+    `round_` is the number of the evaluation, from 0; each has its own starts and random keys.
+    """
     environment, total, step, ended = make_environment(task), 0.0, 0, False
-    seen, _ = environment.reset(seed=episode_start(evaluation.STREAM, seed, round_, 0))
+    raw, _ = environment.reset(seed=episode_start(evaluation.STREAM, seed, round_, 0))
     key = jax.random.fold_in(jax.random.key(seed + evaluation.STREAM), round_)
     while not ended:
         if step % agent.open_loop() == 0:
             step_key = jax.random.fold_in(key, step)
-            chosen = _act_evaluated(agent, state, jnp.asarray(normalizer(seen)), step_key)
+            chosen = _act_evaluated(agent, state, jnp.asarray(normalizer(raw)), step_key)
             queue = list(chosen) if agent.open_loop() > 1 else [chosen]
         action = queue.pop(0)
-        seen, reward, terminal, timeout, _ = environment.step(np.asarray(action))
+        raw, reward, terminal, timeout, _ = environment.step(np.asarray(action))
         total, step, ended = total + float(reward), step + 1, terminal or timeout
     environment.close()
     return total
