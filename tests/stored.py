@@ -20,6 +20,7 @@ def store(
     source="recipe",
     finished="2026-11-21T12:00:00+00:00",
     visited=(),
+    seconds=(),
 ):
     """Write a finished result: each seed's score is half its last one halfway, and so are the cells it `visited`."""
     moments = [(done, 0) for done in (updates // 2, updates)] if updates else []
@@ -62,7 +63,7 @@ def store(
         "dataset_mean_return": 1000.0,
         "transitions": 5_000,
         "finished": finished,
-        "seconds": {"total": updates / 100 + env_steps / 10},
+        "seconds": {"total": updates / 100 + env_steps / 10, **dict(seconds)},
         "versions": {"jax": "0.10.2"},
         "devices": ["cpu cpu"],
         "matmul_precision": "float32",

@@ -1,5 +1,6 @@
 """Estimate what a sweep costs: time from the speed of finished cells, memory and disk from the size of its data."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,12 @@ NUMBERS_BESIDE = 2  #: a transition's reward and terminal
 
 @dataclass(frozen=True)
 class Speed:
-    """The cost of one seed on one device of this kind, with evaluations and compilation. NaN where unknown."""
+    """The cost of one seed on one device of this kind, in seconds. NaN where unknown."""
 
-    update: float  #: seconds an offline update
-    env_step: float  #: seconds an env step, updates included
+    update: float  #: an offline update
+    env_step: float  #: an env step, updates included
+    episode: float  #: an episode of an evaluation
+    compile: float  #: a cell's compilation, whatever its length
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ def forecast(
     for cell in cells:
         updates, env_steps = cell.spend
         speed = _speed(cell, measured)
-        seconds = sum(count * cost for count, cost in ((updates, speed.update), (env_steps, speed.env_step)) if count)
+        episodes = cell.budget.evaluations * cell.episodes * sum(count > 0 for count in cell.spend)
+        spent = (updates, speed.update), (env_steps, speed.env_step), (episodes, speed.episode)
+        seconds = sum(count * cost for count, cost in spent if count)
         rows = _rows(cell, known.get((cell.task.name, cell.source)), policies)
         row, seeds = _row_bytes(cell), len(cell.seeds)
         # Seeds on one device share one copy of the data. Seeds of image tasks all share one CPU device.
@@ -77,8 +82,8 @@ def forecast(
             Forecast(
                 cell,
                 results.exists(directory / cell.name, results.CHECKPOINT),
-                device_hours=seeds * seconds / 3600,
-                hours=seeds * seconds / 3600 / used,
+                device_hours=(seeds * seconds + used * speed.compile) / 3600,
+                hours=(seeds * seconds / used + speed.compile) / 3600,
                 memory=(used * rows + seeds * env_steps) * row,
                 data=rows * row,
                 checkpoints=KEPT * seeds * env_steps * row,
@@ -144,24 +149,26 @@ def _speed(cell: Cell, measured: list[Result]) -> Speed:
     same = [result for result in measured if result.config["agent"] == cell.agent]
     family = [result for result in same if result.task.family == cell.task.family]
     speeds = [_measured(result) for result in family or same]
-    updates, env_steps = [s.update for s in speeds], [s.env_step for s in speeds]
-    return Speed(
-        float(np.nanmedian(updates)) if np.isfinite(updates).any() else np.nan,
-        float(np.nanmedian(env_steps)) if np.isfinite(env_steps).any() else np.nan,
-    )
+    costs = np.array([dataclasses.astuple(speed) for speed in speeds]).reshape(-1, len(dataclasses.fields(Speed)))
+    return Speed(*(float(np.nanmedian(cost)) if np.isfinite(cost).any() else np.nan for cost in costs.T))
 
 
 def _measured(result: Result) -> Speed:
-    """Return how long an update and an env step of one seed took on one device, from a result."""
-    curves, plan = result.curves, result.plan
+    """Return how long what one seed does took on one device, from a result."""
+    curves, plan, spent = result.curves, result.plan, result.provenance["seconds"]
     seeds, devices = len(result.config["seeds"]), len(result.provenance["devices"])
     offline = curves.loc[curves["env_steps"] == 0, "seconds"]
     before = float(offline.max()) if len(offline) else 0.0  # agents without an offline phase skip its updates
     # Of trainings side by side each has an equal share of the seconds.
     each = min(seeds * result.provenance.get("together", 1), devices) / seeds
+    compiling, evaluating = spent.get("compile", 0.0), spent.get("evaluate", 0.0)
+    # Which phase compiled or was evaluated for how long is not kept: take both in proportion.
+    learning = max(0.0, 1.0 - (compiling + evaluating) / (spent["total"] or 1.0)) * each
     return Speed(
-        before / plan.updates * each if plan.updates else np.nan,
-        (curves["seconds"].max() - before) / plan.env_steps * each if plan.env_steps else np.nan,
+        before / plan.updates * learning if plan.updates else np.nan,
+        (curves["seconds"].max() - before) / plan.env_steps * learning if plan.env_steps else np.nan,
+        evaluating / (len(curves) / seeds * plan.episodes) * each,
+        compiling,
     )
 
 

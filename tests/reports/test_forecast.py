@@ -36,6 +36,16 @@ def test_time_is_measured_on_finished_cells(tmp_path):
     assert np.isnan(forecast.forecast(cells, tmp_path, None, "gpu NVIDIA H200", 1)[0].device_hours)
 
 
+def test_compiling_and_evaluating_do_not_grow_with_the_updates(tmp_path):
+    """Of 10 s for two seeds' 1,000 updates 4 went into compiling, 2 into twice ten episodes."""
+    store(tmp_path / "one", seconds={"compile": 4.0, "evaluate": 2.0})
+    planned = cell("iql")
+    (found,) = forecast.forecast([planned], tmp_path, None, "cpu cpu", 2)
+    each = 36_000 * 0.002 + BUDGET.evaluations * planned.episodes * 0.05
+    assert found.device_hours == pytest.approx((3 * each + 2 * 4.0) / 3600)
+    assert found.hours == pytest.approx((3 * each / 2 + 4.0) / 3600)
+
+
 def test_data_and_experience_take_memory(tmp_path):
     store(tmp_path / "one")  # of 5,000 transitions
     offline, both = forecast.forecast([cell("iql"), cell("iql", "offline-to-online")], tmp_path, None, "cpu cpu", 2)
