@@ -48,7 +48,7 @@ def write_curves(folder):
 
 def write_page(folder):
     store(folder / "cells/one")
-    reports.report_command(folder, None, traced=True)
+    reports.report_command([folder], None, traced=True)
 
 
 def write_baseline(folder):
