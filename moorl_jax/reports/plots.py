@@ -60,14 +60,9 @@ def curves(finished: list[tuple[str, Result]], path: Path, width: float | None =
     """
     several = [(label, result) for label, result in finished if len(result.curves) > len(result.config["seeds"])]
     finished = [(label, result) for label, result in several if _measure(result)]
-    panels = list(dict.fromkeys(_panel(result) for _, result in finished))
     labels = list(dict.fromkeys(label for label, _ in finished))
-    if not panels:
-        return
-    with _panels(len(panels), labels, path, width) as axes:
-        for axis, panel in zip(axes, panels, strict=True):
-            here = [(label, result) for label, result in finished if _panel(result) == panel]
-            task, updates, env_steps = panel
+    with _panels(finished, labels, path, width) as panels:
+        for axis, (task, updates, env_steps), here in panels:
             begins_offline = any((result.curves["env_steps"] == 0).any() for _, result in here)
             offline_width = OFFLINE_SHARE * env_steps if begins_offline else 0.0
             notes: list[str] = []
@@ -111,30 +106,31 @@ def exploration(finished: list[tuple[str, Result]], path: Path, width: float | N
     """
     counted = [(label, result) for label, result in finished if VISITED in result.curves]
     finished = [(label, result) for label, result in counted if result.curves["env_steps"].nunique() > 1]
-    panels = list(dict.fromkeys(_panel(result) for _, result in finished))
     labels = list(dict.fromkeys(label for label, _ in finished))
-    if not panels:
-        return
-    with _panels(len(panels), labels, path, width) as axes:
-        for axis, panel in zip(axes, panels, strict=True):
-            for label, result in finished:
-                if _panel(result) == panel:
-                    online = result.curves[result.curves["env_steps"] > 0]
-                    cells = online.groupby(["env_steps", "seed"])[VISITED].last().unstack("seed")
-                    mean, std = cells.mean(axis=1), cells.std(axis=1, ddof=0)
-                    axis.plot(mean.index, mean, color=_colour(label, labels), label=label)
-                    axis.fill_between(
-                        mean.index, mean - std, mean + std, color=_colour(label, labels), alpha=0.2, linewidth=0
-                    )
-            axis.set_title(panel[0], fontsize="medium")
+    with _panels(finished, labels, path, width) as panels:
+        for axis, (task, _, _), here in panels:
+            for label, result in here:
+                online, colour = result.curves[result.curves["env_steps"] > 0], _colour(label, labels)
+                cells = online.groupby(["env_steps", "seed"])[VISITED].last().unstack("seed")
+                mean, std = cells.mean(axis=1), cells.std(axis=1, ddof=0)
+                axis.plot(mean.index, mean, color=colour, label=label)
+                axis.fill_between(mean.index, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+            axis.set_title(task, fontsize="medium")
             axis.set(xlabel="env steps", ylabel="cells visited")
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             axis.grid(alpha=0.3)
 
 
 @contextmanager
-def _panels(count: int, labels: list[str], path: Path, width: float | None) -> Iterator[list[Axes]]:
-    """Draw some panels with one legend below them, and write the picture."""
+def _panels(
+    finished: list[tuple[str, Result]], labels: list[str], path: Path, width: float | None
+) -> Iterator[list[tuple[Axes, tuple[str, int, int], list[tuple[str, Result]]]]]:
+    """Draw a panel per task and budget, each with its results, and one legend; write the picture, if there are any."""
+    each = list(dict.fromkeys(_panel(result) for _, result in finished))
+    count = len(each)
+    if not count:
+        yield []
+        return
     columns = min(count, max(1, int(width / NARROWEST)) if width else 3)
     rows = math.ceil(count / columns)
     width = width or 4.6 * columns  # in inches, as all sizes here
@@ -144,7 +140,8 @@ def _panels(count: int, labels: list[str], path: Path, width: float | None) -> I
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat[count:]:
         axis.set_visible(False)
-    yield list(axes.flat[:count])
+    of_panels = [[(label, result) for label, result in finished if _panel(result) == panel] for panel in each]
+    yield list(zip(axes.flat, each, of_panels, strict=False))
     lines = {line.get_label(): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
     figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=abreast, fontsize="small")
     with whole(path) as partial:
