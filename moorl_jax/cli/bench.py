@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from moorl_jax.agents import AGENTS
+from moorl_jax.cli.cells import trained
 from moorl_jax.cli.options import (
     ActionRangeOption,
     DataOption,
@@ -32,11 +33,10 @@ from moorl_jax.data.sources import SOURCES, notice
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
-from moorl_jax.reports import forecast, plots, tables
+from moorl_jax.reports import plots, tables
 from moorl_jax.settings import suits
 from moorl_jax.sweeps.budgets import BUDGETS, PROTOCOLS, find_budget
 from moorl_jax.sweeps.cells import able, by_default, plan
-from moorl_jax.sweeps.launchers import check_choice, outcomes_of
 from moorl_jax.sweeps.runner import finished
 
 OWN_AGENTS = "td3_bc,spot,iql,cql,cal_ql,opt,moorl"  #: those of the suite `quick`
@@ -132,12 +132,8 @@ def bench_command(
     console = terminal()
     if source == "auto" and (said := notice((cell.task, cell.source) for cell in cells)):
         console.print(said, highlight=False, soft_wrap=True)
-    if dry_run:
-        check_choice(launcher, at_a_time, gpus)
-        forecast.show(cells, results / "cells", policies, at_a_time, console)
-        return
-    outcomes = outcomes_of(
-        cells, results / "cells", policies, console, launcher, at_a_time, gpus, as_finished, resume_anyway
+    outcomes = trained(
+        cells, results, policies, console, launcher, at_a_time, gpus, as_finished, resume_anyway, dry_run
     )
     place = task.replace(",", "+")
     place += (f"-{protocol}" if protocol else "") + ("" if whole == "quick" else f"-{whole}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from moorl_jax.cli.cells import trained
 from moorl_jax.cli.options import (
     DryRunOption,
     EnvStepsOption,
@@ -22,13 +23,11 @@ from moorl_jax.cli.options import (
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import UnknownNameError
 from moorl_jax.progress import terminal
-from moorl_jax.reports import forecast
 from moorl_jax.reports.writing import for_terminal
 from moorl_jax.studies import study, subroutines
 from moorl_jax.studies.catalogue import STUDIES
 from moorl_jax.studies.study import Section
 from moorl_jax.sweeps.budgets import BUDGETS, find_budget
-from moorl_jax.sweeps.launchers import check_choice, outcomes_of
 from moorl_jax.sweeps.runner import Outcome
 from moorl_jax.tasks import expand
 
@@ -61,13 +60,7 @@ def study_command(
     console = terminal()
     chosen = STUDIES[name].only(agents) if agents else STUDIES[name]
     cells = chosen.cells(expand(task or chosen.tasks), spend, seeds or spend.seeds, source, policies)
-    if dry_run:
-        check_choice(launcher, parallel, gpus)
-        forecast.show(cells, results / "cells", policies, parallel, console)
-        return
-    outcomes = outcomes_of(
-        cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished, resume_anyway
-    )
+    outcomes = trained(cells, results, policies, console, launcher, parallel, gpus, as_finished, resume_anyway, dry_run)
     report = subroutines.report if chosen.protocol == "subroutine" else study.report
     show(report(chosen, outcomes, directory), directory, outcomes)
 

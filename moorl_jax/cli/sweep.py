@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from moorl_jax.agents import AGENTS
+from moorl_jax.cli.cells import trained
 from moorl_jax.cli.options import (
     ActionRangeOption,
     DataOption,
@@ -33,12 +34,10 @@ from moorl_jax.cli.study import show
 from moorl_jax.engine.devices import use_all_cores
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
-from moorl_jax.reports import forecast
 from moorl_jax.studies.settings import report, study_of
 from moorl_jax.sweeps.budgets import BUDGETS, PROTOCOLS, find_budget
 from moorl_jax.sweeps.cells import by_default
 from moorl_jax.sweeps.grid import combinations
-from moorl_jax.sweeps.launchers import check_choice, outcomes_of
 
 
 @guarded
@@ -94,13 +93,7 @@ def sweep_command(
     study = study_of(agent, task, settings, protocol or by_default(tasks[0], agent, spend))
     cells = study.cells(tasks, spend, seeds or spend.seeds, source, policies)
     console = terminal()
-    if dry_run:
-        check_choice(launcher, parallel, gpus)
-        forecast.show(cells, results / "cells", policies, parallel, console)
-        return
-    outcomes = outcomes_of(
-        cells, results / "cells", policies, console, launcher, parallel, gpus, as_finished, resume_anyway
-    )
+    outcomes = trained(cells, results, policies, console, launcher, parallel, gpus, as_finished, resume_anyway, dry_run)
     directory = results / "sweeps" / (name or _directory(agent, task, settings, spend.name))
     show(report(study, outcomes, directory), directory, outcomes)
 
