@@ -13,7 +13,7 @@ from moorl_jax.engine.results import Result
 from moorl_jax.errors import MoorlError, UnknownNameError
 from moorl_jax.progress import terminal
 from moorl_jax.reports import comparison, exploration, fine_tuning, plots
-from moorl_jax.reports.collection import find_results, labelled, one_each, runs, scores
+from moorl_jax.reports.collection import find_results, labelled, none_found, one_each, runs, scores
 from moorl_jax.reports.tables import own_scales
 from moorl_jax.reports.writing import ENDINGS, Sections, for_terminal, write_tables
 
@@ -138,7 +138,7 @@ def _chosen(places: list[Path], agents: str, tasks: str) -> tuple[list[Result], 
     """Return all results in the directories, and the newest run of each that was asked for."""
     found = find_results(places)
     if not found:
-        raise MoorlError(f"no finished result in {', '.join(map(str, places))}")
+        raise none_found(places)
     every = runs(found)
     table = one_each(every)
     for number in sorted(set(every["result"]) - set(table["result"])):

@@ -32,6 +32,16 @@ def find_results(places: list[Path]) -> list[Result]:
     return list(found.values())
 
 
+def none_found(places: list[Path]) -> MoorlError:
+    """Return the error that no result is finished in the directories; of a table's it says where its results are."""
+    where = ", ".join(map(str, places))
+    tables = [place for place in places if (place / "table.csv").is_file()]
+    instead = (
+        "; a table's results are in " + ", ".join(str(place.parent / "cells") for place in tables) if tables else ""
+    )
+    return MoorlError(f"{where}: no finished result there yet; `moorl-jax bench` and `train` make some{instead}")
+
+
 def runs(found: list[Result]) -> pd.DataFrame:
     """Return one row per run: one seed of one result.
 

@@ -18,9 +18,8 @@ from PIL import Image
 
 from moorl_jax.divergence import DASH, OverSeeds
 from moorl_jax.engine.results import NO_SOURCE, Result
-from moorl_jax.errors import MoorlError
 from moorl_jax.reports import exploration, fine_tuning, papers, plots
-from moorl_jax.reports.collection import find_results, labelled, one_each, runs, scores
+from moorl_jax.reports.collection import find_results, labelled, none_found, one_each, runs, scores
 from moorl_jax.reports.comparison import Group, Shared, aggregated, groups, improvements, shared, tuning_table
 from moorl_jax.reports.statistics import AGGREGATES
 from moorl_jax.reports.tables import OTHER_SCALES, own_scales
@@ -69,8 +68,7 @@ def render(places: list[Path], *, changed: bool = True) -> str:
     every_run = runs(found)
     table = every_run if changed or every_run.empty else every_run[~every_run["changed"]]
     if table.empty:
-        where = ", ".join(map(str, places))
-        raise MoorlError(f"{where}: no finished result there yet; `moorl-jax bench` and `train` make some")
+        raise none_found(places)
     table = one_each(table)
     paper_tables = {
         name: (sections, legend.split("\n\n"))

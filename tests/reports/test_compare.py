@@ -99,6 +99,14 @@ def test_what_cannot_be_shown_is_one_line(call, words, told):
     assert shown.stderr.count("\n") == 1
 
 
+def test_where_only_a_table_lies_its_results_are_named(tmp_path):
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "quick/table.csv").touch()
+    shown = CliRunner().invoke(app, ["plot", str(tmp_path / "quick"), "--out", "a.png"])
+    assert shown.exit_code == 2
+    assert f"make some; a table's results are in {tmp_path / 'cells'}" in shown.stderr
+
+
 def test_what_was_explored_is_a_table_and_a_picture(place, call):
     assert "Exploration" not in call("table").output
     refused = call("plot", "--kind", "exploration", "--out", place / "nothing.png")
