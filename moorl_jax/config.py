@@ -103,12 +103,12 @@ def fields_of(config: Any) -> Iterator[Field]:
 
 
 def _meaning(config: type, name: str) -> str:
-    """Return the comment `#:` behind or above a field, where it was declared last with one."""
+    """Return the comment `#:` behind a field or on the lines above it, where it was declared last with one."""
     for each in config.__mro__:
         if name in vars(each).get("__annotations__", {}):
-            declared = rf"^(?: +#: (.+)\n)?    {name}:(?:.*#: (.+))?"
+            declared = rf"^((?: +#: .+\n)*)    {name}:(?:.*#: (.+))?"
             found = re.search(declared, inspect.getsource(each), re.MULTILINE)
-            if found and (said := found[2] or found[1]):
+            if found and (said := found[2] or " ".join(re.findall("#: (.+)", found[1]))):
                 return said
     return ""
 

@@ -13,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from moorl_jax import cli, tasks
+from moorl_jax.agents import ReBRAC
+from moorl_jax.config import fields_of
 from moorl_jax.data import hdf5, recipe, sources
 from moorl_jax.data.sources import d4rl
 from moorl_jax.engine import results
@@ -349,6 +351,12 @@ def test_agents_are_listed_and_the_fields_of_one(call):
     assert re.search(r"backbone\.temperature +│ 3\.0 +│ a finite.+│ inverse", fields)
     assert re.search(r"preparation\.reward_scale +│ 1\.0 +│ a finite.+│ factor of", fields)
     assert "did you mean iql" in call("agents", "iqll").stderr
+
+
+def test_a_meaning_of_several_lines_is_whole():
+    meaning = next(field.meaning for field in fields_of(ReBRAC()) if field.name == "joint")
+    assert meaning.startswith("compute all losses")
+    assert meaning.endswith("optimizer on every update")
 
 
 def test_what_diverged_is_said_to_have(call, embedded, tmp_path):

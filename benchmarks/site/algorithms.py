@@ -13,6 +13,7 @@ from mkdocs.utils.meta import get_data
 
 from benchmarks.site.pages import ROOT, Pages, markdown
 from moorl_jax.agents import AGENTS, Agent
+from moorl_jax.config import fields_of
 from moorl_jax.errors import MoorlError
 from moorl_jax.settings import suits
 from moorl_jax.settings.origins import Setting, explain
@@ -105,27 +106,9 @@ def settings(of: Subject) -> str:
 
 
 def _defaults(agent: type[Agent]) -> str:
-    meanings = _meanings(agent)
-    rows = [(f"`{name}`", _shown(value), meanings.get(name, "")) for name, value in vars(agent()).items()]
+    rows = [(f"`{field.name}`", _shown(field.value), field.meaning) for field in fields_of(agent())]
     source = f"Defaults: {agent.source}." if agent.source else ""
     return f"{source}\n\n{markdown(pd.DataFrame(rows, columns=['setting', 'default', 'meaning']))}"
-
-
-def _meanings(agent: type[Agent]) -> dict[str, str]:
-    """Return what the comments `#:` say of an agent's fields, those that it inherits too."""
-    found: dict[str, str] = {}
-    for kind in reversed(agent.__mro__):
-        if kind.__module__.startswith("moorl_jax."):
-            before: list[str] = []
-            for line in inspect.getsource(kind).splitlines():
-                if above := re.fullmatch(r"    #: (.*)", line):
-                    before.append(above[1])
-                    continue
-                if field := re.match(r"    (\w+): .*? = [^#]*(?:#: (.*))?$", line):
-                    said = field[2] or " ".join(before)
-                    found[field[1]] = said or found.get(field[1], "")
-                before = []
-    return found
 
 
 def _changes(name: str) -> str:

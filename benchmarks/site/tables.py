@@ -25,7 +25,7 @@ def algorithms() -> str:
         offline, online = _protocols(agent())
         what = (inspect.getdoc(inspect.getmodule(agent)) or "").partition("\n")[0].rstrip(".")
         rows.append([f"[`{name}`]({pages[name]}.md)", what, YES if offline else NO, YES if online else NO])
-    return markdown(pd.DataFrame(rows, columns=["agent", "what its file begins with", "offline", "online"]))
+    return markdown(pd.DataFrame(rows, columns=["agent", "algorithm", "offline", "online"]))
 
 
 def _protocols(agent: Agent) -> tuple[bool, bool]:

@@ -1,4 +1,4 @@
-"""The algorithms, one a file, and how to find one by name."""
+"""All algorithms, and how to find one by name."""
 
 import importlib.util
 import sys
@@ -117,7 +117,7 @@ def find_agent(name: str) -> type[Agent]:
 
 
 def own_fault(error: BaseException) -> OwnAgentError | None:
-    """Return a fault by the line of a user's file where it was raised, or whose call raised it; None where none is."""
+    """Return an error that names the line of the user's file in which `error` was raised; None if there is none."""
     lines = list(traceback.walk_tb(error.__traceback__))
     own = [number for number, (frame, _) in enumerate(lines) if frame.f_globals.get("__name__", "").startswith(_OWN)]
     if not own:

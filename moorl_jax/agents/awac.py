@@ -27,7 +27,7 @@ class AWACState(struct.PyTreeNode):
 class AWAC(Agent[AWACState]):
     """AWAC with the defaults of CORL.
 
-    Online it goes on with the same update, as CORL has it, on dataset and buffer as one, and acts by sampling.
+    Online it uses the same update, as in CORL, on dataset and buffer together, and samples its actions.
     """
 
     source = "corl-team/CORL algorithms/offline/awac.py, configs/offline/awac/, configs/finetune/awac/"
@@ -57,7 +57,7 @@ class AWAC(Agent[AWACState]):
         return AWACState(Learner.create(actor), Learner.create(critic), critic)
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw the noise of the next actions and of those that the advantage is measured from, standard normal."""
+        """Draw standard normal noise for the actions at s' and for the sampled actions at s in the advantage."""
         next_key, policy_key = jax.random.split(key)
         shape, dtype = batch.actions.shape, batch.actions.dtype
         return {
@@ -125,7 +125,7 @@ class AWAC(Agent[AWACState]):
         return jnp.clip(mlp(params["mean"], observations, activation=self.activation), -1.0, 1.0)
 
     def network(self, params: Params) -> Network:
-        """Return the mean's."""
+        """Return the network of the mean."""
         return Network(params["mean"], squash="clip", activation=self.activation)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:

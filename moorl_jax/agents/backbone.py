@@ -10,10 +10,10 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 @runtime_checkable
 class Backbone(Protocol):
-    """An agent whose actor climbs any Q(s, a) that it is handed: TD3's family, or one of your own.
+    """An agent whose actor can maximize any given Q(s, a): TD3+BC, SPOT, or one of your own.
 
-    Its state holds a Learner `critic`, twins whose first one the actor climbs, and their `target_critic`; its draws
-    hold the `policy_noise` of the critics' targets, (batch, A). The rest is as any agent has it.
+    Its state has a Learner `critic` (twin critics, of which the actor maximizes the first) and `target_critic`. Its
+    draws contain `policy_noise`, (batch, A), for the critics' targets. Everything else is as in `Agent`.
     """
 
     @property
@@ -63,7 +63,7 @@ class Backbone(Protocol):
 
 @runtime_checkable
 class WarmStart(Protocol):
-    """An agent that WSRL can go on from: CQL's, SAC's and SAC-N's families, or one of your own.
+    """An agent that WSRL can start from: CQL, Cal-QL, SAC-N, EDAC, or one of your own.
 
     Its policy is a squashed Gaussian; its state holds Learners `actor` and `critic`, an ensemble, and `target_critic`.
     """

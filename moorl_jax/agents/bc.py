@@ -1,4 +1,4 @@
-"""Behaviour cloning: regress the dataset's actions; 10%-BC, those of its best episodes."""
+"""Behaviour cloning (BC) of the dataset's actions, and 10%-BC, of the actions of its best episodes."""
 
 import chex
 import jax
@@ -15,7 +15,7 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class BCState(struct.PyTreeNode):
-    """The whole of it is an actor."""
+    """Only an actor."""
 
     actor: Learner
 
@@ -66,7 +66,8 @@ class BC(Agent[BCState]):
 class BestBC(BC):
     """10%-BC: cloning of the tenth of the dataset's episodes with the highest returns (arXiv 2106.01345, section 5.1).
 
-    Returns are not discounted, and episodes end where the data says so; CORL discounts by 0.99 and counts to 1,000.
+    Returns are undiscounted and episodes end as marked in the data; CORL discounts by 0.99 and cuts episodes after
+    1,000 steps.
     """
 
     source = "corl-team/CORL algorithms/offline/any_percent_bc.py, with a tenth of the episodes"

@@ -8,7 +8,7 @@ from moorl_jax.types import Array, Metrics, ReturnsToGo
 
 
 class CalQL(CQL):
-    """Cal-QL with what nakamotoo/Cal-QL sets for all of its tasks.
+    """Cal-QL with the defaults that nakamotoo/Cal-QL uses on all of its tasks.
 
     Calibration stays on online: the returns of an online episode are computed when it ends, and its transitions join
     the buffer then.
@@ -19,15 +19,16 @@ class CalQL(CQL):
     orthogonal: bool = static(True)
     max_target_backup: bool = static(True)
     actor_learning_rate: NotNegative = 1e-4
-    failure_reward: float | None = None  #: of a step without success, as prepared, where rewards are sparse
-    endless: bool = static(False)  #: whether returns to go take an episode's last reward to go on for ever
+    #: for sparse rewards: the reward of a step without success, after scaling and shifting
+    failure_reward: float | None = None
+    endless: bool = static(False)  #: whether returns-to-go assume that an episode's last reward repeats forever
 
     def gap(
         self, q: Array, of_random: Array, of_current: Array, of_next: Array, inputs: CriticInputs
     ) -> tuple[Array, Metrics]:
-        """Return CQL's, the values of the policy's actions bounded from below by the return to go (eq. 5.1).
+        """Return CQL's gap, the values of the policy's actions bounded from below by the return-to-go (eq. 5.1).
 
-        Random actions and the data's own are not bounded. Where the return is the larger no gradient flows.
+        Random actions and the data's own are not bounded. If the return is the larger, no gradient flows.
         """
         bound = jnp.asarray(inputs.batch.mc_returns)[:, None]
         rates = {

@@ -1,4 +1,4 @@
-"""What several agents share to the letter: initializers, squashed Gaussian policies, smoothed targets, and dropout."""
+"""Code shared by several agents: initializers, squashed Gaussian policies, target policy smoothing, and dropout."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,14 @@ from moorl_jax.types import Array, Params
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
 
-#: Of all kernels in the code of FQL's authors and OGBench's, and of the last one of a Gaussian or deterministic actor.
+#: Initializers in the code of FQL's authors and of OGBench: GLOROT for all kernels, SMALL_GLOROT for the last kernel of
+#: a Gaussian or deterministic actor.
 GLOROT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 SMALL_GLOROT = nn.initializers.variance_scaling(0.01, "fan_avg", "uniform")
 
 
 def normalized(layer_norm: bool, where: str = "after_flax") -> str | None:
-    """Return where an MLP is normalized: after its activations with Flax's epsilon, or `where`, or nowhere."""
+    """Return `where` (by default, after the activations with Flax's epsilon) if `layer_norm`, else None."""
     return where if layer_norm else None
 
 
@@ -34,7 +35,7 @@ class SquashedGaussian(Agent[S]):
         return mean, jnp.clip(log_std, *LOG_STD_BOUNDS)
 
     def values(self, critic: Params, observations: Array, actions: Array) -> Array:
-        """Return all critics' Q(s, a), (members, ...), of one action for each state, or of several on an axis more."""
+        """Return all critics' Q(s, a), (members, ...), for one action per state, or for several on an extra axis."""
         return critics(critic, observations, actions, self.activation)
 
     def subset(self, critic: Params, members: Array) -> Params:
@@ -46,7 +47,7 @@ class SquashedGaussian(Agent[S]):
         return jnp.tanh(self.gaussian(params, observations)[0])
 
     def network(self, params: Params) -> Network:
-        """Return the squashed mean's."""
+        """Return the network of the squashed mean."""
         return super().network(params)._replace(activation=self.activation).first_half()
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:

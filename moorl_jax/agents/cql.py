@@ -30,7 +30,7 @@ class CQLState(struct.PyTreeNode):
 
 
 class CriticInputs(struct.PyTreeNode):
-    """The critics' loss is of these; actions are the data's, n random ones, n by the policy at s, n by it at s'."""
+    """What the critics' loss takes; actions are the data's, n uniform ones, n of the policy at s and n at s'."""
 
     batch: Transitions
     target: Array  #: (batch,)
@@ -48,12 +48,12 @@ class CQL(SquashedGaussian[CQLState]):
     source = "young-geng/JaxCQL conservative_sac.py, conservative_sac_main.py"
 
     hidden: Widths = static((256, 256))
-    critic_hidden: Widths | None = static(None)  #: the critics' own, where they differ
+    critic_hidden: Widths | None = static(None)  #: the critics' hidden widths, if different from the actor's
     members: Count = static(2)  #: critics in the ensemble
-    target_members: Count = static(2)  #: drawn of them for each target, with replacement where they are fewer
+    target_members: Count = static(2)  #: critics in each target; if fewer than `members`, drawn with replacement
     actor_layer_norm: bool = static(False)  #: normalize hidden units before their activation
     critic_layer_norm: bool = static(False)
-    actions_per_state: Count = static(10)  #: random, current and next actions in the penalty, of each
+    actions_per_state: Count = static(10)  #: n: the penalty uses n random, n current and n next actions
     orthogonal: bool = static(False)  #: initialize orthogonally instead of as LeCun normal
     importance_sampling: bool = static(True)
     lagrange: bool = static(False)  #: tune the penalty's weight to keep its value near `target_gap`
@@ -67,7 +67,7 @@ class CQL(SquashedGaussian[CQLState]):
     tau: Share = 0.005
     penalty_weight: NotNegative = 5.0
     penalty_temperature: Positive = 1.0
-    gap_min: float | None = None  #: bounds of each state's out-of-distribution gap
+    gap_min: float | None = None  #: bounds of the penalty at each state; None: no bound
     gap_max: float | None = None
     target_gap: float = 1.0
     alpha_multiplier: NotNegative = 1.0
@@ -101,7 +101,7 @@ class CQL(SquashedGaussian[CQLState]):
         )
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw all actions' noise, normal but for random actions in [-1, 1]; and the target's critics, if not all."""
+        """Draw normal noise for the sampled actions, uniform actions in [-1, 1], and the critics of the target."""
         size, action_size = batch.actions.shape
         several = (size, self.actions_per_state, action_size)
         keys = jax.random.split(key, 5)
@@ -155,7 +155,7 @@ class CQL(SquashedGaussian[CQLState]):
     def policy_loss(
         self, policy: dict[str, Params], state: CQLState, batch: Transitions, draws: Draws
     ) -> tuple[Array, tuple[Gaussian, Gaussian, Metrics]]:
-        """Return the losses of policy and temperature (SAC's), the policy at s and at s', and the metrics.
+        """Return the sum of SAC's policy and temperature losses, the Gaussians at s and at s', and the metrics.
 
         A single forward pass of the policy provides all samples.
         """
@@ -180,7 +180,8 @@ class CQL(SquashedGaussian[CQLState]):
     ) -> tuple[Array, Array]:
         """Return the critics' targets, (batch,), and the next value in them.
 
-        y = r + (1 - d) discount (min_i Qbar_i(s', a') [- alpha log pi(a'|s')]), a' ~ pi, or the best of several.
+        y = r + (1 - d) discount (min_i Qbar_i(s', a') - alpha log pi(a'|s')), the last term only with `backup_entropy`;
+        a' ~ pi, or the best of several samples with `max_target_backup`.
         """
         target_critic = state.target_critic
         if self.target_members < self.members:
@@ -222,10 +223,10 @@ class CQL(SquashedGaussian[CQLState]):
         return member_gradients(loss, critic, inputs, self.blocks)
 
     def critic_loss(self, q: Array, inputs: CriticInputs, weight: Array) -> tuple[Array, Metrics]:
-        """Return the loss of one critic, (), or of several, (members,), by the values of all actions.
+        """Return the loss of one critic, (), or of several, (members,), given the values of all actions.
 
-        It is the mean of (Q(s, a) - y)^2 and `weight` times the penalty, which pushes down where the data is not, up
-        where it is (eq. 4 with R(mu) of app. F).
+        It is the mean of (Q(s, a) - y)^2 plus `weight` times the penalty, which pushes Q down at actions outside the
+        data and up at the data's actions (eq. 4 with R(mu) of app. F).
         """
         q, sampled = q[..., 0], q[..., 1:]
         chex.assert_equal_shape_suffix([q, inputs.target], 1)
@@ -242,7 +243,8 @@ class CQL(SquashedGaussian[CQLState]):
     ) -> tuple[Array, Metrics]:
         """Return the mean of log sum_a exp Q(s, a) - Q(s, data), over random actions and those by the policy.
 
-        With `importance_sampling` each exp Q is divided by its action's density; without, the data's joins the sum.
+        With `importance_sampling` each exp Q is divided by the density of its action; without it, the data's action is
+        added to the sum.
         """
         sampled = jnp.concatenate([of_random, of_current, of_next], axis=-1)
         with_data = jnp.concatenate([sampled, q[..., None]], axis=-1)

@@ -36,7 +36,7 @@ ACTION_LIMIT = 1.0 - 1e-6
 
 
 class DrQState(struct.PyTreeNode):
-    """Encoder, actor and twin critics on its features, the critics' targets; how far the noise has come."""
+    """Encoder, actor and twin critics on its features, target critics, and the step of the noise schedule."""
 
     encoder: Learner
     actor: Learner  #: {trunk, net}
@@ -49,7 +49,7 @@ class DrQ(Agent[DrQState]):
     """DrQ-v2 with the defaults of conglu1997/v-d4rl: DDPG from augmented images, the encoder trained by the critics.
 
     Observations are images (height, width, channels), the frames of a stack side by side in the channels. Batches hold
-    `n_step` returns: rewards are their sums, next observations n steps ahead.
+    n-step transitions: rewards are discounted sums over `n_step` steps, and next observations are n steps ahead.
     """
 
     source = "conglu1997/v-d4rl drqbc/; one update an env step, not half: ours"
@@ -58,7 +58,8 @@ class DrQ(Agent[DrQState]):
     feature_size: Count = static(50)
     hidden: Widths = static((1024, 1024))
     activation: Activation = static("relu")
-    actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation, behind the trunk
+    #: normalize hidden units after their activation, in the layers after the trunk (the narrow first layer)
+    actor_layer_norm: bool = static(False)
     critic_layer_norm: bool = static(False)
     pad: Steps = static(4)  #: the largest random shift, in pixels
     n_step: Count = static(3)
@@ -69,7 +70,7 @@ class DrQ(Agent[DrQState]):
     tau: Share = 0.01
     noise_start: NotNegative = 1.0  #: std of the actions' noise at the first env step, offline at the first update
     noise_end: NotNegative = 0.1
-    noise_updates: Positive = 250_000.0  #: over which it falls, linearly; online an update is an env step
+    noise_updates: Positive = 250_000.0  #: number of updates (online: env steps) over which the noise falls linearly
     noise_clip: NotNegative = 0.3  #: of the noise in losses
     alpha: NotNegative = 2.5  #: weight of the critic against the cloning term
 
@@ -145,7 +146,8 @@ class DrQ(Agent[DrQState]):
     def target(self, state: DrQState, batch: Transitions, next_images: Array, std: Array, draws: Draws) -> Array:
         """Return y = R + (1 - d) discount^n min over the targets of Qbar(f', a'), R the sum of n discounted rewards.
 
-        f' are features of the encoder that is trained, which has no target; a' the actor's action with noise.
+        f' are the features of s' from the online encoder (there is no target encoder); a' is the actor's action plus
+        noise.
         """
         features = encode(state.encoder.params, next_images, self.strides)
         actions = noisy(self.mean(state.actor.params, features), std, draws["next"], self.noise_clip)
@@ -176,7 +178,7 @@ class DrQ(Agent[DrQState]):
         return loss, {"actor_loss": actor_loss, "cloning_loss": cloning_loss, "actor_total_loss": loss}
 
     def noise(self, steps: Array) -> Array:
-        """Return the std of the actions' noise after so many steps, `noise_updates` of which lead to its end."""
+        """Return the std of the action noise after `steps` steps; it reaches `noise_end` after `noise_updates`."""
         return self.noise_start + (self.noise_end - self.noise_start) * jnp.clip(steps / self.noise_updates, 0.0, 1.0)
 
     def mean(self, actor: Params, features: Array) -> Array:
@@ -200,7 +202,7 @@ class DrQ(Agent[DrQState]):
         return self.mean(params["actor"], encode(params["encoder"], observations, self.strides))
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
-        """Return the mean action with noise, not clipped but to the action range."""
+        """Return the mean action plus noise; the noise is not clipped, only the action to its range."""
         actions = self.greedy(params, observations)
         return noisy(actions, params["std"], jax.random.normal(key, actions.shape, actions.dtype), jnp.inf)
 
@@ -230,7 +232,7 @@ class DrQ(Agent[DrQState]):
 
 
 class DrQBC(DrQ):
-    """DrQ+BC: DrQ-v2 offline, its actor held to the data as TD3+BC's is. Online it goes on with the same losses."""
+    """DrQ+BC: DrQ-v2 offline, with TD3+BC's cloning term in the actor's loss. Online it keeps the same losses."""
 
     source = "conglu1997/v-d4rl drqbc/, cfgs/task/offline_dmc.yaml, README.md's command"
 
@@ -247,6 +249,9 @@ class DrQBC(DrQ):
 
 
 def noisy(mean: Array, std: Array, noise: Array, clip: float) -> Array:
-    """Return the mean with std times noise, clipped, kept in the action range; gradients pass as if it were not."""
+    """Return the mean plus clipped noise, std times `noise`, clipped to the action range.
+
+    Gradients pass the last clip as if it were not there.
+    """
     actions = mean + jnp.clip(std * noise, -clip, clip)
     return actions + jax.lax.stop_gradient(jnp.clip(actions, -ACTION_LIMIT, ACTION_LIMIT) - actions)

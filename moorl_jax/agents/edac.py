@@ -12,14 +12,14 @@ from moorl_jax.types import Array, Metrics, Params, Transitions
 
 
 class EDAC(SACN):
-    """EDAC with the defaults of CORL; of SAC-N it shares all but the critics' loss."""
+    """EDAC with the defaults of CORL. It differs from SAC-N only in the critics' loss."""
 
     source = "corl-team/CORL algorithms/offline/edac.py, configs/offline/edac/"
 
     diversity_weight: NotNegative = 1.0  #: eta
 
     def critic_gradients(self, critic: Params, target: Array, batch: Transitions) -> tuple[Params, Metrics]:
-        """Return those of SAC-N's loss + eta times the similarity of the critics' action gradients."""
+        """Return the gradients of SAC-N's loss + eta times the similarity of the action gradients, and the metrics."""
         gradients, metrics = super().critic_gradients(critic, target, batch)
         similarity, apart = jax.value_and_grad(self.similarity)(critic, batch)
         gradients = jax.tree.map(lambda td, own: td + self.diversity_weight * own, gradients, apart)

@@ -38,7 +38,7 @@ def flow_loss(
 
 
 def carried(field: Params, observations: Array, noise: Array, steps: int, activation: Activation) -> Array:
-    """Return where `steps` of Euler's method take the noise, (..., A), then clipped to the action range."""
+    """Integrate the flow from the noise, (..., A), with `steps` Euler steps and clip the result to the action range."""
 
     def step(x: Array, time: Array) -> tuple[Array, None]:
         times = jnp.broadcast_to(time, (*x.shape[:-1], 1))

@@ -41,7 +41,7 @@ class FQL(Agent[FQLState]):
     actor_layer_norm: bool = static(False)  #: normalize hidden units of policy and flow after their activation
     critic_layer_norm: bool = static(True)
     flow_steps: Count = static(10)  #: of Euler's method
-    target_value: Aggregate = static("mean")  #: of the twins, in the critics' targets (q_agg)
+    target_value: Aggregate = static("mean")  #: how the twin target critics are combined in the targets (q_agg)
     normalize_q: bool = static(False)  #: divide the policy's value by its mean size
     learning_rate: NotNegative = 3e-4
     discount: Share = 0.99
@@ -137,7 +137,7 @@ class FQL(Agent[FQLState]):
         return self.actions(params, observations, noise)
 
     def network(self, params: Params) -> Network:
-        """Return mu(s, 0): of the first kernel the rows for the observation."""
+        """Return mu(s, 0): with zero noise, only the observation's rows of the first kernel are needed."""
         first = params["layer0"]
         kernel = first["kernel"][: -self._action_size(params)]
         return Network(params | {"layer0": first | {"kernel": kernel}}, "clip", activation=self.activation)

@@ -1,6 +1,6 @@
 """IFQL: IQL's values, and the best of a flow's actions (the baseline of Park, Li and Levine 2025, arXiv 2502.02538).
 
-It is IDQL (Hansen-Estruch et al. 2023, arXiv 2304.10573) with a flow for its diffusion.
+It is IDQL (Hansen-Estruch et al. 2023, arXiv 2304.10573) with a flow in place of the diffusion model.
 """
 
 from functools import partial
@@ -30,11 +30,11 @@ class IFQLState(struct.PyTreeNode):
 class IFQL(Agent[IFQLState]):
     """IFQL with the defaults of its authors' code.
 
-    The flow imitates the data and is improved by nothing; among some actions that it proposes, the critics choose when
-    the agent acts, in evaluation too.
+    The flow is only trained to imitate the data. To act, also in evaluation, the agent samples several actions from the
+    flow and takes the one with the highest Q-value.
 
-    All losses are taken from before the update, and the targets follow the critics from before it. Online it goes on
-    with the same update on dataset and buffer as one.
+    All losses use the parameters from before the update, and so does the targets' Polyak step. Online it uses the same
+    update, on dataset and buffer together.
     """
 
     source = "seohongpark/fql agents/ifql.py"
@@ -42,9 +42,9 @@ class IFQL(Agent[IFQLState]):
     hidden: Widths = static((512, 512, 512, 512))
     activation: Activation = static("gelu")
     actor_layer_norm: bool = static(False)  #: normalize hidden units of the flow after their activation
-    value_layer_norm: bool = static(True)  #: those of value and critics
-    flow_steps: Count = static(10)  #: of Euler's method
-    samples: Count = static(32)  #: actions of which the best is taken
+    value_layer_norm: bool = static(True)  #: normalize hidden units of value and critics
+    flow_steps: Count = static(10)  #: number of Euler steps
+    samples: Count = static(32)  #: number of proposed actions, of which the best is taken
     learning_rate: NotNegative = 3e-4
     discount: Share = 0.99
     tau: Share = 0.005
@@ -121,11 +121,11 @@ class IFQL(Agent[IFQLState]):
         return {"actor": state.actor.params, "critic": state.critic.params}
 
     def choose(self, params: Params, observations: Array, noise: Array) -> Array:
-        """Return of the actions that the flow makes of the noise, (..., samples, A), those of the largest min_i Q_i."""
+        """Map the noise, (..., samples, A), to actions with the flow and return those with the largest min_i Q_i."""
         return best_of(params["actor"], params["critic"], observations, noise, self.flow_steps, self.activation, "min")
 
     def greedy(self, params: Params, observations: Array) -> Array:
-        """Return the best action of noise that is always the same, at every observation.
+        """Return the best of the actions made from one fixed set of noise vectors, the same at every observation.
 
         A flow has no mean to act by, and noise of 0 alone would leave nothing to choose from.
         """

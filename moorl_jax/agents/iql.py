@@ -37,8 +37,8 @@ S = TypeVar("S", bound=IQLState, default=IQLState)  #: PEX's state holds more
 class IQL(Agent[S]):
     """IQL with the defaults of the authors' MuJoCo configuration.
 
-    OGBench's authors have one optimizer step of all losses (`joint`), other kernels (`glorot`), a Gaussian whose mean
-    is not squashed and whose std is 1, and an actor that may climb the critics instead (`actor_objective`).
+    The code of FQL's authors for OGBench differs: one optimizer step for all losses (`joint`), another initialization
+    (`glorot`), a Gaussian with unsquashed mean and std 1, and optionally an actor that maximizes Q (`actor_objective`).
     """
 
     source = "ikostrikov/implicit_q_learning configs/mujoco_config.py, learner.py, actor.py"
@@ -46,13 +46,13 @@ class IQL(Agent[S]):
     hidden: Widths = static((256, 256))
     activation: Activation = static("relu")
     actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation
-    value_layer_norm: bool = static(False)  #: those of value and critics
+    value_layer_norm: bool = static(False)  #: normalize hidden units of value and critics after their activation
     glorot: bool = static(False)  #: initialize kernels by Glorot's uniform rule, as OGBench's code does
-    joint: bool = static(False)  #: all losses, and the targets' step, from before the update
+    joint: bool = static(False)  #: compute all losses and the targets' step with the parameters from before the update
     squash: bool = static(True)  #: tanh of the actor's mean; otherwise it is clipped where it acts
-    learn_std: bool = static(True)  #: of the policy; otherwise it is 1
+    learn_std: bool = static(True)  #: learn the policy's std; otherwise it is 1
     actor_objective: Literal["awr", "ddpgbc"] = static("awr")  #: advantage-weighted regression, or DDPG+BC
-    dropout: PartShare = static(0.0)  #: of the actor's hidden units, in its loss
+    dropout: PartShare = static(0.0)  #: dropout rate of the actor's hidden units in its loss
     actor_learning_rate: NotNegative = 3e-4
     value_learning_rate: NotNegative = 3e-4
     critic_learning_rate: NotNegative = 3e-4
@@ -62,7 +62,7 @@ class IQL(Agent[S]):
     expectile: Share = 0.7
     temperature: NotNegative = 3.0  #: inverse temperature of the advantage weights
     weight_clip: Positive = 100.0  #: largest advantage weight
-    cloning_weight: NotNegative = 1.0  #: of the data's log-density in DDPG+BC (alpha)
+    cloning_weight: NotNegative = 1.0  #: weight of the data's log-density in DDPG+BC (alpha)
 
     def init(self, key: Array, example: Transitions) -> IQLState:
         """Initialize every layer orthogonally with gain sqrt(2), and the std to 1.
@@ -87,7 +87,7 @@ class IQL(Agent[S]):
         return IQLState(Learner.create(actor), Learner.create(value), Learner.create(critic), critic)
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw the noise of the dropout masks, if dropout is used, and of actions that climb, if they are sampled."""
+        """Draw the noise of the dropout masks, if used, and of the actor's sampled actions in DDPG+BC, if sampled."""
         draws: Draws = {}
         actions = batch.actions
         if self.dropout:
@@ -100,8 +100,8 @@ class IQL(Agent[S]):
     def update(self, state: S, batch: Transitions, draws: Draws) -> tuple[S, Metrics]:
         """Update value, critics and targets, then the actor, using the new value and the old targets.
 
-        With `joint`, the actor uses value and critics from before, and an actor that climbs does so too; without, it
-        climbs the new critics.
+        With `joint`, the actor's loss (AWR or DDPG+BC) uses value and critics from before the update. Without, DDPG+BC
+        uses the new critics.
         """
         before = state
         state, advantage, metrics = self.update_critics(state, batch)
@@ -116,8 +116,8 @@ class IQL(Agent[S]):
     def update_critics(self, state: S, batch: Transitions) -> tuple[S, Array, Metrics]:
         """Update value, then critics using the new value, then targets; also return the advantages, (batch,).
 
-        With `joint`, critics use the value from before, targets follow the critics from before, and advantages are
-        those of the critics from before, not of their targets.
+        With `joint`, everything uses parameters from before the update, and advantages use the critics instead of the
+        target critics.
         """
         q = self.q(state.target_critic, batch.observations, batch.actions).min(axis=0)
 
@@ -238,7 +238,7 @@ class IQL(Agent[S]):
         return jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi), axis=-1)
 
     def online(self, env_steps: int) -> Online:
-        """Return fine-tuning on all data at the actor's full rate.
+        """Return the fine-tuning phase: dataset and buffer together, with a constant learning rate of the actor.
 
         The cosine decay is for the offline phase only: after it, the rate would stay at 0.
         """

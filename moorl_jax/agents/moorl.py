@@ -15,31 +15,33 @@ Interpolated = Literal["actor", "critic", "target_critic", "log_temperature"]  #
 
 
 class MOORLState(SACState):
-    """SAC's networks as the inner updates move them, and the meta parameters that an epoch starts from."""
+    """SAC's networks during the inner updates, and the meta parameters from which an epoch starts."""
 
     meta: dict[str, Params]  #: by the names of SACState's fields
     adapted_actor: Params  #: at the end of the latest epoch, before the meta update
 
 
 class MOORL(SAC[MOORLState]):
-    """MOORL over SAC. A meta-epoch is one env step and its `utd` inner updates of actor and critics, K in the paper.
+    """MOORL over SAC.
 
-    Each epoch picks dataset or buffer at random, takes all its batches from there, starting from the meta parameters,
-    and ends with Reptile's meta update: meta + meta_rate (inner - meta) (Algorithm 1, line 11). With K = 1 and a meta
-    rate of 1 it is SAC on batches from a single source.
+    A meta-epoch is one env step followed by `utd` (K in the paper) inner updates of actor and critics. Each epoch
+    starts from the meta parameters, picks dataset or buffer at random, draws all its batches from it, and ends with
+    Reptile's meta update: meta + meta_rate (inner - meta) (Algorithm 1, line 11). With K = 1 and a meta rate of 1 it is
+    SAC on batches from a single source.
 
-    The paper as known to us leaves open K, both rates, the probability of each source, whether an epoch reuses one
-    batch, who acts, and what becomes of targets, temperature and Adam's moments at a meta update. All are fields, and
-    their defaults are ours; the study `moorl-meta` compares them with others.
+    To our knowledge the paper does not state K, the two learning rates, the probability of each source, whether an
+    epoch reuses one batch, which policy acts, and how a meta update treats targets, temperature and Adam's moments. All
+    are fields, and their defaults are ours; the study `moorl-meta` compares them with others.
     """
 
     source = "SAC's; what the paper leaves open is ours, the study moorl-meta compares"
 
     utd: Turns = static(4)
     meta_rate: Annotated[float, Bounds(above=0.0, at_most=1.0)] = 0.5  #: eta_meta
-    offline_probability: Share = 0.5  #: that an epoch learns from the dataset
+    offline_probability: Share = 0.5  #: probability that an epoch learns from the dataset
     repeats_batch: bool = static(False)  #: whether all updates of an epoch learn from the same batch
-    acting: Literal["meta", "adapted"] = static("meta")  #: who acts online; "adapted": in the latest epoch
+    #: which policy acts online: "meta", or "adapted", the one at the end of the latest epoch
+    acting: Literal["meta", "adapted"] = static("meta")
     interpolated: tuple[Interpolated, ...] = static(("actor", "critic"))  #: the rest stays as it is
     resets_moments: bool = static(False)  #: whether an epoch starts with fresh Adam moments
 

@@ -28,7 +28,7 @@ OLD, NEW = 0, 1  #: generations of critics
 
 
 class OPTState(struct.PyTreeNode):
-    """The backbone's state; its critics, their moments and targets have a leading axis of two, old and new."""
+    """The backbone's state; critics, their Adam moments and targets have a leading axis of size two: old and new."""
 
     backbone: State
     updates: Array  #: (), critic updates since fine-tuning began
@@ -37,10 +37,11 @@ class OPTState(struct.PyTreeNode):
 class OPT(Agent[OPTState]):
     """OPT over TD3+BC, as the paper runs MuJoCo.
 
-    The actor maximizes (1 - kappa) Q_old + kappa Q_new (eq. 4). Kappa is annealed linearly over env steps, including
-    those collected before the first update. With `kappa_rule` "density", ours and not the paper's, a row's kappa is
-    w / (1 + w) instead, w the density ratio d_online / d_offline that balanced replay has learned: the probability that
-    (s, a) is online experience, with both equally likely a priori.
+    The actor maximizes (1 - kappa) Q_old + kappa Q_new (eq. 4). Kappa is constant while steps are collected and then
+    rises linearly until env step `kappa_steps`; steps are counted from the first collected one. With `kappa_rule`
+    "density", ours and not the paper's, a row's kappa is w / (1 + w) instead, w the density ratio d_online / d_offline
+    that balanced replay has learned: the probability that (s, a) is online experience, with both equally likely a
+    priori.
     """
 
     source = "arXiv 2507.08387 appendix H, MuJoCo's medium sets"
@@ -49,11 +50,12 @@ class OPT(Agent[OPTState]):
     BOTH: ClassVar[tuple[str, ...]] = ("critic", "target_critic")
 
     backbone: Annotated[Any, Backbone] = TD3BC()  #: the agent that is trained offline
-    replay: Sampling = Balanced(updated_numerator=True, online_fraction=None)  #: where fine-tuning's batches come from
+    replay: Sampling = Balanced(updated_numerator=True, online_fraction=None)  #: the sampling rule of fine-tuning
     utd: Turns = static(5)  #: updates per env step of fine-tuning
     collect_steps: Steps = static(25_000)  #: N_tau, env steps of the frozen policy before the new critics are trained
     pretrain_updates: Steps = static(50_000)  #: N_pretrain, of the new critics before fine-tuning
-    pretraining: Literal["meta", "online"] = static("meta")  #: their loss; "online": plain TD on the collected steps
+    #: the loss of pre-training: "meta" (eq. 3), or "online", plain TD on the collected steps
+    pretraining: Literal["meta", "online"] = static("meta")
     kappa_rule: Literal["schedule", "density"] = static("schedule")
     kappa_start: Share = 0.3
     kappa_end: Share = 0.9
@@ -83,7 +85,7 @@ class OPT(Agent[OPTState]):
         return state.replace(backbone=state.backbone.replace(**learners))
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw what the backbone draws, the target policy's noise once for each generation, (2, batch, A)."""
+        """Draw what the backbone draws, with separate target-policy noise for each generation, (2, batch, A)."""
         backbone_key, new_key = jax.random.split(key)
         draws = self.backbone.draw(backbone_key, batch)
         new = jax.random.normal(new_key, batch.actions.shape, batch.actions.dtype)

@@ -1,4 +1,4 @@
-"""OPT over IQL; how is ours, for the paper's own account of it is not known to us."""
+"""OPT over IQL. The design is ours, because we do not know the paper's version."""
 
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -17,8 +17,8 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 class OPTIQL(OPT):
     """OPT over IQL.
 
-    A generation is a pair of critics and a state value. Pre-training's loss is the sum of IQL's two. The actor is
-    weighted by the mixed advantage, (1 - kappa) A_old + kappa A_new.
+    A generation is a pair of critics and a state value. The pre-training loss is the sum of IQL's value and critic
+    losses. The policy loss is weighted with the mixed advantage, (1 - kappa) A_old + kappa A_new.
     """
 
     source = "as OPT over TD3+BC: ours"

@@ -20,8 +20,8 @@ def override(config: Config, changes: Sequence[str]) -> Config:
     """Return the config, an agent's or of its data's preparation, with fields replaced by NAME=VALUE.
 
     A value is a Python literal, or a call like `Mixed(0.25)` for a sampling rule, `TD3BC(tau=0.01)` for an agent.
-    `backbone.alpha=1.0` reaches into a field that is an agent itself. Raises MoorlError for a field there is not, or
-    where the config, changed or not, has a value that cannot be.
+    `backbone.alpha=1.0` reaches into a field that is an agent itself. Raises MoorlError for an unknown field, or if any
+    value of the config is invalid.
     """
     for change in changes:
         path, given, text = change.partition("=")

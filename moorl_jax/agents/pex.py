@@ -16,7 +16,7 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class PEXState(IQLState):
-    """IQL's networks, the actor a new one, and the mean network of the frozen offline policy."""
+    """IQL's networks, with a new actor, and the mean network of the frozen offline policy."""
 
     actor_offline: Params
 
@@ -24,14 +24,14 @@ class PEXState(IQLState):
 class PEX(IQL[PEXState]):
     """PEX over IQL with the defaults of Haichao-Zhang/PEX.
 
-    Online the policy is a set of two, the frozen offline one and a new one. Each proposes an action; which is taken is
-    drawn from a softmax of their values. Offline it is IQL as IQL's own authors have it; PEX's code differs there too,
-    as `update` says.
+    Online there are two policies, the frozen offline one and a new one. Each proposes an action; one of them is sampled
+    with a softmax over their Q-values. The offline phase is IQL as in IQL's own code; PEX's code differs from it (see
+    `update`).
     """
 
     source = "Haichao-Zhang/PEX, the defaults of its code"
 
-    # OGBench's switches that its own update and its own proposals do not have.
+    # IQL's options for OGBench, which PEX does not support.
     joint: Literal[False] = static(False)
     squash: Literal[True] = static(True)
     learn_std: Literal[True] = static(True)
@@ -39,7 +39,8 @@ class PEX(IQL[PEXState]):
     collect_steps: Steps = static(5000)  #: env steps before the first online update
     temperature: NotNegative = 10.0  #: inverse temperature of the advantage weights (beta)
     choice_temperature: NotNegative = 10.0  #: inverse temperature of the choice between the two proposals
-    epsilon: Share = 0.1  #: how often evaluation draws at random, for the new action and for the choice each
+    #: probability, in evaluation, of sampling the new policy's action and, separately, of sampling the choice
+    epsilon: Share = 0.1
     offline_share: Share = 0.5  #: of each online batch, from the dataset
 
     def init(self, key: Array, example: Transitions) -> PEXState:
@@ -48,13 +49,13 @@ class PEX(IQL[PEXState]):
         return PEXState(**vars(state), actor_offline=state.actor.params["mean"])
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw the new policy's noise and the choice's place in [0, 1)."""
+        """Draw the new policy's noise and a uniform number in [0, 1) for the choice."""
         return self._proposal_draws(key, batch.actions.shape[:-1], batch.actions.shape[-1])
 
     def update(self, state: PEXState, batch: Transitions, draws: Draws) -> tuple[PEXState, Metrics]:
-        """Update value, critics and targets, then the actor on the set's own actions.
+        """Update value, critics and targets, then the actor on the actions chosen between the two policies.
 
-        Unlike IQL's, the critics' target holds the value from before its step, and their loss is halved.
+        Unlike in IQL, the critics' target uses the value from before the value update, and the critics' loss is halved.
         """
         q = self.q(state.target_critic, batch.observations, batch.actions).min(axis=0)
         next_v = self.v(state.value.params, batch.next_observations)
@@ -120,7 +121,7 @@ class PEX(IQL[PEXState]):
         return jnp.clip(self.propose(params, observations, draws)[0], -1.0, 1.0)
 
     def act_in_evaluation(self, params: Params, observations: Array, key: Array) -> Array:
-        """Return evaluation's actions: epsilon-greedy in the new policy's noise and, apart, in the choice."""
+        """Return actions for evaluation: epsilon-greedy in the new policy's noise and, independently, in the choice."""
         size = params["actor"]["log_std"].shape[-1]
         keys = jax.random.split(key, 3)
         draws = self._proposal_draws(keys[0], observations.shape[:-1], size)
@@ -129,7 +130,7 @@ class PEX(IQL[PEXState]):
         return jnp.clip(self.propose_in_evaluation(params, observations, draws), -1.0, 1.0)
 
     def propose_in_evaluation(self, params: Params, observations: Array, draws: Draws) -> Array:
-        """Return the actions of evaluation for given draws: those of `propose`, and the two that epsilon is held to."""
+        """Return actions for evaluation, given the draws of `propose` and two uniform numbers for epsilon."""
         explores = draws["explore_action"] <= self.epsilon
         noise = jnp.where(explores[..., None], draws["noise"], 0.0)
         _, probabilities = self.propose(params, observations, {**draws, "noise": noise})

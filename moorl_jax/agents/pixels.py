@@ -1,9 +1,9 @@
 """BC, CQL, RLPD and MOORL from images: the same losses, on the features of an encoder that the critics train.
 
-As in RLPD (Ball, Smith, Kostrikov and Levine 2023, arXiv 2302.02948) and DrQ-v2 images are shifted at random before an
-update, actor and critics narrow the features by a trunk each, and the actor's loss does not reach the encoder. The
-encoder is part of the critics' parameters, so SAC's targets have their own, as RLPD's, and MOORL's meta update
-interpolates it.
+As in RLPD (Ball, Smith, Kostrikov and Levine 2023, arXiv 2302.02948) and DrQ-v2, images are randomly shifted before an
+update, actor and critics each project the features to a small size with a "trunk" layer, and the actor's loss does not
+train the encoder. The encoder is part of the critics' parameters. SAC's target critics therefore have their own
+encoder, as in RLPD, and MOORL's meta update interpolates the encoder.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,10 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class FromImages(SquashedGaussian):
-    """What an agent of the SAC family is to come before, to learn from images (height, width, channels)."""
+    """Mixin that makes an agent of the SAC or CQL family learn from images (height, width, channels).
+
+    It comes before the agent among the base classes.
+    """
 
     channels: Widths = static((32, 32, 32, 32))  #: of the encoder's convolutions
     strides: Widths = static((2, 1, 1, 1))
@@ -43,7 +46,7 @@ class FromImages(SquashedGaussian):
     pad: Steps = static(4)  #: the largest random shift, in pixels
 
     def init(self, key: Array, example: Transitions) -> State:
-        """Initialize the networks as from states of the trunks' size, encoder and trunks orthogonally."""
+        """Initialize encoder and trunks orthogonally, the other networks as for states of the trunk's size."""
         encoder_key, actor_key, critic_key, key = jax.random.split(key, 4)
         encoder = Encoder(self.channels, self.strides).init(encoder_key, example.observations)["params"]
         features = encode(encoder, example.observations, self.strides)
@@ -74,7 +77,7 @@ class FromImages(SquashedGaussian):
         return encode(critic["encoder"], images, self.strides)
 
     def values(self, critic: Params, observations: Array, actions: Array) -> Array:
-        """Return all critics' values, (members, ...), of features, behind their trunk."""
+        """Return all critics' values, (members, ...), given encoder features; the critics' trunk is applied first."""
         return super().values(critic["members"], trunk(critic["trunk"], observations), actions)
 
     def subset(self, critic: Params, members: Array) -> Params:
@@ -115,7 +118,7 @@ class PixelSAC(FromImages, SAC[S]):
     """SAC from images."""
 
     def critic_gradients(self, critic: Params, target: Array, batch: Transitions) -> tuple[Params, Metrics]:
-        """Return the gradient and the metrics of the critics' loss, of all at once: they share an encoder."""
+        """Return gradient and metrics of the critics' loss, for all critics together, because they share an encoder."""
 
         def loss(critic: Params, batch: Transitions) -> tuple[Array, Metrics]:
             seen = self.see(critic, batch.observations)
@@ -125,7 +128,7 @@ class PixelSAC(FromImages, SAC[S]):
 
 
 class PixelRLPD(PixelSAC, RLPD):
-    """RLPD from images with the defaults that ikostrikov/rlpd has for them; pixels lie in [-0.5, 0.5], as in DrQ-v2."""
+    """RLPD from images with ikostrikov/rlpd's defaults for images; pixels are scaled to [-0.5, 0.5], as in DrQ-v2."""
 
     source = "ikostrikov/rlpd configs/, train_finetuning_pixels.py; orthogonal as DrQ-v2: ours"
 
@@ -140,7 +143,8 @@ class PixelRLPD(PixelSAC, RLPD):
 class PixelMOORL(MOORL, PixelSAC[MOORLState]):
     """MOORL from images; the encoder is interpolated as a part of the critics.
 
-    The meta policy acts: the one adapted in the latest epoch would see by another encoder than its own.
+    The meta policy acts. The adapted policy of the latest epoch cannot act, because its encoder has already been
+    interpolated.
     """
 
     source = "MOORL's; the encoder conglu1997/v-d4rl drqbc/drqv2.py: ours"
@@ -161,13 +165,13 @@ class PixelMOORL(MOORL, PixelSAC[MOORLState]):
 
 
 class Seen(Transitions):
-    """Transitions between features, and the images that the first ones are of."""
+    """Transitions whose observations are encoder features, together with the images of the current observations."""
 
     images: Array | None = None
 
 
 class PixelCQL(FromImages, CQL):
-    """CQL from images. Targets see by the encoder that is trained, as DrQ-v2's do."""
+    """CQL from images. As in DrQ-v2, targets use the online encoder; there is no target encoder."""
 
     source = "CQL's; the encoder conglu1997/v-d4rl drqbc/drqv2.py"
 
@@ -193,7 +197,7 @@ class PixelCQL(FromImages, CQL):
 
 
 class PixelBC(BC):
-    """BC from images, which trains encoder, trunk and policy by its loss."""
+    """BC from images. The cloning loss trains encoder, trunk and policy."""
 
     source = "conglu1997/v-d4rl drqbc/bcagent.py; without noise on the action: ours"
 

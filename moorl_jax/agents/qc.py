@@ -1,6 +1,6 @@
 """QC and QC-FQL: Q-chunking (Li, Zhou and Levine 2025, arXiv 2507.07969).
 
-Policies and values are of chunks: the actions of the next few steps, chosen at once and taken without looking again.
+Policies and values are over chunks: the actions of the next few steps, chosen at once and executed open-loop.
 """
 
 from functools import partial
@@ -42,10 +42,10 @@ S = TypeVar("S", bound=QCState, default=QCState)
 class Chunking(Agent[S]):
     """What QC and QC-FQL share: critics of chunks, and a flow that imitates the data's.
 
-    A target looks as far ahead as the chunk reaches, and no action on its way is another policy's.
+    Targets are h-step returns; they need no off-policy correction, because the critic is given the whole chunk.
 
     All losses are taken from before the update, and the targets follow the critics from before it. Online the agent
-    collects before it learns, then goes on with the same update on dataset and buffer as one.
+    first collects, then uses the same update on dataset and buffer together.
     """
 
     source = "ColinQiyangLi/qc agents/acfql.py, main.py"
@@ -54,11 +54,13 @@ class Chunking(Agent[S]):
     activation: Activation = static("gelu")
     actor_layer_norm: bool = static(False)  #: normalize hidden units of policy and flow after their activation
     critic_layer_norm: bool = static(True)
-    members: Count = static(2)  #: critics
+    members: Count = static(2)  #: number of critics
     horizon: Count = static(5)  #: steps of a chunk
-    chunked: bool = static(True)  #: otherwise it learns and takes first actions alone, by the same n-step returns
+    #: if False, policy and critics use only the first action, with the same n-step returns
+    chunked: bool = static(True)
     flow_steps: Count = static(10)  #: of Euler's method
-    target_value: Aggregate = static("mean")  #: of the critics, in their targets and where they choose (q_agg)
+    #: how the critics are combined, in their targets and when choosing among proposals (q_agg)
+    target_value: Aggregate = static("mean")
     collect_steps: Steps = static(5000)  #: env steps before the first online update
     utd: Turns = static(1)  #: updates per env step online
     learning_rate: NotNegative = 3e-4
@@ -106,7 +108,7 @@ class Chunking(Agent[S]):
         return after, metrics | {"flow_loss": imitated}
 
     def chunk(self, batch: Transitions) -> Array:
-        """Return what is learned of a batch's actions, as one: all, (batch, steps A), or the first, (batch, A)."""
+        """Return the actions to learn from: the flattened chunk, (batch, steps A), or the first action, (batch, A)."""
         return batch.actions.reshape(len(batch), -1) if self.chunked else batch.actions[:, 0]
 
     def target(self, state: S, batch: Transitions, chosen: Array) -> Array:
@@ -119,19 +121,22 @@ class Chunking(Agent[S]):
         return batch.rewards + ahead * aggregated(next_q, self.target_value)
 
     def critic_loss(self, critic: Params, target: Array, batch: Transitions) -> tuple[Array, Metrics]:
-        """Return the mean of (Q_i(s, a) - y)^2 over critics and batch, 0 where the episode ends within the chunk."""
+        """Return the mean of (Q_i(s, a) - y)^2 over critics and batch.
+
+        Chunks whose episode ends before their last step count as 0.
+        """
         q = critics(critic, batch.observations, self.chunk(batch), self.activation)
         chex.assert_shape(q, (self.members, *target.shape))
         loss = jnp.mean(jnp.asarray(batch.valid)[:, -1] * (q - target) ** 2)
         return loss, {"critic_loss": loss, "q": q.mean()}
 
     def flow_loss(self, flow: Params, batch: Transitions, draws: Draws) -> Array:
-        """Return the loss by which the flow imitates the data, without the steps after an episode's end."""
+        """Return the flow-matching loss on the data's actions; steps after the end of an episode are ignored."""
         weights = jnp.repeat(jnp.asarray(batch.valid), batch.actions.shape[-1], axis=-1) if self.chunked else 1.0
         return flow_loss(flow, batch.observations, self.chunk(batch), draws, self.activation, weights)
 
     def network(self, params: Params) -> Network:
-        """Raise MoorlError: chunks are made of noise, for several steps."""
+        """Raise MoorlError: the policy maps noise to the actions of several steps."""
         raise MoorlError(f"{type(self).__name__} chooses several actions at once: it cannot be exported")
 
     def in_steps(self, chunk: Array) -> Array:
@@ -163,8 +168,8 @@ class Chunking(Agent[S]):
 class QC(Chunking[QCState]):
     """QC with the defaults of its authors' code.
 
-    Among some chunks that the flow proposes the critics choose: in their targets, and where the agent acts, in
-    evaluation too.
+    The critics choose the best of several chunks that the flow proposes, both in their targets and when the agent acts,
+    also in evaluation.
     """
 
     samples: Count = static(32)  #: chunks of which the best is taken
@@ -216,7 +221,7 @@ class QCFQL(Chunking[QCFQLState]):
     sampling, in evaluation too.
     """
 
-    alpha: NotNegative = 100.0  #: weight of the distillation; of the README, for cube-triple
+    alpha: NotNegative = 100.0  #: weight of the distillation; the README's value for cube-triple
 
     def init(self, key: Array, example: Transitions) -> QCFQLState:
         """Initialize kernels by Glorot's uniform rule, biases to 0."""
@@ -245,7 +250,7 @@ class QCFQL(Chunking[QCFQLState]):
     def actor_loss(self, actor: Params, state: QCFQLState, batch: Transitions, noise: Array) -> tuple[Array, Metrics]:
         """Return alpha mean (mu(s, z) - flow(s, z))^2 - mean Q(s, mu(s, z)), Q the mean of the critics.
 
-        Chunks that an episode ends in count as well, for of them only s matters.
+        Chunks that contain an episode's end count as well, because only s is used.
         """
         flow, critic = state.flow.params, state.critic.params
         distillation, q = distilled(actor, flow, critic, batch.observations, noise, self.flow_steps, self.activation)

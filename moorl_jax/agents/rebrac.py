@@ -28,7 +28,7 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class ReBRACState(TD3BCState):
-    """TD3's networks, and the updates since the phase began."""
+    """TD3's networks, and the number of updates since the phase began."""
 
     updates: Array  #: ()
 
@@ -36,14 +36,14 @@ class ReBRACState(TD3BCState):
 class ReBRAC(Agent[ReBRACState]):
     """ReBRAC with the defaults of its authors' code for locomotion.
 
-    It is TD3+BC whose two penalties have weights of their own, with deeper networks and normalized critics. The
-    authors' latest code also bounds targets from below by the data's returns; the paper does not, nor does this.
+    It is TD3+BC with separate penalties for actor and critics, deeper networks, and layer normalization in the critics.
+    The authors' latest code also bounds targets from below by the data's returns; the paper does not, nor does this.
 
-    Fine-tuned online as CORL has it: half of each batch is the dataset's, the critics have no penalty any more, and the
-    actor's falls to half of what it was. It acts without noise.
+    Online fine-tuning follows CORL: half of each batch comes from the dataset, the critics have no penalty, and the
+    actor's penalty decays to half. It acts without noise.
 
-    OGBench's authors have one optimizer step of all losses (`joint`), other kernels (`glorot`), and say whether the
-    actor's mean is squashed.
+    In the code of FQL's authors for OGBench, all losses share one optimizer step (`joint`), kernels are initialized
+    differently (`glorot`), and squashing the actor is an option (`squash`).
     """
 
     source = "DT6A/ReBRAC configs/rebrac/; online corl-team/CORL algorithms/finetune/rebrac.py"
@@ -54,11 +54,13 @@ class ReBRAC(Agent[ReBRACState]):
     actor_layer_norm: bool = static(False)  #: normalize hidden units after their activation
     critic_layer_norm: bool = static(True)
     glorot: bool = static(False)  #: initialize kernels by Glorot's uniform rule, biases to 0, as OGBench's code does
-    squash: bool = static(True)  #: tanh of the actor's output; otherwise it is clipped where it acts
-    joint: bool = static(False)  #: all losses from before the update, the critics' averaged, the actor never at rest
+    squash: bool = static(True)  #: apply tanh to the actor's output; otherwise actions are clipped when acting
+    #: compute all losses with the parameters from before the update, average the critics' losses, and step the actor's
+    #: optimizer on every update
+    joint: bool = static(False)
     policy_freq: Turns = static(2)  #: critic updates per actor (and target) update
-    normalize_q: bool = static(True)  #: divide the actor's value by its mean size
-    penalizes_critic: bool = static(True)  #: whether targets hold the critics' penalty; not online
+    normalize_q: bool = static(True)  #: divide the actor's Q-term by the mean of |Q|
+    penalizes_critic: bool = static(True)  #: whether the critics' targets contain their penalty (False online)
     utd: Turns = static(1)  #: updates per env step online
     actor_learning_rate: NotNegative = 1e-3
     critic_learning_rate: NotNegative = 1e-3
@@ -67,12 +69,14 @@ class ReBRAC(Agent[ReBRACState]):
     policy_noise: NotNegative = 0.2
     noise_clip: NotNegative = 0.5
     actor_penalty: NotNegative = 0.01  #: beta_1, of the actor's distance to the data's actions (actor_bc_coef)
-    critic_penalty: NotNegative = 0.01  #: beta_2, of the target actor's (critic_bc_coef)
-    cooling_updates: Positive | None = None  #: updates over which beta_1 would fall to 0; None: it stays
+    #: beta_2, weight of the penalty on the target actor's actions, in the critics' targets (critic_bc_coef)
+    critic_penalty: NotNegative = 0.01
+    #: beta_1 decays linearly and would reach 0 after so many updates (see `penalty_end`); None: constant
+    cooling_updates: Positive | None = None
     penalty_end: Share = 0.5  #: the share of beta_1 at which it stops falling
     online_cooling_updates: Positive | None = 1e6  #: `cooling_updates` online
     exploration_noise: NotNegative = 0.0  #: std of the noise on online actions
-    offline_share: Share = 0.5  #: of each online batch, from the dataset
+    offline_share: Share = 0.5  #: fraction of each online batch that comes from the dataset
 
     def init(self, key: Array, example: Transitions) -> ReBRACState:
         """Initialize kernels as PyTorch would, hidden biases to 0.1, last layers nearly to 0, as EDAC's authors do.
@@ -117,8 +121,8 @@ class ReBRAC(Agent[ReBRACState]):
     def update(self, state: ReBRACState, batch: Transitions, draws: Draws) -> tuple[ReBRACState, Metrics]:
         """Update the critics, then the actor against the new ones, then all targets.
 
-        The target actor follows the actor from before its step, as in the authors' code. With `joint`, actor and target
-        critics see the critics from before too.
+        The target actor follows the actor from before its step, as in the authors' code. With `joint`, the actor's loss
+        and the targets' step use the critics from before the update, too.
         """
         before = state
         weight = self.actor_penalty * self._cooled(state.updates)
@@ -136,7 +140,8 @@ class ReBRAC(Agent[ReBRACState]):
     def update_critic(self, state: ReBRACState, batch: Transitions, draws: Draws) -> tuple[ReBRACState, Metrics]:
         """Update the critics alone.
 
-        With `joint`, the actor steps on by its moments: one Adam has a gradient of 0 for it.
+        With `joint`, one Adam optimizer holds all parameters, so the actor gets a zero gradient but still moves by its
+        momentum.
         """
         state, metrics = self._critic_step(state, batch, draws)
         if self.joint:
@@ -154,8 +159,8 @@ class ReBRAC(Agent[ReBRACState]):
     def target(self, state: ReBRACState, batch: Transitions, draws: Draws) -> Array:
         """Return the critics' targets, (batch,).
 
-        y = r + (1 - d) discount (min_i Qbar_i(s', a') - beta_2 |a' - data's next action|^2), a' the target actor's
-        smoothed action (section 3).
+        y = r + (1 - d) discount (min_i Qbar_i(s', b) - beta_2 |b - a'|^2), b the target actor's smoothed action and a'
+        the dataset's action at s' (section 3).
         """
         noise = draws["policy_noise"] * self.policy_noise
         next_actions = smoothed(self.mean(state.target_actor, batch.next_observations), noise, self.noise_clip)
@@ -202,7 +207,7 @@ class ReBRAC(Agent[ReBRACState]):
         return Network(params, activation=self.activation)
 
     def act(self, params: Params, observations: Array, key: Array) -> Array:
-        """Return pi(s) with Gaussian noise, clipped as the target actor's, within the action range."""
+        """Return pi(s) plus Gaussian noise, clipped as in target policy smoothing, within the action range."""
         actions = self.mean(params, observations)
         noise = self.exploration_noise * jax.random.normal(key, actions.shape, actions.dtype)
         return smoothed(actions, noise, self.noise_clip)

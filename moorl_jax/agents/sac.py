@@ -32,17 +32,20 @@ S = TypeVar("S", bound=SACState, default=SACState)  #: MOORL's state holds more
 
 
 class SAC(SquashedGaussian[S]):
-    """SAC with a tuned temperature and twin critics; `target_members` of `members` are drawn for each target."""
+    """SAC with a tuned temperature and twin critics.
+
+    For each target, `target_members` of the `members` critics are drawn at random.
+    """
 
     source = "arXiv 1812.05905 table 1; Stable-Baselines3, CleanRL"
 
     hidden: Widths = static((256, 256))
     members: Count = static(2)  #: critics in the ensemble
-    target_members: Count = static(2)  #: of which the target takes the smallest
+    target_members: Count = static(2)  #: number of critics drawn for each target, which takes their minimum
     actor_layer_norm: bool = static(False)  #: normalize the actor's hidden units before their activation
     layer_norm: bool = static(False)  #: in the critics' hidden layers
-    backup_entropy: bool = static(True)  #: whether the target holds the next action's entropy
-    utd: Turns = static(1)  #: critic updates per env step; the actor and the temperature move on the last one only
+    backup_entropy: bool = static(True)  #: whether the critics' target includes the entropy of the next action
+    utd: Turns = static(1)  #: critic updates per env step; actor and temperature are updated only on the last one
     random_steps: Steps = static(5000)  #: env steps of uniform random actions before the first update
     actor_learning_rate: NotNegative = 3e-4
     critic_learning_rate: NotNegative = 3e-4
@@ -50,7 +53,8 @@ class SAC(SquashedGaussian[S]):
     discount: Share = 0.99
     tau: Share = 0.005
     initial_temperature: Positive = 1.0
-    target_entropy_per_dimension: float = -1.0  #: of the action; the temperature is tuned towards their sum
+    #: target entropy per action dimension; the total target is this times the action size
+    target_entropy_per_dimension: float = -1.0
 
     def init(self, key: Array, example: Transitions) -> SACState:
         """Initialize every layer as Xavier uniform."""
@@ -141,7 +145,7 @@ class SAC(SquashedGaussian[S]):
         return loss, {"actor_loss": loss, "entropy": -log_pi.mean()}
 
     def actor_value(self, q: Array) -> Array:
-        """Return the value the actor climbs, (batch,), of all critics', (members, batch): their smallest."""
+        """Return what the actor maximizes, (batch,), of all critics' values, (members, batch): their minimum."""
         return q.min(axis=0)
 
     def temperature_loss(self, log_temperature: Array, entropy: Array, action_size: int) -> tuple[Array, Metrics]:
@@ -156,11 +160,11 @@ class SAC(SquashedGaussian[S]):
         return jnp.exp(state.log_temperature.params)
 
     def see(self, critic: Params, observations: Array) -> Array:
-        """Return what actor and critics are functions of: the observations; of images, the critics' features."""
+        """Return the inputs of actor and critics: the observations or, for images, features of the critics' encoder."""
         return observations
 
     def online(self, env_steps: int) -> Online:
-        """Return learning from online experience alone."""
+        """Return the online phase, which samples only from the buffer."""
         return Online(self, env_steps, FromBuffer(), self.utd)
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:

@@ -27,14 +27,14 @@ from moorl_jax.nets import (
 from moorl_jax.phases import Online
 from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
-LOG_STD_BOUNDS = (-5.0, 2.0)  #: not SAC's
+LOG_STD_BOUNDS = (-5.0, 2.0)  #: CORL's; SAC's are in common.py
 
 
 class SACN(SquashedGaussian[SACState]):
-    """SAC-N with the defaults of CORL, which trains it offline alone.
+    """SAC-N with the defaults of CORL, which trains it only offline.
 
-    An update goes from temperature to actor to critics, each using what the one before it has become, and each with a
-    sample of its own. The authors' code takes all losses from before the update.
+    An update steps the temperature, then the actor, then the critics. Each step uses the results of the steps before
+    and samples its own actions. The authors' code takes all losses from before the update.
     """
 
     source = "corl-team/CORL algorithms/offline/sac_n.py, configs/offline/sac_n/"
@@ -146,7 +146,8 @@ class SACN(SquashedGaussian[SACState]):
     def sample(self, actor: Params, observations: Array, noise: Array) -> tuple[Array, Array]:
         """Return actions max_action tanh(mean + std noise), (..., A), and the log-density of their tanh, (...,).
 
-        1e-6 keeps its logarithm finite, and `max_action` is not in it, both as in CORL's code.
+        As in CORL's code, 1e-6 is added inside the logarithm to keep it finite, and the log-density ignores
+        `max_action`.
         """
         mean, log_std = self.gaussian(actor, observations)
         squashed = jnp.tanh(mean + jnp.exp(log_std) * noise)

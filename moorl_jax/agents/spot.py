@@ -19,7 +19,7 @@ VAE_HIDDEN = (750, 750)
 
 
 class BehaviourVAE(Agent[Learner]):
-    """A conditional VAE of the data's actions: SPOT's first phase, set as thuml/SPOT `train_vae.py`."""
+    """A conditional VAE of the data's actions: SPOT's first phase, with the settings of thuml/SPOT `train_vae.py`."""
 
     hidden: Widths = static(VAE_HIDDEN)
     activation: Activation = static("relu")
@@ -48,7 +48,7 @@ class BehaviourVAE(Agent[Learner]):
         return {"vae_noise": jax.random.normal(key, (size, 2 * action_size), batch.actions.dtype)}
 
     def update(self, state: Learner, batch: Transitions, draws: Draws) -> tuple[Learner, Metrics]:
-        """Take a step on the evidence bound."""
+        """Take one gradient step on the negative ELBO."""
         loss = partial(self.loss, batch=batch, draws=draws)
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
         return state.descend(gradients, self.learning_rate), metrics
@@ -68,7 +68,7 @@ class BehaviourVAE(Agent[Learner]):
         return state.params
 
     def greedy(self, params: Params, observations: Array) -> Array:
-        """Return what the middle of the latent's prior decodes to."""
+        """Return the decoded mean (zero) of the latent's prior."""
         action_size = params["decoder"][f"layer{len(self.hidden)}"]["bias"].shape[-1]
         latent = jnp.zeros((*observations.shape[:-1], 2 * action_size), observations.dtype)
         return decode(params, observations, latent, self.max_action, self.activation)
@@ -82,19 +82,20 @@ class SPOTState(TD3BCState):
 
 
 class SPOT(TD3BC[SPOTState]):
-    """SPOT with the defaults of thuml/SPOT; of TD3+BC it shares all but the actor's loss."""
+    """SPOT with the defaults of thuml/SPOT. It is TD3+BC with another actor loss."""
 
     source = "thuml/SPOT train_vae.py, SPOT.py; online as on AntMaze: ours"
 
     vae_hidden: Widths = static(VAE_HIDDEN)
-    vae_updates: Steps = static(100_000)  #: of the density model, before the first critic update
+    vae_updates: Steps = static(100_000)  #: number of updates of the density model before the first critic update
     samples: Count = static(1)  #: latents per action in the density estimate
     importance_weighted: bool = static(False)  #: the tighter bound of importance-weighted autoencoders
     normalize_q: bool = static(True)  #: divide the actor's value by its mean size
-    dropout: PartShare = static(0.0)  #: of the hidden units of actor and target actor, in both losses
+    #: dropout rate of the hidden units of actor and target actor, in the actor's and the critics' loss
+    dropout: PartShare = static(0.0)
     vae_learning_rate: NotNegative = 1e-3
     beta: NotNegative = 0.5  #: the density model's weight of the divergence
-    q_epsilon: NotNegative = 0.0  #: added to the mean size that the actor's value is divided by; OPT has 1e-10
+    q_epsilon: NotNegative = 0.0  #: added to mean |Q|, by which the actor's Q-term is divided; OPT uses 1e-10
     support_weight: NotNegative = 0.1  #: lambda, of the support term
     cooling_updates: Positive | None = None  #: updates over which lambda would fall to 0; None: it stays
     support_end: Share = 0.2  #: the share of lambda at which it stops falling
@@ -119,7 +120,7 @@ class SPOT(TD3BC[SPOTState]):
         )
 
     def draw(self, key: Array, batch: Transitions) -> Draws:
-        """Draw the target policy's noise, the latents', and the units that dropout keeps, of either actor."""
+        """Draw noise for target policy and latents, and uniform numbers for the dropout of actor and target actor."""
         noise_key, vae_key, dropout_key, target_key = jax.random.split(key, 4)
         size, action_size = batch.actions.shape
         dtype = batch.actions.dtype
@@ -137,7 +138,7 @@ class SPOT(TD3BC[SPOTState]):
         return state.replace(updates=state.updates + 1), metrics
 
     def critic_loss(self, critic: Params, state: SPOTState, batch: Transitions, draws: Draws) -> tuple[Array, Metrics]:
-        """Return TD3's loss, but that some of the target actor's units are dropped, as in the authors' code."""
+        """Return TD3's loss, with dropout in the target actor, as in the authors' code."""
         next_actions = self._dropped(state.target_actor, batch.next_observations, draws.get("target_dropout"))
         return self.td_loss(critic, state.target_critic, self.smoothed(next_actions, draws["policy_noise"]), batch)
 
@@ -162,8 +163,8 @@ class SPOT(TD3BC[SPOTState]):
     def negative_log_density(self, vae: Params, observations: Array, actions: Array, noise: Array) -> Array:
         """Return the bound on -log beta(a|s), (batch,), from `noise` of (batch, samples, latent size).
 
-        By default the evidence bound with the weights it was trained with; `importance_weighted`, that of Burda et
-        al. 2015 with decoder variance beta / 4.
+        By default it is the negative ELBO with the loss weights of training. With `importance_weighted` it is the bound
+        of Burda et al. (2015), with decoder variance beta / 4.
         """
         mean, log_std = encode(vae, observations, actions, self.activation)
         latent = mean[:, None] + jnp.exp(log_std)[:, None] * noise

@@ -38,13 +38,13 @@ class TD3BCState(struct.PyTreeNode):
     target_critic: Params
 
 
-S = TypeVar("S", bound=TD3BCState, default=TD3BCState)  #: SPOT's state holds more
+S = TypeVar("S", bound=TD3BCState, default=TD3BCState)  #: the state's type; SPOT's state has more fields
 
 
 class TD3BC(Agent[S]):
     """TD3+BC with the defaults of its authors' code.
 
-    `policy_noise` and `noise_clip` are in units of `max_action`'s own scale, that is already multiplied by it.
+    `policy_noise` and `noise_clip` are absolute values: they are already multiplied by `max_action`.
     """
 
     source = "sfujim/TD3_BC main.py, TD3_BC.py; online TD3, as in OPT's paper"
@@ -52,7 +52,8 @@ class TD3BC(Agent[S]):
     hidden: Widths = static((256, 256))
     activation: Activation = static("relu")
     layer_norm: bool = static(False)  #: normalize hidden units after their activation, in actor and critics
-    #: Uniform ranges of actor's and critics' last layers, kernels and biases; None: as the other layers.
+    #: Bounds of the uniform initialization of the last layers (kernel and bias) of actor and critics; None: like the
+    #: other layers.
     final_ranges: tuple[float | None, float | None] = static((None, None))
     policy_freq: Turns = static(2)  #: critic updates per actor (and target) update
     cloning: bool = static(True)  #: whether the actor's loss holds the cloning term; without it this is TD3
@@ -64,7 +65,7 @@ class TD3BC(Agent[S]):
     tau: Share = 0.005
     policy_noise: NotNegative = 0.2
     noise_clip: NotNegative = 0.5
-    alpha: NotNegative = 2.5  #: weight of the critic against the cloning term
+    alpha: NotNegative = 2.5  #: weight of the Q-term relative to the cloning term
     exploration_noise: NotNegative = 0.1  #: std of the noise on online actions, in units of max_action
     max_action: Positive = 1.0
 
@@ -168,10 +169,10 @@ class TD3BC(Agent[S]):
         return jnp.clip(actions + noise, -self.max_action, self.max_action)
 
     def online(self, env_steps: int) -> Online:
-        """Return fine-tuning on all data, by TD3 unless `online_cloning`."""
+        """Return the fine-tuning phase: dataset and buffer together, TD3's loss unless `online_cloning`."""
         return Online(self.replace(cloning=self.online_cloning), env_steps, Union(), self.utd)
 
 
 def first_critic(critic: Params, observations: Array, actions: Array, activation: Activation) -> Array:
-    """Evaluate the first of the twins alone, (batch,): TD3's actor follows it."""
+    """Return only the first critic's values, (batch,), which TD3's actor maximizes."""
     return critics(jax.tree.map(lambda leaf: leaf[:1], critic), observations, actions, activation)[0]

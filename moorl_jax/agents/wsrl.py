@@ -20,7 +20,7 @@ from moorl_jax.types import Array, Draws, Metrics, Params, Transitions
 
 
 class WSRLState(struct.PyTreeNode):
-    """The backbone's policy and critics with their targets, and a temperature, of which a softplus is taken."""
+    """Policy, critics and target critics of the backbone, and the parameter whose softplus is the temperature."""
 
     actor: Learner
     critic: Learner
@@ -31,14 +31,14 @@ class WSRLState(struct.PyTreeNode):
 class WSRL(SquashedGaussian[WSRLState]):
     """WSRL over Cal-QL, or another agent whose policy is a squashed Gaussian and whose critics are an ensemble.
 
-    The backbone trains offline. Its policy then acts for `warmup_steps` without learning, so that the buffer begins
-    with what that policy does, and SAC goes on from its networks, their targets, their moments and its temperature. The
-    dataset is never drawn from again.
+    The backbone trains offline. Its policy then acts for `warmup_steps` without learning, so that the buffer starts
+    with that policy's experience. SAC continues from the backbone's networks, target networks, Adam moments and
+    temperature. The dataset is never drawn from again.
 
-    An update takes the batch in `utd` equal parts, one for each of the critics' steps, and then all of it for the
-    policy and the temperature. As in the authors' code the optimizers never rest: what has no loss in a step is moved
-    by its momentum, by a gradient of zero. Unlike there each critic has a last layer of its own, and the policy's std
-    is bounded as the backbone bounds it.
+    An update splits the batch into `utd` equal parts. The critics take one step on each part; then policy and
+    temperature take one step on the whole batch. As in the authors' code, every optimizer steps every time: a network
+    without a loss in this step gets a zero gradient, so its momentum still moves it. Unlike in the authors' code, each
+    critic has its own last layer, and the policy's std has the backbone's bounds.
     """
 
     source = "zhouzypaul/wsrl wsrl/agents/sac.py, experiments/"
@@ -50,7 +50,8 @@ class WSRL(SquashedGaussian[WSRLState]):
     warmup_steps: Steps = static(5000)  #: env steps of the frozen policy before the first update
     utd: Turns = static(4)  #: the critics' steps per env step
     target_members: Count = static(2)  #: drawn of the critics for each target, with replacement
-    target_actions: Count = static(1)  #: of each next state, of which the best is backed up
+    #: number of actions sampled at each next state; the best one is used in the target
+    target_actions: Count = static(1)
     backup_entropy: bool = static(False)  #: whether the target holds the next action's entropy
     actor_learning_rate: NotNegative = 1e-4  #: also the temperature's
     critic_learning_rate: NotNegative = 3e-4
@@ -79,7 +80,7 @@ class WSRL(SquashedGaussian[WSRLState]):
     def update(self, state: WSRLState, batch: Transitions, draws: Draws) -> tuple[WSRLState, Metrics]:
         """Step the critics on one part of the batch after the other, then policy and temperature on all of it.
 
-        The entropy that the temperature answers to is that of new actions at s', not of those of the policy's loss.
+        The temperature's loss uses the entropy of actions sampled at s', not of the actions in the policy's loss.
         """
         parts = jax.tree.map(lambda leaf: leaf.reshape(self.utd, -1, *leaf.shape[1:]), (batch, draws["next"]))
         state, metrics = jax.lax.scan(self.update_critic, state, (*parts, draws["subset"]))

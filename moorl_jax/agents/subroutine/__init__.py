@@ -17,13 +17,13 @@ class RecommendIQL(Subroutine):
 
 
 class RecommendCQL(Subroutine):
-    """CQL on all that was seen, at the end."""
+    """An online learner, then CQL on its whole history at the end."""
 
     offline: Agent = CQL()
 
 
 class RecommendCalQL(Subroutine):
-    """Cal-QL on all that was seen, at the end."""
+    """An online learner, then Cal-QL on its whole history at the end."""
 
     offline: Agent = CalQL()
 
@@ -43,7 +43,7 @@ class TunePEX(TuneIQL):
 
 
 class TuneCalQL(TuneIQL):
-    """Cal-QL halfway, which then goes on learning online."""
+    """Cal-QL on the history at the halfway point, then fine-tuned online."""
 
     offline: Agent = CalQL()
 

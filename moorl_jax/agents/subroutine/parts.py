@@ -1,4 +1,4 @@
-"""The agents that act and learn within a subroutine; each has a part of its state."""
+"""The agents that act and learn within a subroutine; each owns one part of the subroutine's state."""
 
 from dataclasses import dataclass
 from typing import Literal

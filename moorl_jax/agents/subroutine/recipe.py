@@ -42,7 +42,7 @@ class Stretch:
     online: int  #: in which the learner learns
     fresh: int  #: in which its policy collects a dataset
     validation: int  #: of each candidate
-    ends: int  #: env steps so far, when the pause is over
+    ends: int  #: total env steps at the end of the pause
 
 
 class Subroutine(Agent[SubroutineState]):
@@ -63,17 +63,22 @@ class Subroutine(Agent[SubroutineState]):
 
     learner: Agent = SAC()
     offline: Agent = IQL()
-    tunes: bool = static(False)  #: whether learning goes on online after the last pause
-    pauses: tuple[PauseShare, ...] = static((1.0,))  #: their ends, as shares of the env steps; none: the learner alone
+    tunes: bool = static(False)  #: whether the chosen candidate is fine-tuned online after the last pause
+    #: the ends of the pauses, as fractions of all env steps; empty: only the learner
+    pauses: tuple[PauseShare, ...] = static((1.0,))
     first_steps: Steps = static(5000)  #: random env steps before the learner's first update
     datasets: tuple[DatasetName, ...] = static(("all", "last", "best"))
-    share: Share = static(0.5)  #: of the history, that "last" and "best" take
-    fresh_share: Share = static(0.1)  #: of the env steps up to the pause's end, that "fresh" takes
-    checkpoints: Count = static(2)  #: of an offline training, evenly spaced, the last one at its end
+    share: Share = static(0.5)  #: fraction of the history that "last" and "best" select
+    #: fraction of the env steps up to the pause's end that is spent on collecting "fresh"
+    fresh_share: Share = static(0.1)
+    #: number of checkpoints of an offline training, evenly spaced; the last one is at its end
+    checkpoints: Count = static(2)
     validated: tuple[Literal["dataset", "policy"], ...] = static(())  #: what is selected by validation
-    validation: Literal["online", "offline"] = static("online")  #: by episodes, or "offline" by fitted values
-    validation_share: Share = static(0.1)  #: of all env steps, for the episodes of a pause's candidates together
-    validation_updates: Steps = static(20_000)  #: of each candidate's fitted values
+    #: "online": by episodes; "offline": by fitted Q evaluation
+    validation: Literal["online", "offline"] = static("online")
+    #: fraction of all env steps used to validate all candidates of a pause together
+    validation_share: Share = static(0.1)
+    validation_updates: Steps = static(20_000)  #: updates of fitted Q evaluation per candidate
     normalize_returns: bool = static(False)  #: scale rewards for the offline algorithm so that returns span 1000 (IQL)
 
     def init(self, key: Array, example: Transitions) -> SubroutineState:
@@ -81,7 +86,7 @@ class Subroutine(Agent[SubroutineState]):
         return _part(self.learner, "learner").init(key, example)
 
     def phases(self, updates: int, env_steps: int) -> tuple[Phase, ...]:
-        """Return the learner's env steps and its pauses, `updates` those of each offline training.
+        """Return the learner's env steps and the pauses. `updates` is the number of updates of each offline training.
 
         Raises MoorlError for pauses that leave the learner no env steps of its own.
         """
@@ -229,7 +234,7 @@ class Subroutine(Agent[SubroutineState]):
 
     @property
     def _preferred(self) -> tuple[Candidate, ...]:
-        """The same, first what would be recommended without validation, the learner last."""
+        """The candidates in order of preference: first the one recommended without validation, the learner last."""
         trained = (candidate for dataset in self._datasets for candidate in reversed(self._trained_on(dataset)))
         return (*trained, *self._learner_itself)
 
