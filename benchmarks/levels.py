@@ -42,7 +42,7 @@ def held(task: Task, theirs: dict[Any, float], display: Display) -> dict[str, st
     off = (returns.mean() - theirs["mean"]) / abs(theirs["mean"])
     return {
         "data": task.name,
-        "rows": f"{len(dataset.transitions):,}",
+        "rows": f"{len(dataset.rows.rewards):,}",
         "episodes": f"{len(returns):,}",
         "return": _spread(returns.mean(), returns.std()),
         "least": f"{returns.min():,.0f}",
