@@ -1,6 +1,5 @@
 """Train SAC and keep its policies along the way, to be rolled out later, as D4RL's and V-D4RL's data was made."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,11 +100,25 @@ def pick(folder: Path, into: Path, task: Task, medium: float, before: int, episo
         partial.mkdir()
         for number in chosen:
             env_steps = int(kept["env_steps"].iloc[number])
-            path = Path(shutil.copy(folder / f"{env_steps:06d}.npz", partial))
+            path = partial / f"{env_steps:06d}.npz"
+            _copy(folder / path.name, path, task)
             earned = _returns(path, task, episodes)
             rows.append({"env_steps": env_steps, "return": earned.mean(), "deviation": earned.std()})
         write_table(partial / RETURNS, rows, "%.1f")
     return pd.DataFrame(rows)
+
+
+def _copy(policy: Path, to: Path, task: Task) -> None:
+    """Copy a policy so that it acts on what the task shows.
+
+    An ant's learner sees 27 numbers, D4RL's ant 84 more: contact forces that are zero, and so their weights are too.
+    """
+    with np.load(policy, allow_pickle=False) as saved:
+        arrays = dict(saved)
+    first = arrays["layer0.weight"]
+    arrays["layer0.weight"] = np.pad(first, ((0, 0), (0, task.observation_shape[0] - first.shape[1])))
+    with whole(to) as partial:
+        np.savez_compressed(partial, **arrays)
 
 
 def _returns(path: Path, task: Task, episodes: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import learners
 from benchmarks.learners import EPOCH, RETURNS, STATE, learn, pick, rlkit_sac
 from moorl_jax.agents import SAC
+from moorl_jax.data.behaviour import read_actor
 from moorl_jax.phases import Collect, Pause, Pretrain
 from moorl_jax.replay import FromBuffer
 from moorl_jax.tasks import find
@@ -18,9 +19,9 @@ def kept(folder):
     return policies, pd.read_csv(folder / RETURNS)
 
 
-def go(folder, **options):
+def go(folder, task="hopper", **options):
     said = []
-    learn(EPOCHS, find("hopper"), 0, folder, every=20, episodes=1, say=said.append, **options)
+    learn(EPOCHS, find(task), 0, folder, every=20, episodes=1, say=said.append, **options)
     return said
 
 
@@ -77,3 +78,14 @@ def test_policies_are_picked_up_to_medium(tmp_path):
     assert list(table["env_steps"]) == [0, 40, 60]
     assert (table["return"] > 3.0).all()  # measured anew: an untrained hopper falls after some ten steps of reward 1
     pd.testing.assert_frame_equal(pd.read_csv(into / RETURNS), table, rtol=1e-2)
+
+
+def test_a_picked_ant_acts_on_d4rls_observations(tmp_path):
+    """Their last 84 numbers are contact forces, which the learner did not see."""
+    go(tmp_path / "learner", "ant")
+    pick(tmp_path / "learner", tmp_path / "package", find("ant-medium-v2"), medium=np.inf, before=1, episodes=1)
+    learned, picked = (
+        read_actor(tmp_path / name / "000000.npz", "relu", squash=True) for name in ("learner", "package")
+    )
+    observation = np.concatenate([np.random.default_rng(0).normal(size=27), np.zeros(84)])
+    np.testing.assert_array_equal(picked.distribution(observation), learned.distribution(observation[:27]))
