@@ -36,7 +36,6 @@ MEDIUM = {"halfcheetah": 4770.3, "hopper": 1422.1, "walker2d": 2852.1, "ant": 31
 # SAC with other critics: their actors spread alike.
 TEACHERS = {
     "halfcheetah-expert-v2": "mujoco/zoo/tqc_HalfCheetah-v3_actor.npz",
-    "hopper-medium-v2": "mujoco/zoo/sac_Hopper-v3_actor.npz",
     "hopper-expert-v2": "mujoco/zoo/tqc_Hopper-v3_actor.npz",
     "walker2d-expert-v2": "mujoco/sac_experts/Walker2d-v3_actor.npz",
     "walker2d-medium-v2": "mujoco/zoo/tqc_Walker2d-v3_actor.npz",

@@ -89,8 +89,9 @@ PAGE = """# What the robots' data returns
 
 Written by `make fidelity`. D4RL's sets were made by one SAC learner a robot; it published the data and not the
 policies. `embedded` has learners of our own, trained as D4RL's were, whose policies the package carries: `random` is
-the untrained one, HalfCheetah's `medium` the one nearest to D4RL's medium level, `medium-replay` what the learner saw
-until then. The other `medium` and all `expert` sets are of networks that learned from public policies by DAgger.
+the untrained one, HalfCheetah's and Hopper's `medium` the one nearest to D4RL's medium level, `medium-replay` what the
+learner saw until then. Walker2d's `medium` and all `expert` sets are of networks that were trained by DAgger to imitate
+public policies.
 Returns are of the sets' episodes, mean ± population standard deviation; the recorder cuts some short, D4RL's too.
 D4RL's figures are those that Decision Transformer's authors list of its files, or that their script prints.
 

@@ -130,7 +130,6 @@ RETURNS = "returns.csv"  #: beside a learner's policies: the env steps of each, 
 #: Robots and levels whose policy learned from a public one (`benchmarks.embed robots`), not from reward.
 DISTILLED = {
     ("halfcheetah", "expert"),
-    ("hopper", "medium"),
     ("hopper", "expert"),
     ("walker2d", "medium"),
     ("walker2d", "expert"),

@@ -23,7 +23,7 @@ from moorl_jax.tasks.antmaze import GOAL_RADIUS, Maze
 from moorl_jax.types import Progress
 
 # By family; raised whenever a change here, of plans, policies or environments changes the datasets that are made.
-VERSIONS = {"locomotion": 2, "antmaze": 2, "adroit": 2}
+VERSIONS = {"locomotion": 3, "antmaze": 2, "adroit": 2}
 STREAMS = 8  #: simulators a policy's steps are divided over, at most
 EPISODES_A_STREAM = 10  #: full episodes a stream has room for, at least; each stream cuts one short
 GOALS = 1_000  #: drawn for AntMaze, one of which relabels the rows

@@ -15,7 +15,7 @@ def test_only_published_data_is_called_its_publishers_own(task, source):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("hopper-medium-v2", "our network, which learned from a public policy near D4RL's medium level"),
+        ("hopper-medium-v2", "our SAC learner at D4RL's medium level"),
         ("halfcheetah-medium-v2", "our SAC learner at D4RL's medium level"),
         ("walker2d-expert-v2", "our network, which learned from a public policy near D4RL's expert level"),
         (
