@@ -534,7 +534,7 @@ class TestCommand:
 
     def test_settings_are_changed_for_every_agent_and_named_in_the_caption(self, bench, monkeypatch):
         planned = []
-        monkeypatch.setattr(command, "outcomes_of", lambda cells, *_: planned.extend(cells) or 1 / 0)
+        monkeypatch.setattr(command, "trained", lambda cells, *_: planned.extend(cells) or 1 / 0)
         bench("--set", "batch_size=32")
         assert [cell.settings.agent.batch_size for cell in planned] == [32, 32]
         assert "Settings changed: batch_size=32." in tables.caption([runner.Outcome(planned[0], None)])
@@ -577,7 +577,7 @@ class TestCommand:
 def test_tasks_without_datasets_are_for_subroutines_by_default(monkeypatch, tmp_path):
     planned = []
     monkeypatch.setattr(command, "use_all_cores", lambda: None)
-    monkeypatch.setattr(command, "outcomes_of", lambda cells, *_: planned.extend(cells) or 1 / 0)
+    monkeypatch.setattr(command, "trained", lambda cells, *_: planned.extend(cells) or 1 / 0)
     CliRunner().invoke(app, ["bench", "--task", "subroutines-12", "--results", str(tmp_path)])
     assert len(planned) == 12 * 7
     assert {cell.protocol for cell in planned} == {"subroutine"}
@@ -587,7 +587,7 @@ def test_tasks_without_datasets_are_for_subroutines_by_default(monkeypatch, tmp_
 def test_all_agents_of_images_run_unless_told_otherwise(monkeypatch, tmp_path):
     planned = []
     monkeypatch.setattr(command, "use_all_cores", lambda: None)
-    monkeypatch.setattr(command, "outcomes_of", lambda cells, *_: planned.extend(cells) or 1 / 0)
+    monkeypatch.setattr(command, "trained", lambda cells, *_: planned.extend(cells) or 1 / 0)
     CliRunner().invoke(app, ["bench", "--task", "vd4rl-walker_walk-random", "--results", str(tmp_path)])
     assert {cell.agent: cell.protocol for cell in planned} == {
         "pixel_bc": "offline",
