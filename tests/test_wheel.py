@@ -103,7 +103,6 @@ def test_the_guide_needs_nothing_but_the_wheel(run, installed, tmp_path):
 
 
 def test_the_notebook_does_the_same(run, installed, tmp_path):
-    pytest.importorskip("nbclient", reason="not installed: the extra 'notebooks', which make test-slow installs")
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     assert not any(cell.get("outputs") for cell in notebook["cells"])
     for cell in notebook["cells"]:
